@@ -1,0 +1,72 @@
+# Everything a person or the CI does here, by name. Needs Python 3.11+, git and make; the rest comes from PyPI into .venv,
+# each file checked against the hashes in requirements/.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+CODE   := $(wildcard src tests bench examples)
+
+DIR   ?=
+DB    ?= sqlite
+KILLS ?= 300
+JOBS  ?= 2
+ARGS  ?=
+
+.PHONY: help
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## make .venv from the locks (done again only when they change)
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	@echo "== setting up $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+.PHONY: lock
+lock: ## make the locks anew from pyproject.toml (needs uv)
+	@set -e; compile() { uv pip compile -q --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	    --python-version 3.11 pyproject.toml --extra postgres "$$@"; }; \
+	compile -o requirements/runtime.lock; \
+	compile -o requirements/dev.lock -c requirements/runtime.lock --extra uvloop --extra pydantic --group dev
+
+.PHONY: fmt
+fmt: setup ## format the code and repair what the linter can repair
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+.PHONY: check
+check: setup ## format, lint, types, layers, tests: exactly what the CI runs
+	@echo "== 1/5 format"
+	@$(BIN)/ruff format --check $(CODE)
+	@echo "== 2/5 lint"
+	@$(BIN)/ruff check $(CODE)
+	@echo "== 3/5 types"
+	@$(BIN)/mypy $(CODE)
+	@echo "== 4/5 layers"
+	@$(BIN)/lint-imports
+	@echo "== 5/5 tests"
+	@$(BIN)/python -m tests.support.suite --jobs $(JOBS) $(ARGS)
+
+.PHONY: demo
+demo: setup ## index a folder with durable runs, one worker killed half way  [DIR=path] [DB=postgres]
+	@$(BIN)/python -m examples.index_tree $(if $(DIR),"$(DIR)") --db $(DB)
+
+.PHONY: bench
+bench: setup ## the table of speeds beside the bare SQL of the same machine
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: setup ## install the other job systems that bench can measure beside us
+	@$(BIN)/python -m bench.peers install
+
+.PHONY: crash
+crash: setup ## kill real workers with -9 and check what they left  [KILLS=300] [DB=sqlite|postgres|both]
+	@$(BIN)/python -m tests.crash --kills $(KILLS) --db $(DB) $(ARGS)
