@@ -1,0 +1,454 @@
+"""Every exception Mainspring raises, and the signals a task raises to say how its attempt ended.
+
+Here: the tree, its stable codes and what each error carries. Not here: how an error is shown (``cli``, ``web``),
+and anything that decides when one is raised. This is the lowest layer: it imports nothing of ours.
+
+    Exception
+    ├─ MainspringError                    .code .retryable .message .details
+    │  ├─ CallerMistake                   the message says what to change
+    │  │  ├─ PayloadInvalid               payload_invalid         errors=[{field, message}]
+    │  │  ├─ PayloadTooLarge              payload_too_large
+    │  │  ├─ ResultInvalid                result_invalid
+    │  │  ├─ ResultTooLarge               result_too_large
+    │  │  ├─ UnknownTask                  unknown_task
+    │  │  ├─ UnknownQueue                 unknown_queue
+    │  │  ├─ UnknownRun                   unknown_run
+    │  │  ├─ InvalidOption                invalid_option          option
+    │  │  │  ├─ InvalidName               invalid_option
+    │  │  │  └─ DuplicateTask             invalid_option
+    │  │  ├─ KeyConflict                  key_conflict            owner, fields
+    │  │  ├─ RunTerminal                  run_terminal
+    │  │  ├─ NotTerminal                  not_terminal
+    │  │  ├─ LeaseLost                    lease_lost
+    │  │  ├─ CapabilityUnsupported        capability_unsupported
+    │  │  ├─ ForeignSqlite                foreign_sqlite
+    │  │  ├─ ConfigurationInvalid         configuration_invalid
+    │  │  ├─ SchemaNewer                  schema_newer
+    │  │  ├─ SchemaOlder                  schema_older
+    │  │  └─ StorageUnwritable            storage_unwritable
+    │  ├─ WorldTrouble                    retryable: the same call may work later
+    │  │  ├─ StorageConflict              storage_conflict
+    │  │  ├─ StorageUnavailable           storage_unavailable
+    │  │  ├─ CommitUnknown                commit_unknown
+    │  │  └─ ResultTimeout                result_timeout          (also a TimeoutError)
+    │  ├─ RunUnsuccessful                 no fault of a call: the answer of handle.result()
+    │  │  ├─ RunFailed                    run_failed              run_id, reason, error, failure
+    │  │  ├─ RunCancelled                 run_cancelled
+    │  │  └─ RunSkipped                   run_skipped
+    │  └─ BrokenInvariant                 broken_invariant        our bug: stop that service, keep the data
+    └─ TaskSignal                         raised by user code inside a task; an outcome, not an error
+       ├─ Retry                           this attempt failed; try again, after this delay
+       ├─ Fail                            the run failed; no retry
+       ├─ Release                         not yet: wait, and spend no failure
+       └─ Cancelled                       the task stopped because it was asked to
+
+Branch on ``code``, never on text: codes are stable, messages improve.
+"""
+
+# ruff: noqa: N818  (these names say what happened; "Error" at the end of each would say nothing more)
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+__all__ = [
+    "BrokenInvariant",
+    "CallerMistake",
+    "Cancelled",
+    "CapabilityUnsupported",
+    "CommitUnknown",
+    "ConfigurationInvalid",
+    "DuplicateTask",
+    "Fail",
+    "ForeignSqlite",
+    "InvalidName",
+    "InvalidOption",
+    "KeyConflict",
+    "LeaseLost",
+    "MainspringError",
+    "NotTerminal",
+    "PayloadInvalid",
+    "PayloadTooLarge",
+    "Release",
+    "ResultInvalid",
+    "ResultTimeout",
+    "ResultTooLarge",
+    "Retry",
+    "RunCancelled",
+    "RunFailed",
+    "RunSkipped",
+    "RunTerminal",
+    "RunUnsuccessful",
+    "SchemaNewer",
+    "SchemaOlder",
+    "StorageConflict",
+    "StorageUnavailable",
+    "StorageUnwritable",
+    "TaskSignal",
+    "UnknownQueue",
+    "UnknownRun",
+    "UnknownTask",
+    "WorldTrouble",
+]
+
+
+class MainspringError(Exception):
+    """Root of everything Mainspring reports.
+
+    ``code`` is stable and made to branch on. ``retryable`` promises that the same call, unchanged, may work later.
+    ``message`` is for people; ``details`` holds the same facts for programs.
+    """
+
+    code: ClassVar[str] = "mainspring_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, /, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, Any] = details
+
+
+# --- the caller's mistake ---------------------------------------------------------------------------------------------
+
+
+class CallerMistake(MainspringError):
+    """The call cannot work as written, or no longer applies; nothing was changed. The message says what to change."""
+
+    code = "caller_mistake"
+
+
+class PayloadInvalid(CallerMistake):
+    """The arguments do not fit the task's parameters; no run was created."""
+
+    code = "payload_invalid"
+
+    @property
+    def errors(self) -> list[dict[str, str]]:
+        """One ``{"field": ..., "message": ...}`` for every field that is wrong."""
+        return list(self.details.get("errors", ()))
+
+
+class PayloadTooLarge(CallerMistake):
+    """The encoded arguments exceed the limit; no run was created."""
+
+    code = "payload_too_large"
+
+
+class ResultInvalid(CallerMistake):
+    """The task returned something that cannot be encoded; the attempt failed and is not retried."""
+
+    code = "result_invalid"
+
+
+class ResultTooLarge(CallerMistake):
+    """The encoded result exceeds the limit; the attempt failed and is not retried."""
+
+    code = "result_too_large"
+
+
+class UnknownTask(CallerMistake):
+    """No task of that name, or alias, is registered with this app."""
+
+    code = "unknown_task"
+
+
+class UnknownQueue(CallerMistake):
+    """No queue of that name is registered."""
+
+    code = "unknown_queue"
+
+
+class UnknownRun(CallerMistake):
+    """No run has that id: it never existed, or it was pruned."""
+
+    code = "unknown_run"
+
+
+class InvalidOption(CallerMistake):
+    """An option has a value it cannot have; ``details["option"]`` names it and the message says what to write."""
+
+    code = "invalid_option"
+
+
+class InvalidName(InvalidOption):
+    """A name or key breaks the rules of names. Shares ``invalid_option``: the remedy is the same."""
+
+
+class DuplicateTask(InvalidOption):
+    """Two tasks of one app claim the same name. Shares ``invalid_option``: the remedy is the same."""
+
+
+class KeyConflict(CallerMistake):
+    """The idempotency key belongs to a run with another payload; nothing was written."""
+
+    code = "key_conflict"
+
+    @property
+    def owner(self) -> str | None:
+        """Id of the run that holds the key."""
+        return self.details.get("owner")
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of the payload fields that differ from the owner's."""
+        return list(self.details.get("fields", ()))
+
+
+class RunTerminal(CallerMistake):
+    """The run has ended, and terminal history never changes."""
+
+    code = "run_terminal"
+
+
+class NotTerminal(CallerMistake):
+    """The call needs a run that has ended, and this one has not."""
+
+    code = "not_terminal"
+
+
+class LeaseLost(CallerMistake):
+    """The attempt's token is no longer the newest: the write changed nothing, and no later one will."""
+
+    code = "lease_lost"
+
+
+class CapabilityUnsupported(CallerMistake):
+    """This storage or transport does not promise what the call needs; refused before any effect."""
+
+    code = "capability_unsupported"
+
+
+class ForeignSqlite(CallerMistake):
+    """A connection of another SQLite library to our file: two in one process can corrupt it."""
+
+    code = "foreign_sqlite"
+
+
+class ConfigurationInvalid(CallerMistake):
+    """A setting is missing, unknown or contradicts another."""
+
+    code = "configuration_invalid"
+
+
+class SchemaNewer(CallerMistake):
+    """The database was migrated by newer code than this; it was not touched."""
+
+    code = "schema_newer"
+
+
+class SchemaOlder(CallerMistake):
+    """The database misses migrations that this code needs; it was not touched."""
+
+    code = "schema_older"
+
+
+class StorageUnwritable(CallerMistake):
+    """The database can be reached but not written: a read-only file, folder or role."""
+
+    code = "storage_unwritable"
+
+
+# --- the world's trouble ----------------------------------------------------------------------------------------------
+
+
+class WorldTrouble(MainspringError):
+    """Something outside failed; the same call may work later."""
+
+    code = "world_trouble"
+    retryable = True
+
+
+class StorageConflict(WorldTrouble):
+    """Concurrent transactions collided, and the built-in retries did not settle it; nothing was written."""
+
+    code = "storage_conflict"
+
+
+class StorageUnavailable(WorldTrouble):
+    """The database cannot be reached; nothing was written."""
+
+    code = "storage_unavailable"
+
+
+class CommitUnknown(WorldTrouble):
+    """The connection broke during commit: the write may or may not have happened. Repeat it with the same ids."""
+
+    code = "commit_unknown"
+
+
+class ResultTimeout(WorldTrouble, TimeoutError):
+    """The run did not end within the wait. The run itself goes on; wait again, or cancel it."""
+
+    code = "result_timeout"
+
+
+# --- a run that ended otherwise than succeeded ------------------------------------------------------------------------
+
+
+class RunUnsuccessful(MainspringError):
+    """There is no result, for the run ended otherwise. The run has ended: waiting again gives the same answer."""
+
+    code = "run_unsuccessful"
+
+    @property
+    def run_id(self) -> str | None:
+        """Id of the run that ended."""
+        return self.details.get("run_id")
+
+    @property
+    def reason(self) -> str | None:
+        """Why the run ended, as a code: ``error``, ``timeout``, ``interrupted``, ``deadline``, ..."""
+        return self.details.get("reason")
+
+    @property
+    def error(self) -> str | None:
+        """Message of the task's own last error, where there was one."""
+        return self.details.get("error")
+
+    @property
+    def failure(self) -> dict[str, Any] | None:
+        """The whole recorded failure (code, message, type, ...), where there was one."""
+        return self.details.get("failure")
+
+
+class RunFailed(RunUnsuccessful):
+    """The run ended ``failed`` or ``upstream_failed``."""
+
+    code = "run_failed"
+
+
+class RunCancelled(RunUnsuccessful):
+    """The run ended ``cancelled``."""
+
+    code = "run_cancelled"
+
+
+class RunSkipped(RunUnsuccessful):
+    """The run ended ``skipped``: it was decided never to start it."""
+
+    code = "run_skipped"
+
+
+# --- our bug ----------------------------------------------------------------------------------------------------------
+
+
+class BrokenInvariant(MainspringError):
+    """Something that cannot be is. Our bug: the service that saw it stops, and the data stays as it is."""
+
+    code = "broken_invariant"
+
+
+# --- what a task says about its own attempt ---------------------------------------------------------------------------
+
+
+class TaskSignal(Exception):
+    """Raised by user code inside a task to choose how the attempt ends. Never an error of the library.
+
+    A signal crosses process borders unchanged. Its arguments are checked where it is made, so that a mistake points
+    at the line that made it; the text of a duration (``"2m"``) is read by the worker that records the outcome.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_text(message, option="message"))
+        self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call the constructor with positional arguments, which keyword-only signals refuse.
+        return _revive, (type(self), self.message), self.__dict__
+
+
+class Retry(TaskSignal):
+    """This attempt failed. While budget is left, try again ``after`` this delay (the task's back-off if ``None``)."""
+
+    def __init__(self, *, after: str | float | timedelta | None = None, code: str = "error", message: str = "") -> None:
+        super().__init__(message)
+        self.after = None if after is None else _delay(after)
+        self.code = _code(code)
+
+
+class Fail(TaskSignal):
+    """The run failed and trying again would not help: no retry, whatever budget is left."""
+
+    def __init__(self, code: str, message: str = "") -> None:
+        super().__init__(message)
+        self.code = _code(code)
+
+
+class Release(TaskSignal):
+    """Not yet. Give the run back until then, spending a release and no failure.
+
+    Exactly one of ``after`` (a delay from now) and ``until`` (an aware instant) is given.
+    """
+
+    def __init__(
+        self,
+        *,
+        after: str | float | timedelta | None = None,
+        until: datetime | str | None = None,
+        reason: str = "",
+    ) -> None:
+        if (after is None) == (until is None):
+            given = "neither" if after is None else "both"
+            raise InvalidOption(f'Release needs after="2m" or until=<instant>, got {given}', option="after")
+        super().__init__(_text(reason, option="reason"))
+        self.after = None if after is None else _delay(after)
+        self.until = None if until is None else _aware(until)
+        self.reason = reason
+
+
+class Cancelled(TaskSignal):
+    """The task stopped because cancellation was asked for. Raised by ``ctx`` at its check points, or by the task."""
+
+
+def _revive(signal: type[TaskSignal], message: str) -> TaskSignal:
+    """Rebuild a pickled signal without its constructor; pickle then restores the attributes."""
+    return signal.__new__(signal, message)
+
+
+_CODE = re.compile(r"[A-Za-z0-9._/-]{1,200}")
+
+
+def _text(value: object, *, option: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidOption(f"{option} must be a string, got {value!r}", option=option)
+    return value
+
+
+def _code(value: object) -> str:
+    if not isinstance(value, str) or not _CODE.fullmatch(value):
+        raise InvalidOption(
+            f'code must be 1-200 characters of A-Z a-z 0-9 . _ / -, such as "bad_address", got {value!r}', option="code"
+        )
+    return value
+
+
+def _delay(value: object) -> str | float | timedelta:
+    """Refuse what can be seen to be no delay without reading the text of it."""
+    match value:
+        case bool():
+            pass
+        case str() if value.strip():
+            return value
+        case int() | float() if 0 <= value < math.inf:  # not NaN, not infinite, and no overflow for a huge int
+            return value
+        case timedelta() if value >= timedelta(0):
+            return value
+    raise InvalidOption(
+        f'after must be a delay such as "2m", 120 (seconds) or a timedelta, got {value!r}', option="after"
+    )
+
+
+def _aware(value: object) -> datetime | str:
+    match value:
+        case str() if value.strip():
+            return value
+        case datetime() if value.utcoffset() is not None:
+            return value
+        case datetime():
+            hint = "got a naive datetime: make it aware, datetime.now(timezone.utc) + timedelta(minutes=2)"
+        case _:
+            hint = f'write an aware datetime or "2031-05-01T09:00:00Z", got {value!r}'
+    raise InvalidOption(f"until must be an instant: {hint}", option="until")
