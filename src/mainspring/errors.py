@@ -92,7 +92,17 @@ __all__ = [
     "UnknownRun",
     "UnknownTask",
     "WorldTrouble",
+    "shown",
 ]
+
+
+def shown(value: object) -> str:
+    """A refused value as error messages show it: its ``repr``, at most 80 characters of it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no int of more than some thousand digits
+        text = f"a huge {type(value).__name__}"
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 class MainspringError(Exception):
@@ -413,14 +423,15 @@ _CODE = re.compile(r"[A-Za-z0-9._/-]{1,200}")
 
 def _text(value: object, *, option: str) -> str:
     if not isinstance(value, str):
-        raise InvalidOption(f"{option} must be a string, got {value!r}", option=option)
+        raise InvalidOption(f"{option} must be a string, got {shown(value)}", option=option)
     return value
 
 
 def _code(value: object) -> str:
     if not isinstance(value, str) or not _CODE.fullmatch(value):
         raise InvalidOption(
-            f'code must be 1-200 characters of A-Z a-z 0-9 . _ / -, such as "bad_address", got {value!r}', option="code"
+            f'code must be 1-200 characters of A-Z a-z 0-9 . _ / -, such as "bad_address", got {shown(value)}',
+            option="code",
         )
     return value
 
@@ -437,7 +448,7 @@ def _delay(value: object) -> str | float | timedelta:
         case timedelta() if value >= timedelta(0):
             return value
     raise InvalidOption(
-        f'after must be a delay such as "2m", 120 (seconds) or a timedelta, got {value!r}', option="after"
+        f'after must be a delay such as "2m", 120 (seconds) or a timedelta, got {shown(value)}', option="after"
     )
 
 
@@ -450,5 +461,5 @@ def _aware(value: object) -> datetime | str:
         case datetime():
             hint = "got a naive datetime: make it aware, datetime.now(timezone.utc) + timedelta(minutes=2)"
         case _:
-            hint = f'write an aware datetime or "2031-05-01T09:00:00Z", got {value!r}'
+            hint = f'write an aware datetime or "2031-05-01T09:00:00Z", got {shown(value)}'
     raise InvalidOption(f"until must be an instant: {hint}", option="until")
