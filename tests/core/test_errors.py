@@ -42,7 +42,8 @@ BRANCHES: list[type[MainspringError]] = [CallerMistake, WorldTrouble, RunUnsucce
 
 def test_the_docstring_draws_the_whole_tree() -> None:
     drawn = {line.split("─ ")[1].split()[0] for line in (errors.__doc__ or "").splitlines() if "─ " in line}
-    assert drawn == {kind.__name__ for kind in (MainspringError, *TREE, TaskSignal, Retry, Fail, Release, Cancelled)}
+    kinds: list[type[Exception]] = [MainspringError, *TREE, TaskSignal, Retry, Fail, Release, Cancelled]
+    assert drawn == {kind.__name__ for kind in kinds}
     assert drawn | {"shown"} == set(errors.__all__)
 
 
