@@ -58,7 +58,7 @@ check: setup ## format, lint, types, layers, tests: exactly what the CI runs
 	@$(BIN)/pytest -q -n $(JOBS) -m "not serial" --not-run=$(NOT_RUN) $(ARGS)
 	@$(BIN)/pytest -q -m serial --not-run=$(NOT_RUN) $(ARGS) || [ $$? -eq 5 ]
 	@echo "== all checks passed; could not be run here:"
-	@sed 's/^/   /' $(NOT_RUN) 2>/dev/null || echo "   nothing: every service was there"
+	@sed 's/^/   /' $(NOT_RUN) 2>/dev/null || echo "   nothing"
 
 .PHONY: demo
 demo: setup ## index a folder with durable runs, one worker killed half way  [DIR=path] [DB=postgres]

@@ -71,9 +71,10 @@ def fresh_postgres(postgres_url: str) -> Iterator[str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]
-    lines = not_run(reasons)
-    terminalreporter.write_line(f"could not be run: {'; '.join(lines) or 'nothing, every service was there'}")
+    if hasattr(config, "workerinput"):
+        return  # the controller of a parallel run hears of every skip, and says it once
+    lines = not_run([report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])])
+    terminalreporter.write_line(f"could not be run: {'; '.join(lines) or 'nothing'}")
     if lines and (file := config.getoption("--not-run")):
         with Path(file).open("a") as out:
             out.writelines(f"{line}\n" for line in lines)
