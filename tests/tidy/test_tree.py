@@ -164,7 +164,7 @@ def test_every_statement_has_a_name_and_a_sentence(file: Path) -> None:
 
 def has_sentence(statement: str) -> bool:
     following = statement.splitlines()[1:2]
-    return bool(following) and re.match(r"--\s+(?!moves:)\S+(\s+\S+){2,}", following[0]) is not None
+    return bool(following) and re.match(r"--\s+(?!moves:)\S+(\s+\S+)+", following[0]) is not None
 
 
 def test_nothing_is_left_for_later() -> None:
