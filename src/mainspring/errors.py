@@ -447,9 +447,7 @@ def _delay(value: object) -> str | float | timedelta:
             return value
         case timedelta() if value >= timedelta(0):
             return value
-    raise InvalidOption(
-        f'after must be a delay such as "2m", 120 (seconds) or a timedelta, got {shown(value)}', option="after"
-    )
+    raise InvalidOption(f'after must be a delay such as "2m", 120 (seconds) or a timedelta, got {shown(value)}', option="after")
 
 
 def _aware(value: object) -> datetime | str:

@@ -90,16 +90,16 @@ def after_failure(
 
 
 def after_interruption(spent: Spent, budgets: Budgets, *, shutdown: bool = False) -> Retrying | Exhausted:
-    """Count one interruption. It backs off from 5 s doubling to 5 min, or not at all after a shutdown.
+    """Count one interruption. The first is due again at once, the next back off from 5 s doubling to 5 min.
 
-    A shutdown says nothing against the run, and another worker may take it at once.
+    One dead worker says little against a run, and a shutdown says nothing: another worker may take it at once.
     """
     now_spent = replace(spent, interruptions=spent.interruptions + 1)
     if now_spent.interruptions >= budgets.max_interruptions:
         return Exhausted(spent=now_spent, reason="interrupted")
-    if shutdown:
+    if shutdown or now_spent.interruptions == 1:
         return Retrying(spent=now_spent, delay_us=0)
-    delay = delay_us(INTERRUPTION_BACKOFF, now_spent.interruptions, jitter=0.0, draw=0.0)
+    delay = delay_us(INTERRUPTION_BACKOFF, now_spent.interruptions - 1, jitter=0.0, draw=0.0)
     return Retrying(spent=now_spent, delay_us=delay)
 
 

@@ -43,7 +43,6 @@ def check_priority(value: object, what: str = "priority") -> int:
     if isinstance(value, int) and not isinstance(value, bool) and PRIORITY_MIN <= value <= PRIORITY_MAX:
         return value
     raise InvalidOption(
-        f"{what} must be a whole number from {PRIORITY_MIN} to {PRIORITY_MAX} (higher is claimed first),"
-        f" got {shown(value)}",
+        f"{what} must be a whole number from {PRIORITY_MIN} to {PRIORITY_MAX} (higher is claimed first), got {shown(value)}",
         option=what,
     )

@@ -113,9 +113,7 @@ def _check_factor(value: object) -> float:
 
 def _check_cap(what: str, first: object, first_us: int, cap: object, cap_us: int) -> None:
     if first_us > cap_us:
-        raise InvalidOption(
-            f"max {shown(cap)} is shorter than {what} {shown(first)}: raise max, or use fixed()", option="max"
-        )
+        raise InvalidOption(f"max {shown(cap)} is shorter than {what} {shown(first)}: raise max, or use fixed()", option="max")
 
 
 # --- delays -----------------------------------------------------------------------------------------------------------

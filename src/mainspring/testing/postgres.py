@@ -108,9 +108,7 @@ class PostgresServer:
     @property
     def socket_url(self) -> str:
         """The same over the unix socket."""
-        return (
-            f"postgresql://postgres:{self._password}@/postgres?host={quote(str(self.folder), safe='')}&port={self.port}"
-        )
+        return f"postgresql://postgres:{self._password}@/postgres?host={quote(str(self.folder), safe='')}&port={self.port}"
 
     @property
     def pid(self) -> int | None:
@@ -125,9 +123,7 @@ class PostgresServer:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.remove()
 
     def start(self) -> None:

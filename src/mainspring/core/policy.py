@@ -1,0 +1,53 @@
+"""The policy of a run: what is captured when it is created, so that a deploy changes only new runs.
+
+Equal policies are stored once, under an id that is a hash of what they say.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mainspring.core import retry
+from mainspring.core.budgets import Budgets
+from mainspring.core.durations import HOUR, SECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How often a run is tried, how long it waits between, and how long one attempt may take.
+
+    ``timeout_us`` bounds one attempt, from the start of user code; ``grace_us`` is how long it may then take to stop.
+    """
+
+    budgets: Budgets = Budgets()
+    backoff: retry.Backoff = retry.DEFAULT_BACKOFF
+    jitter: float = retry.DEFAULT_JITTER
+    timeout_us: int = 1 * HOUR
+    grace_us: int = 30 * SECOND
+
+    def as_data(self) -> dict[str, Any]:
+        """The policy as JSON-able data, every field named."""
+        return {
+            "max_attempts": self.budgets.max_attempts,
+            "max_interruptions": self.budgets.max_interruptions,
+            "max_releases": self.budgets.max_releases,
+            "backoff": retry.as_data(self.backoff),
+            "jitter": self.jitter,
+            "timeout_us": self.timeout_us,
+            "grace_us": self.grace_us,
+        }
+
+    @staticmethod
+    def from_data(data: Mapping[str, Any]) -> "Policy":
+        """Undo ``as_data``."""
+        return Policy(
+            budgets=Budgets(
+                max_attempts=data["max_attempts"],
+                max_interruptions=data["max_interruptions"],
+                max_releases=data["max_releases"],
+            ),
+            backoff=retry.from_data(data["backoff"]),
+            jitter=data["jitter"],
+            timeout_us=data["timeout_us"],
+            grace_us=data["grace_us"],
+        )

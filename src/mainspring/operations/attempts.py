@@ -1,0 +1,211 @@
+"""The life of an attempt: claim, start, heartbeat, finish; and what the fleet does when a holder is gone.
+
+Every write about an attempt names its run, its fence (``token``) and the state it expects. A late writer changes nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from mainspring.core.attempts import Interrupted, Outcome, Unstarted, settle
+from mainspring.core.lease import reap_hold_until
+from mainspring.core.policy import Policy
+from mainspring.core.run import Run
+from mainspring.core.states import State
+from mainspring.operations import moves
+from mainspring.store.database import Transaction
+
+#: Finds captured policies by id, asking the database only for those not seen before.
+Policies = Callable[[Transaction, Sequence[int]], dict[int, Policy]]
+
+_REAPED_WORKERS = 10
+_REAPED_RUNS = 100
+
+
+class Claimed(NamedTuple):
+    """A run as its claim handed it out, under its new fence."""
+
+    id: str
+    token: int
+    seq: int
+    task: str
+    queue: str
+    version: int
+    policy_id: int
+    limit_id: int | None
+    failures: int
+    interruptions: int
+    releases: int
+    idempotency_key: str | None
+    singleton_key: str | None
+    batch_id: str | None
+    created_at: int
+    due_at: int
+    data: str | None
+    body: bytes | None
+
+
+class Ended(NamedTuple):
+    """One attempt's outcome, with the jitter's number for its retry and the policy its run captured."""
+
+    held: Claimed
+    outcome: Outcome
+    policy: Policy
+    draw: float
+
+
+class Beat(NamedTuple):
+    """What an attempt tells of itself; a part that is None keeps what was told before."""
+
+    run_id: str
+    token: int
+    details: bytes | None
+    progress: str | None
+
+
+class HeldNow(NamedTuple):
+    """What the database says of a run that a worker holds."""
+
+    run_id: str
+    token: int
+    state: State
+
+
+def claim(
+    tx: Transaction, worker_id: str, *, namespace: str, queues: Sequence[str], tasks: Sequence[str], most: int
+) -> list[Claimed]:
+    """Lease up to ``most`` runs of these queues and tasks to a worker: by priority, due time and id."""
+    picked = tx.rows("attempts.pick", namespace=namespace, queues=queues, tasks=tasks, most=most)
+    if not picked:
+        return []
+    claimed = tx.rows("attempts.claim", worker_id=worker_id, batch=sorted((row[0], row[1]) for row in picked))
+    if len(claimed) < len(picked):  # without skip-locked another claim may have been first
+        mine = {row[0] for row in claimed}
+        picked = [row for row in picked if row[0] in mine]
+    runs = [Claimed(row[0], row[1] + 1, row[2] + 1, *row[3:]) for row in picked]
+    if limited := [(run.limit_id, run.id, run.token) for run in runs if run.limit_id is not None]:
+        tx.execute("slots.take", batch=limited)
+    return runs
+
+
+def start(tx: Transaction, run_id: str, token: int) -> bool:
+    """Record that user code is about to begin. False: the lease is lost, so it must not begin."""
+    return tx.execute("attempts.start", run_id=run_id, token=token) == 1
+
+
+def heartbeat(tx: Transaction, beats: Sequence[Beat]) -> set[str]:
+    """Save checkpoints and progress under their fences; returns the runs still held. The others' leases are lost."""
+    return {row[0] for row in tx.rows("attempts.heartbeat", batch=sorted(beats))} if beats else set()
+
+
+def finish(tx: Transaction, ended: Sequence[Ended], *, actor: str, limits: bool = True) -> set[str]:
+    """Write outcomes; returns the runs whose lease was lost, about which nothing was written.
+
+    A run that was asked to stop meanwhile ends as a cancelled one does. An outcome that was already written under the same
+    fence (a commit whose answer got lost) is not written twice, and is not lost either.
+    """
+    pairs = [(end.held, settle(end.held, State.RUNNING, end.outcome, end.policy, draw=end.draw, actor=actor)) for end in ended]
+    moved = moves.apply(tx, pairs, limits=limits)
+    if len(moved) == len(pairs):
+        return set()
+    return _finish_late(tx, [end for end in ended if end.held.id not in moved], actor, limits)
+
+
+def _finish_late(tx: Transaction, ended: Sequence[Ended], actor: str, limits: bool) -> set[str]:
+    runs = moves.lock_runs(tx, [end.held.id for end in ended])
+    lost = set()
+    pairs = []
+    for end in ended:
+        run = runs.get(end.held.id)
+        if run is None or run.token != end.held.token:
+            lost.add(end.held.id)
+        elif run.state is State.CANCELLING:
+            pairs.append((run, settle(run, run.state, end.outcome, end.policy, draw=end.draw, actor=actor)))
+        elif not _wrote(tx, run, actor):
+            lost.add(run.id)
+    moves.apply(tx, pairs, limits=limits)
+    return lost
+
+
+def _wrote(tx: Transaction, run: Run, actor: str) -> bool:
+    """Whether the last thing that happened to this run was our own word, from an earlier try of this call."""
+    events = tx.rows("views.events", id=run.id, after=run.seq - 1, most=1)
+    return bool(events) and events[0][5] == actor and run.worker_id is None
+
+
+def held(tx: Transaction, worker_id: str) -> list[HeldNow]:
+    """What the database says a worker holds."""
+    return [HeldNow(row[0], row[1], State(row[2])) for row in tx.rows("attempts.held", worker_id=worker_id)]
+
+
+def make_due(tx: Transaction, *, most: int, actor: str) -> int:
+    """Queue up to ``most`` runs whose instant has come; how many there were."""
+    due = [row[0] for row in tx.rows("runs.due", most=most)]
+    if due:
+        tx.execute("runs.make_due", ids=sorted(due), actor=actor)
+    return len(due)
+
+
+def next_due_at(tx: Transaction) -> int | None:
+    """The earliest instant for which any run waits."""
+    row = tx.one("runs.next_due")
+    return row[0] if row else None
+
+
+# -- when a holder is gone ------------------------------------------------------------------------------------------
+
+
+def reap(tx: Transaction, policies: Policies, *, ttl: int, actor: str) -> int:
+    """Take the runs of workers whose lease is over, at most a hundred for each of ten workers; how many were taken.
+
+    After an outage of the database nobody is reaped until the fleet had one TTL to renew (``core/lease.py``).
+    """
+    if _is_held_back(tx, ttl):
+        return 0
+    lapsed = [row[0] for row in tx.rows("workers.lapsed", most=_REAPED_WORKERS)]
+    orphaned = [row[0] for row in tx.rows("workers.orphaned", most=_REAPED_WORKERS)]
+    return sum(_take_from(tx, worker_id, policies, actor) for worker_id in sorted({*lapsed, *orphaned}))
+
+
+def _is_held_back(tx: Transaction, ttl: int) -> bool:
+    row = tx.one("fleet.tick")
+    last_tick_at, held_until = (row[0], row[1]) if row else (None, 0)
+    hold = max(held_until, reap_hold_until(last_tick_at, tx.now, ttl) or 0)
+    tx.execute("fleet.ticked", hold_until=hold)
+    return hold > tx.now
+
+
+def _take_from(tx: Transaction, worker_id: str, policies: Policies, actor: str) -> int:
+    runs = [moves.as_run(row) for row in tx.rows("attempts.held_rows", worker_id=worker_id, most=_REAPED_RUNS)]
+    if runs:
+        known = policies(tx, [run.policy_id for run in runs])
+        began = {row[0] for row in tx.rows("attempts.started", ids=[run.id for run in runs])}
+        outcomes: list[tuple[Run, Outcome]] = [(run, _fate(run, run.id in began)) for run in runs]
+        moves.apply(
+            tx,
+            [(run, settle(run, run.state, o, known[run.policy_id], draw=0.0, actor=actor)) for run, o in outcomes],
+        )
+    if len(runs) < _REAPED_RUNS:
+        tx.execute("workers.leave", id=worker_id)
+    return len(runs)
+
+
+def _fate(run: Run, began: bool) -> Outcome:
+    """A run that was interrupted before is started on the record; without that record its code provably never began."""
+    return Interrupted("worker_lost") if began or run.interruptions == 0 else Unstarted()
+
+
+def leave(tx: Transaction, worker_id: str) -> None:
+    """A worker says goodbye. It holds nothing any more."""
+    tx.execute("workers.leave", id=worker_id)
+
+
+def register(tx: Transaction, worker_id: str, *, namespace: str, tasks: str, queues: str, concurrency: int, ttl: int) -> None:
+    """A worker says hello; its lease lasts ``ttl`` µs from now and covers whatever it will hold."""
+    params: dict[str, Any] = {"id": worker_id, "namespace": namespace, "tasks": tasks, "queues": queues}
+    tx.execute("workers.register", **params, concurrency=concurrency, ttl=ttl)
+
+
+def renew(tx: Transaction, worker_id: str) -> int | None:
+    """Renew a worker's lease; how many limits its namespace has. None: the worker was declared gone, all its leases are lost."""
+    row = tx.one("workers.renew", id=worker_id)
+    return row[0] if row else None

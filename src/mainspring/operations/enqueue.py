@@ -1,0 +1,183 @@
+"""Creating runs: who wins a key, what is written, once.
+
+``create`` is a plan: it yields queries and is sent their rows, so the same lines serve our own transactions, a caller's psycopg
+connection, and connections that are awaited.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from mainspring.core.ids import stable_id
+from mainspring.core.policy import Policy
+from mainspring.errors import KeyConflict, StorageConflict
+from mainspring.operations.moves import encode_data
+from mainspring.store.database import Plan, Query, Row
+
+Outcome = Literal["created", "existing"]
+_KEY_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """Runs that are alike in everything a claim tests. Its id is a hash of what it holds."""
+
+    namespace: str
+    queue: str
+    task: str
+    priority: int = 0
+    concurrency_key: str | None = None
+    kind: str = "task"
+    version: int = 1
+
+    @property
+    def id(self) -> int:
+        """The same for the same lane, in every process and database."""
+        return stable_id(
+            "lane",
+            self.namespace,
+            self.queue,
+            self.priority,
+            self.concurrency_key or "",
+            self.kind,
+            self.task,
+            self.version,
+        )
+
+    def as_row(self) -> tuple[Any, ...]:
+        """The lane as a row of ``runs.intern``."""
+        return (
+            self.id, self.namespace, self.queue, self.priority, self.concurrency_key, self.kind, self.task, self.version
+        )  # fmt: skip
+
+
+def policy_row(policy: Policy) -> tuple[int, str]:
+    """A policy's id, which is a hash of what it says, and its text."""
+    body = encode_data(policy.as_data()) or "{}"
+    return stable_id("policy", body), body
+
+
+class NewRun(NamedTuple):
+    """One run to create. ``due_at`` is an instant (the past is now); ``delay`` is µs from now and used without it."""
+
+    id: str
+    lane_id: int
+    policy_id: int
+    body: bytes
+    actor: str
+    due_at: int | None = None
+    delay: int = 0
+    blocked: str | None = None
+    idempotency_key: str | None = None
+    singleton_key: str | None = None
+    batch_id: str | None = None
+    rerun_of: str | None = None
+
+
+class Keyed(NamedTuple):
+    """What taking the keys of a new run needs to know."""
+
+    namespace: str
+    task: str
+    payload_hash: str
+    ttl: int
+
+
+class Created(NamedTuple):
+    """The run that a call got, and whether the call made it."""
+
+    run_id: str
+    outcome: Outcome
+
+
+def intern(lanes: Sequence[Lane], policies: Sequence[tuple[int, str]]) -> Query:
+    """Make sure that lanes and policies exist. A repeat changes nothing."""
+    return Query(statement="runs.intern", params={"lanes": [lane.as_row() for lane in lanes], "policies": policies})
+
+
+def insertion(runs: Sequence[NewRun]) -> Query:
+    """Insert runs whose keys, if any, are theirs. A repeat changes nothing."""
+    return Query(statement="runs.create", params={"batch": [_row(run) for run in runs]})
+
+
+def create(runs: Sequence[NewRun], keyed: Mapping[str, Keyed]) -> Plan[list[Created]]:
+    """Create runs, each judged by its keys in order; one answer per run. ``keyed`` holds an entry for every run with a key.
+
+    Raises:
+        KeyConflict: an idempotency key is owned by a run with another payload. Nothing is written if the caller's
+            transaction is rolled back, as ours is.
+    """
+    answers: list[Created] = []
+    made: list[NewRun] = []
+    for run in runs:
+        owner = None
+        if run.idempotency_key is not None:
+            owner = yield from _take_key(run, keyed[run.id])
+        if owner is None and run.singleton_key is not None:
+            owner = yield from _take_singleton(run, keyed[run.id])
+            if owner is not None and run.idempotency_key is not None:
+                yield Query(statement="keys.give_up", params={"run_id": run.id, **_key(run, keyed[run.id])})
+        if owner is None:
+            made.append(run)
+        answers.append(Created(owner or run.id, "existing" if owner else "created"))
+    if made:
+        yield insertion(made)
+    return answers
+
+
+def _take_key(run: NewRun, keyed: Keyed) -> Generator[Query, list[Row], str | None]:
+    """Take the idempotency key for ``run``; the owner if somebody else has it."""
+    row = (keyed.namespace, keyed.task, run.idempotency_key, run.id, keyed.payload_hash, keyed.ttl)
+    for _ in range(_KEY_TRIES):
+        yield Query(statement="keys.expire", params={"wanted": [row]})
+        if (yield Query(statement="keys.take", params={"wanted": [row]})):
+            return None
+        owners = yield Query(statement="keys.owner", params=_key(run, keyed))
+        if not owners:  # freed in between: try to take it again
+            continue
+        owner, payload_hash, _ = owners[0]
+        if owner == run.id:  # this very call, tried again after its commit was unknown
+            return None
+        if payload_hash != keyed.payload_hash:
+            raise KeyConflict(
+                f"key {run.idempotency_key!r} of task {keyed.task!r} belongs to run {owner}, which has another payload; "
+                "use another key, or send the same payload",
+                owner=owner,
+                key=run.idempotency_key,
+            )
+        return str(owner)
+    raise StorageConflict(f"key {run.idempotency_key!r} kept changing its owner")
+
+
+def _take_singleton(run: NewRun, keyed: Keyed) -> Generator[Query, list[Row], str | None]:
+    params = {"namespace": keyed.namespace, "task": keyed.task, "key": run.singleton_key}
+    for _ in range(_KEY_TRIES):
+        if (yield Query(statement="keys.take_singleton", params=params | {"run_id": run.id})):
+            return None
+        owners = yield Query(statement="keys.singleton_owner", params=params)
+        if owners:
+            return None if owners[0][0] == run.id else str(owners[0][0])
+    raise StorageConflict(f"singleton key {run.singleton_key!r} kept changing its owner")
+
+
+def _key(run: NewRun, keyed: Keyed) -> dict[str, Any]:
+    return {"namespace": keyed.namespace, "task": keyed.task, "key": run.idempotency_key}
+
+
+def _row(run: NewRun) -> tuple[Any, ...]:
+    told = {
+        "lane": run.lane_id,
+        "policy": run.policy_id,
+        "reason": run.blocked,
+        "due_at": run.due_at,
+        "delay": run.delay or None,
+        "key": run.idempotency_key,
+        "singleton": run.singleton_key,
+        "batch": run.batch_id,
+        "rerun_of": run.rerun_of,
+    }
+    data = encode_data({key: value for key, value in told.items() if value is not None})
+    return (
+        run.id, run.lane_id, run.policy_id, int(run.blocked is not None), run.blocked, run.due_at, run.delay,
+        run.idempotency_key, run.singleton_key, run.batch_id, run.rerun_of, run.actor, data, run.body,
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""What a person or a program does to one run from outside: cancel it, try it again, let it out of a dead end."""
+
+from typing import Literal
+
+from mainspring.core.attempts import move
+from mainspring.core.run import Run
+from mainspring.core.states import ACTIVE, EventType, State
+from mainspring.errors import NotTerminal, RunTerminal, UnknownRun
+from mainspring.operations import moves
+from mainspring.operations.enqueue import NewRun, insertion
+from mainspring.store.database import Transaction
+
+CancelOutcome = Literal["cancelled", "cancelling"]
+
+
+def cancel(tx: Transaction, run_id: str, *, namespace: str, actor: str, reason: str | None) -> CancelOutcome:
+    """Cancel a run: at once where nobody runs it, else in two phases. A second call gives the same answer.
+
+    Raises:
+        UnknownRun, RunTerminal: there is nothing to cancel.
+    """
+    run = _lock(tx, run_id, namespace)
+    if run.state in {State.CANCELLED, State.CANCELLING}:
+        return "cancelled" if run.is_terminal else "cancelling"
+    if run.is_terminal:
+        raise RunTerminal(f"run {run_id} has already ended as {run.state}; nothing was changed", state=run.state)
+    target = State.CANCELLING if run.state in ACTIVE else State.CANCELLED
+    event = EventType.CANCEL_REQUESTED if run.state in ACTIVE else EventType.CANCELLED
+    moves.apply(tx, [(run, move(run, event, run.state, target, actor=actor, reason=reason))])
+    return "cancelled" if target is State.CANCELLED else "cancelling"
+
+
+def retry(tx: Transaction, run_id: str, new_id: str, *, namespace: str, actor: str) -> tuple[str, bool]:
+    """Try an unsuccessful run again as a new run linked to it, with fresh budgets; ``(id, was it made now)``.
+
+    There is at most one live retry of a run: a second call is given the first one's. The dead letter is closed.
+
+    Raises:
+        UnknownRun: no such run. NotTerminal: it has not failed.
+    """
+    run = _lock(tx, run_id, namespace)
+    if run.state not in {State.FAILED, State.CANCELLED}:
+        raise NotTerminal(f"run {run_id} is {run.state}; only a failed or cancelled run can be retried", state=run.state)
+    again = tx.one("runs.again", id=run_id)
+    if again:
+        return str(again[0]), False
+    payload = tx.one("runs.payload", id=run_id)
+    body = payload[1] if payload else b"[]"
+    new = NewRun(id=new_id, lane_id=run.lane_id, policy_id=run.policy_id, body=body, actor=actor, rerun_of=run_id)
+    query = insertion([new])
+    tx.execute(query.statement, **query.params)
+    tx.execute("dead_letters.close", run_id=run_id)
+    return new_id, True
+
+
+def resume(tx: Transaction, run_id: str, *, namespace: str, actor: str, reason: str) -> None:
+    """Queue a parked run again.
+
+    Raises:
+        UnknownRun: no such run. NotTerminal: it is not parked.
+    """
+    run = _parked(tx, run_id, namespace)
+    change = move(run, EventType.RESUMED, run.state, State.QUEUED, actor=actor, reason=reason, delay=0)
+    moves.apply(tx, [(run, change)])
+
+
+def fail(tx: Transaction, run_id: str, *, namespace: str, actor: str, reason: str) -> None:
+    """Fail a parked run.
+
+    Raises:
+        UnknownRun: no such run. NotTerminal: it is not parked.
+    """
+    run = _parked(tx, run_id, namespace)
+    change = move(run, EventType.FAILED, run.state, State.FAILED, actor=actor, reason=reason)
+    moves.apply(tx, [(run, change)])
+
+
+def park(tx: Transaction, run_id: str, *, namespace: str, actor: str, reason: str) -> None:
+    """Take a queued run out of its lane until a person decides. One that is no longer queued is left alone."""
+    run = _lock(tx, run_id, namespace)
+    if run.state is State.QUEUED:
+        moves.apply(tx, [(run, move(run, EventType.PARKED, run.state, State.NEEDS_ATTENTION, actor=actor, reason=reason))])
+
+
+def _parked(tx: Transaction, run_id: str, namespace: str) -> Run:
+    run = _lock(tx, run_id, namespace)
+    if run.state is not State.NEEDS_ATTENTION:
+        raise NotTerminal(f"run {run_id} is {run.state}; only a run that needs attention can be let out", state=run.state)
+    return run
+
+
+def _lock(tx: Transaction, run_id: str, namespace: str) -> Run:
+    run = moves.lock_runs(tx, [run_id]).get(run_id)
+    lane = tx.one("lanes.get", id=run.lane_id) if run else None
+    if run is None or lane is None or lane[1] != namespace:
+        raise UnknownRun(f"no run {run_id} in namespace {namespace!r}", run_id=run_id)
+    return run

@@ -1,0 +1,1 @@
+"""Where runs are remembered: SQL files and two small drivers behind one narrow protocol."""

@@ -1,0 +1,99 @@
+-- name: attempts.pick
+-- The runs a worker may claim next: heads of the open lanes of its queues and tasks, by priority, due time and id. A lane of
+-- another task, of a paused queue or of a full limit is passed over whole, however many runs wait in it.
+-- columns: id text, token int, seq int, task text, queue text, version int, policy_id int, limit_id int
+-- columns: failures int, interruptions int, releases int, idempotency_key text, singleton_key text, batch_id text
+-- columns: created_at int, due_at int, data text, body bytes
+WITH lane AS (
+    SELECT l.id, l.queue, l.task, l.version, l.priority, g.id AS limit_id, coalesce(g.size - g.used, :most) AS free
+    FROM lanes l
+    JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
+    LEFT JOIN limits g ON g.namespace = l.namespace AND g.queue = l.queue
+    WHERE l.namespace = :namespace AND l.queue {{any queues text}} AND l.task {{any tasks text}}
+      AND q.paused_at IS NULL AND (g.id IS NULL OR g.used < g.size)
+), head AS (
+    SELECT r.id, r.due_at, lane.priority, lane.limit_id, lane.queue, lane.task, lane.version, lane.free,
+           row_number() OVER (PARTITION BY lane.queue ORDER BY lane.priority DESC, r.due_at, r.id) AS place
+    FROM lane
+    JOIN runs r ON r.id IN (
+        SELECT x.id FROM runs x WHERE x.lane_id = lane.id AND x.state = 'queued' ORDER BY x.due_at, x.id LIMIT :most)
+), picked AS (
+    SELECT * FROM head WHERE place <= free ORDER BY priority DESC, due_at, id LIMIT :most
+)
+SELECT r.id, r.token, r.seq, p.task, p.queue, p.version, r.policy_id, p.limit_id, r.failures, r.interruptions, r.releases,
+       r.idempotency_key, r.singleton_key, r.batch_id, r.created_at, r.due_at, e.data, e.body
+FROM picked p
+JOIN runs r ON r.id = p.id
+JOIN events e ON e.run_id = r.id AND e.seq = r.payload_seq
+ORDER BY p.priority DESC, p.due_at, p.id;
+
+-- name: attempts.claim
+-- Lease picked runs to a worker: the fence grows by one, and the claim is logged.
+-- moves: queued -> running
+-- columns: id text
+-- input batch: id uuid, token int
+SELECT r.id
+FROM {{batch}} AS i JOIN runs r ON r.id = i.id
+WHERE r.state = 'queued' AND r.token = i.token
+ORDER BY r.id {{lock}};
+INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
+SELECT r.id, r.seq + 1, 'claimed', 'running', {{now}}, 'worker:' || :worker_id, NULL, NULL
+FROM {{batch}} AS i JOIN runs r ON r.id = i.id
+WHERE r.state = 'queued' AND r.token = i.token;
+UPDATE runs AS r
+SET state = 'running', token = r.token + 1, seq = r.seq + 1, worker_id = :worker_id, reason = NULL
+FROM {{batch}} AS i
+WHERE r.id = i.id AND r.state = 'queued' AND r.token = i.token;
+
+-- name: attempts.held
+-- What the database says a worker holds, for the worker to compare with what it knows.
+-- columns: id text, token int, state text
+SELECT id, token, state FROM runs WHERE worker_id = :worker_id;
+
+-- name: attempts.held_rows
+-- Runs a worker holds, locked, with whether their code provably began (only known where a start was recorded).
+-- columns: id text, lane_id int, policy_id int, state text, reason text, due_at int, token int, seq int
+-- columns: failures int, interruptions int, releases int, payload_seq int, worker_id text, idempotency_key text
+-- columns: singleton_key text, batch_id text, rerun_of text, cancel_requested_at int, created_at int
+-- columns: ended_at int
+SELECT id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq, worker_id,
+       idempotency_key, singleton_key, batch_id, rerun_of, cancel_requested_at, created_at, ended_at
+FROM runs
+WHERE worker_id = :worker_id
+ORDER BY id
+LIMIT :most {{lock}};
+
+-- name: attempts.started
+-- Which of these runs recorded a start under the fence they have now.
+-- columns: run_id text
+SELECT c.run_id
+FROM checkpoints c JOIN runs r ON r.id = c.run_id
+WHERE c.run_id {{any ids uuid}} AND c.token = r.token AND c.started_at IS NOT NULL;
+
+-- name: attempts.start
+-- Record that user code is about to begin, under the fence; what an earlier attempt saved is kept.
+INSERT INTO checkpoints (run_id, token, started_at, beat_at, details, progress)
+SELECT id, token, {{now}}, {{now}}, NULL, NULL
+FROM runs
+WHERE id = :run_id AND token = :token AND state IN ('running', 'cancelling')
+ON CONFLICT (run_id) DO UPDATE SET token = excluded.token, started_at = excluded.started_at, beat_at = excluded.beat_at;
+
+-- name: attempts.heartbeat
+-- Save what attempts told of themselves, each under its fence. A part that is absent (NULL) keeps what was saved before.
+-- columns: run_id text
+-- input batch: run_id uuid, token int, details bytes, progress text
+INSERT INTO checkpoints (run_id, token, started_at, beat_at, details, progress)
+SELECT r.id, r.token, NULL, {{now}}, i.details, i.progress
+FROM {{batch}} AS i
+JOIN runs r ON r.id = i.run_id
+WHERE r.token = i.token AND r.state IN ('running', 'cancelling')
+ON CONFLICT (run_id) DO UPDATE
+SET token = excluded.token, beat_at = excluded.beat_at, details = coalesce(excluded.details, checkpoints.details),
+    progress = coalesce(excluded.progress, checkpoints.progress),
+    started_at = CASE WHEN checkpoints.token = excluded.token THEN checkpoints.started_at END
+RETURNING run_id;
+
+-- name: attempts.checkpoints
+-- What earlier attempts of these runs saved.
+-- columns: run_id text, details bytes
+SELECT run_id, details FROM checkpoints WHERE run_id {{any ids uuid}};

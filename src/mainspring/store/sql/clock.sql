@@ -1,0 +1,9 @@
+-- name: clock.now
+-- The database's clock, UTC microseconds.
+-- columns: at int
+SELECT {{now}} AS at;
+
+-- name: schema.version
+-- The newest migration this database has.
+-- columns: version int
+SELECT coalesce(max(version), 0) AS version FROM schema_migrations;

@@ -1,0 +1,118 @@
+-- name: runs.create
+-- Insert runs and their `created` events. A run that is already there (a repeated call) is left as it is.
+-- moves: none -> queued, scheduled, blocked
+-- input batch: id uuid, lane_id int, policy_id int, blocked int, reason text, due_at int, delay int
+-- input batch: idempotency_key text, singleton_key text, batch_id uuid, rerun_of uuid, actor text, data text
+-- input batch: body bytes
+INSERT INTO runs (id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq,
+                  worker_id, idempotency_key, singleton_key, batch_id, rerun_of, cancel_requested_at, created_at, ended_at)
+SELECT i.id, i.lane_id, i.policy_id,
+       CASE WHEN i.blocked = 1 THEN 'blocked' WHEN i.due_at > {{now}} THEN 'scheduled' WHEN i.delay > 0 THEN 'scheduled'
+            ELSE 'queued' END,
+       i.reason,
+       CASE WHEN i.due_at > {{now}} THEN i.due_at ELSE {{now}} + i.delay END,
+       0, 1, 0, 0, 0, 1, NULL, i.idempotency_key, i.singleton_key, i.batch_id, i.rerun_of, NULL, {{now}}, NULL
+FROM {{batch}} AS i
+WHERE true
+ON CONFLICT (id) DO NOTHING;
+INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
+SELECT i.id, 1, 'created',
+       CASE WHEN i.blocked = 1 THEN 'blocked' WHEN i.due_at > {{now}} THEN 'scheduled' WHEN i.delay > 0 THEN 'scheduled'
+            ELSE 'queued' END,
+       {{now}}, i.actor, i.data, i.body
+FROM {{batch}} AS i
+WHERE true
+ON CONFLICT (run_id, seq) DO NOTHING;
+
+-- name: runs.intern
+-- Make sure that lanes, policies and queues exist; their ids are hashes of what they hold, so a repeat changes nothing.
+-- input lanes: id int, namespace text, queue text, priority int, concurrency_key text, kind text, task text
+-- input lanes: version int
+-- input policies: id int, body text
+INSERT INTO queues (namespace, name, paused_at, paused_by, created_at)
+SELECT i.namespace, i.queue, NULL, NULL, {{now}}
+FROM {{lanes}} AS i
+WHERE true
+ON CONFLICT (namespace, name) DO NOTHING;
+INSERT INTO lanes (id, namespace, queue, priority, concurrency_key, kind, task, version)
+SELECT i.id, i.namespace, i.queue, i.priority, i.concurrency_key, i.kind, i.task, i.version
+FROM {{lanes}} AS i
+WHERE true
+ON CONFLICT (id) DO NOTHING;
+INSERT INTO policies (id, body)
+SELECT i.id, i.body FROM {{policies}} AS i
+WHERE true
+ON CONFLICT (id) DO NOTHING;
+
+-- name: runs.move
+-- Move runs that are exactly where the caller saw them (state, token and seq), and log each move. Answers those that moved.
+-- moves: blocked -> queued, upstream_failed
+-- moves: running -> succeeded, retrying, failed, released, queued, needs_attention, cancelling
+-- moves: cancelling -> cancelled, failed
+-- moves: scheduled, retrying, released, blocked, queued, needs_attention -> cancelled
+-- moves: queued -> needs_attention
+-- moves: needs_attention -> queued, failed
+-- columns: id text
+-- input batch: id uuid, origin text, token int, seq int, type text, state text, reason text, due_at int, delay int
+-- input batch: failures int, interruptions int, releases int, holds int, requested int, ended int, actor text
+-- input batch: data text, body bytes
+SELECT r.id
+FROM {{batch}} AS i
+JOIN runs r ON r.id = i.id
+WHERE r.token = i.token AND r.state = i.origin AND r.seq = i.seq - 1
+ORDER BY r.id {{lock}};
+INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
+SELECT i.id, i.seq, i.type, i.state, {{now}}, i.actor, i.data, i.body
+FROM {{batch}} AS i
+JOIN runs r ON r.id = i.id
+WHERE r.token = i.token AND r.state = i.origin AND r.seq = i.seq - 1;
+UPDATE runs AS r
+SET state = i.state, reason = i.reason, seq = i.seq,
+    due_at = CASE WHEN i.due_at > {{now}} THEN i.due_at WHEN i.due_at IS NOT NULL THEN {{now}} WHEN i.delay IS NOT NULL THEN {{now}} + i.delay ELSE r.due_at END,
+    failures = i.failures, interruptions = i.interruptions, releases = i.releases,
+    worker_id = CASE WHEN i.holds = 1 THEN r.worker_id END,
+    cancel_requested_at = CASE WHEN i.requested = 1 THEN {{now}} ELSE r.cancel_requested_at END,
+    ended_at = CASE WHEN i.ended = 1 THEN {{now}} END
+FROM {{batch}} AS i
+WHERE r.id = i.id AND r.token = i.token AND r.state = i.origin AND r.seq = i.seq - 1;
+
+-- name: runs.lock
+-- Runs by id, locked until the transaction ends, in ascending id.
+-- columns: id text, lane_id int, policy_id int, state text, reason text, due_at int, token int, seq int
+-- columns: failures int, interruptions int, releases int, payload_seq int, worker_id text, idempotency_key text
+-- columns: singleton_key text, batch_id text, rerun_of text, cancel_requested_at int, created_at int
+-- columns: ended_at int
+SELECT id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq, worker_id,
+       idempotency_key, singleton_key, batch_id, rerun_of, cancel_requested_at, created_at, ended_at
+FROM runs
+WHERE id {{any ids uuid}}
+ORDER BY id {{lock}};
+
+-- name: runs.due
+-- Waiting runs whose instant has come, oldest first, locked for the move to `queued`.
+-- columns: id text
+SELECT id
+FROM runs
+WHERE state IN ('scheduled', 'retrying', 'released') AND due_at <= {{now}}
+ORDER BY due_at, id
+LIMIT :most {{skip_locked}};
+
+-- name: runs.make_due
+-- Queue runs whose instant has come, and log it. The caller holds their locks.
+-- moves: scheduled, retrying, released -> queued
+INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
+SELECT id, seq + 1, 'due', 'queued', {{now}}, :actor, NULL, NULL
+FROM runs
+WHERE id {{any ids uuid}} AND state IN ('scheduled', 'retrying', 'released') AND due_at <= {{now}};
+UPDATE runs
+SET state = 'queued', seq = seq + 1, reason = NULL
+WHERE id {{any ids uuid}} AND state IN ('scheduled', 'retrying', 'released') AND due_at <= {{now}};
+
+-- name: runs.next_due
+-- The earliest instant for which a run waits, if any.
+-- columns: due_at int
+SELECT due_at
+FROM runs
+WHERE state IN ('scheduled', 'retrying', 'released')
+ORDER BY due_at
+LIMIT 1;
