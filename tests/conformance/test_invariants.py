@@ -1,0 +1,89 @@
+"""The oracles can fail: each finds the damage it is for, and none cries over a healthy database."""
+
+from __future__ import annotations
+
+import pytest
+
+from mainspring.core.attempts import Failed, Succeeded
+from tests.support import invariants
+from tests.support.builders import AnyDatabase, Fleet
+
+
+@pytest.fixture
+def inhabited(database: AnyDatabase, fleet: Fleet) -> Fleet:
+    """A database with a run in most situations: ended, failed, held under a limit, waiting, keyed, in a batch."""
+    fleet.declare("main", limit=5)
+    done, failed = fleet.running(key="done"), fleet.running(policy=None)
+    fleet.finish(done, Succeeded(b"1"))
+    fleet.finish(failed, Failed(code="bad", message="", final=True))
+    fleet.batch([fleet.new(queue="slow"), fleet.new(queue="slow")])
+    fleet.running(singleton="site", key="held")
+    fleet.enqueue(delay=1_000_000, queue="slow")
+    assert invariants.violations(database) == []
+    return fleet
+
+
+DAMAGE = {
+    "the_ledger_is_gapless": "DELETE FROM events WHERE type = 'claimed' AND seq = 2",
+    "folding_the_ledger_gives_the_row": "UPDATE runs SET failures = failures + 1 WHERE state = 'succeeded'",
+    "a_run_ends_once_and_last": "UPDATE events SET state = 'succeeded' WHERE type = 'claimed' AND seq = 2",
+    "the_fence_counts_the_claims": "UPDATE runs SET token = token + 1 WHERE state = 'succeeded'",
+    "no_claim_found_the_run_held": "UPDATE events SET type = 'claimed', state = 'running' WHERE type = 'succeeded'",
+    "no_timer_was_early": "UPDATE events SET type = 'due' WHERE seq = 1; "
+    "UPDATE events SET type = 'created', data = replace(data, '{', '{\"due_at\":9000000000000000,') WHERE seq = 1; "
+    "UPDATE events SET type = 'due' WHERE type = 'claimed'",
+    "a_dependant_started_once": "UPDATE events SET type = 'unblocked' WHERE state <> 'queued'",
+    "a_cancelled_run_was_not_revived": "UPDATE events SET type = 'cancel_requested' WHERE seq = 1",
+    "the_payload_is_there": "UPDATE events SET body = NULL WHERE seq = 1",
+    "no_event_without_its_run": "DELETE FROM runs WHERE state = 'succeeded'",
+    "a_run_has_its_lane_queue_and_policy": "DELETE FROM policies",
+    "exactly_active_runs_have_a_holder": "DELETE FROM workers",
+    "a_slot_belongs_to_a_newest_fence": "UPDATE slots SET token = token + 1",
+    "whoever_runs_under_a_limit_has_a_slot": "DELETE FROM slots",
+    "a_limit_counts_its_slots": "UPDATE limits SET used = used + 1",
+    "limits_are_kept": "UPDATE limits SET size = 0",
+    "a_singleton_key_is_held_by_its_live_run": "UPDATE singletons SET key = 'other'",
+    "a_live_singleton_run_holds_its_key": "DELETE FROM singletons",
+    "an_idempotency_key_answers_for_its_owner": "UPDATE runs SET idempotency_key = 'other' WHERE idempotency_key = 'done'",
+    "a_live_keyed_run_finds_its_key": "DELETE FROM idempotency_keys",
+    "a_batch_counts_its_open_members": "UPDATE batches SET open = open + 1",
+    "a_batch_counts_its_failed_members": "UPDATE batches SET failed = failed + 1",
+    "a_callback_waits_exactly_while_members_are_open": "UPDATE runs SET state = 'queued' WHERE state = 'blocked'",
+    "a_used_up_budget_leaves_a_dead_letter": "DELETE FROM dead_letters",
+    "what_hangs_on_a_run_goes_with_it": "DELETE FROM runs WHERE state = 'failed'",
+    "a_run_has_one_live_retry": "UPDATE runs SET rerun_of = (SELECT min(id) FROM runs) WHERE ended_at IS NULL",
+}
+
+
+@pytest.mark.parametrize("invariant", DAMAGE)
+def test_each_oracle_finds_the_damage_it_is_for(inhabited: Fleet, database: AnyDatabase, invariant: str) -> None:
+    damage = DAMAGE[invariant].replace("min(id)", "min(id::text)::uuid") if inhabited.clock is None else DAMAGE[invariant]
+    for statement in damage.split("; "):
+        inhabited.sql(statement)
+
+    found = {violation.invariant for violation in invariants.violations(database)}
+
+    wipe(inhabited)
+    assert invariant in found
+
+
+def test_every_oracle_is_tried_by_some_damage() -> None:
+    oracles = {oracle.__name__ for oracle in (*invariants.LEDGER_ORACLES, *invariants.TABLE_ORACLES)}
+    assert set(DAMAGE) == oracles | {"limits_are_kept", "no_event_without_its_run"}
+
+
+def test_a_broken_invariant_is_told_with_its_name_its_run_and_what_differs(inhabited: Fleet, database: AnyDatabase) -> None:
+    run_id = inhabited.one("SELECT id FROM runs WHERE state = 'succeeded'")
+    inhabited.sql(f"UPDATE runs SET releases = 7 WHERE id = '{run_id}'")
+
+    with pytest.raises(AssertionError) as told:
+        invariants.check(database)
+
+    wipe(inhabited)
+    assert f"folding_the_ledger_gives_the_row: {run_id}: releases is 7, folded 0" in str(told.value)
+
+
+def wipe(fleet: Fleet) -> None:
+    """Leave nothing behind that the check after the test would find."""
+    for table in ("runs", "events", "slots", "limits", "singletons", "idempotency_keys", "batches", "checkpoints", "dead_letters"):
+        fleet.sql(f"DELETE FROM {table}")
