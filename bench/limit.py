@@ -150,8 +150,11 @@ CREATE TABLE events (run_id BLOB, seq INTEGER, type TEXT NOT NULL, at INTEGER NO
 SQLITE_CLAIM = """UPDATE runs SET state = 'running', worker_id = 'bench', token = token + 1, seq = seq + 1
     WHERE id IN (SELECT id FROM runs WHERE state = 'queued' AND due_at <= ? ORDER BY due_at, id LIMIT 100)
     RETURNING id, token, payload, seq"""
-SQLITE_FINISH = """UPDATE runs SET state = 'succeeded', worker_id = NULL, seq = seq + 1, result = ?
-    WHERE id = ? AND token = ? AND state = 'running' RETURNING id, seq"""
+# No RETURNING here: run once a row, its scratch table makes the heap grow and shrink each time, four times as slow.
+SQLITE_FINISH = """UPDATE runs SET state = 'succeeded', worker_id = NULL, seq = seq + 1, result = ?3
+    WHERE id = ?1 AND token = ?2 AND state = 'running'"""
+SQLITE_FINISHED = """INSERT INTO events SELECT id, seq, 'succeeded', ?3, 'bench' FROM runs
+    WHERE id = ?1 AND token = ?2 AND state = 'succeeded'"""
 SQLITE_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, 'bench')"
 
 
@@ -192,11 +195,13 @@ class BareSqlite:
     def step(self, rows: list[Any]) -> list[Any]:
         at = now()
         self.run("BEGIN IMMEDIATE")
-        ended = self.many(SQLITE_FINISH, [(RESULT, row[0], row[1]) for row in rows]) if rows else []
+        if rows:
+            self.many(SQLITE_FINISH, [(row[0], row[1], RESULT) for row in rows])
+        if rows and self.ledger:
+            self.many(SQLITE_FINISHED, [(row[0], row[1], at) for row in rows])
         claimed = self.run(SQLITE_CLAIM, (at,))
         if self.ledger:
-            moves = [(key, seq, "succeeded", at) for key, seq in ended]
-            self.many(SQLITE_EVENT, moves + [(key, seq, "claimed", at) for key, _, _, seq in claimed])
+            self.many(SQLITE_EVENT, [(key, seq, "claimed", at) for key, _, _, seq in claimed])
         self.run("COMMIT")
         return claimed
 
