@@ -137,6 +137,22 @@ def held(tx: Transaction, worker_id: str) -> list[HeldNow]:
     return [HeldNow(row[0], row[1], State(row[2])) for row in tx.rows("attempts.held", worker_id=worker_id)]
 
 
+def checkpoints(tx: Transaction, run_ids: Sequence[str]) -> dict[str, bytes]:
+    """What the last attempts of these runs saved."""
+    return {row[0]: row[1] for row in tx.rows("attempts.checkpoints", ids=sorted(run_ids)) if row[1] is not None}
+
+
+def give_back(tx: Transaction, orphans: Sequence[HeldNow], policies: Policies, *, actor: str) -> None:
+    """Give back runs that were claimed by a commit whose answer got lost: their code never began, so nothing is spent."""
+    runs = moves.lock_runs(tx, [orphan.run_id for orphan in orphans])
+    mine = [
+        runs[o.run_id] for o in orphans if o.run_id in runs and runs[o.run_id].token == o.token and runs[o.run_id].worker_id
+    ]
+    known = policies(tx, [run.policy_id for run in mine])
+    pairs = [(run, settle(run, run.state, Unstarted(), known[run.policy_id], draw=0.0, actor=actor)) for run in mine]
+    moves.apply(tx, pairs)
+
+
 def make_due(tx: Transaction, *, most: int, actor: str) -> int:
     """Queue up to ``most`` runs whose instant has come; how many there were."""
     due = [row[0] for row in tx.rows("runs.due", most=most)]
@@ -154,21 +170,24 @@ def next_due_at(tx: Transaction) -> int | None:
 # -- when a holder is gone ------------------------------------------------------------------------------------------
 
 
-def reap(tx: Transaction, policies: Policies, *, ttl: int, actor: str) -> int:
+def reap(tx: Transaction, policies: Policies, *, ttl: int, actor: str, every: int = 0) -> int:
     """Take the runs of workers whose lease is over, at most a hundred for each of ten workers; how many were taken.
 
-    After an outage of the database nobody is reaped until the fleet had one TTL to renew (``core/lease.py``).
+    After an outage of the database nobody is reaped until the fleet had one TTL to renew (``core/lease.py``). Where somebody
+    looked less than ``every`` µs ago, nothing is done: one look serves the fleet.
     """
-    if _is_held_back(tx, ttl):
+    if _is_held_back(tx, ttl, every):
         return 0
     lapsed = [row[0] for row in tx.rows("workers.lapsed", most=_REAPED_WORKERS)]
     orphaned = [row[0] for row in tx.rows("workers.orphaned", most=_REAPED_WORKERS)]
     return sum(_take_from(tx, worker_id, policies, actor) for worker_id in sorted({*lapsed, *orphaned}))
 
 
-def _is_held_back(tx: Transaction, ttl: int) -> bool:
+def _is_held_back(tx: Transaction, ttl: int, every: int) -> bool:
     row = tx.one("fleet.tick")
     last_tick_at, held_until = (row[0], row[1]) if row else (None, 0)
+    if last_tick_at is not None and 0 <= tx.now - last_tick_at < every:
+        return True
     hold = max(held_until, reap_hold_until(last_tick_at, tx.now, ttl) or 0)
     tx.execute("fleet.ticked", hold_until=hold)
     return hold > tx.now

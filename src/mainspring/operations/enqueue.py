@@ -6,8 +6,10 @@ connection, and connections that are awaited.
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple
 
+from mainspring.core.durations import DAY
 from mainspring.core.ids import stable_id
 from mainspring.core.policy import Policy
 from mainspring.errors import KeyConflict, StorageConflict
@@ -16,9 +18,10 @@ from mainspring.store.database import Plan, Query, Row
 
 Outcome = Literal["created", "existing"]
 _KEY_TRIES = 3
+DEFAULT_KEY_TTL = 30 * DAY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Lane:
     """Runs that are alike in everything a claim tests. Its id is a hash of what it holds."""
 
@@ -30,7 +33,7 @@ class Lane:
     kind: str = "task"
     version: int = 1
 
-    @property
+    @cached_property
     def id(self) -> int:
         """The same for the same lane, in every process and database."""
         return stable_id(
@@ -51,6 +54,7 @@ class Lane:
         )  # fmt: skip
 
 
+@cache
 def policy_row(policy: Policy) -> tuple[int, str]:
     """A policy's id, which is a hash of what it says, and its text."""
     body = encode_data(policy.as_data()) or "{}"
@@ -109,7 +113,11 @@ def create(runs: Sequence[NewRun], keyed: Mapping[str, Keyed]) -> Plan[list[Crea
     """
     answers: list[Created] = []
     made: list[NewRun] = []
+    repeated = yield from _already_there([run for run in runs if run.id in keyed])
     for run in runs:
+        if run.id in repeated:
+            answers.append(Created(run.id, "created"))
+            continue
         owner = None
         if run.idempotency_key is not None:
             owner = yield from _take_key(run, keyed[run.id])
@@ -125,6 +133,14 @@ def create(runs: Sequence[NewRun], keyed: Mapping[str, Keyed]) -> Plan[list[Crea
     return answers
 
 
+def _already_there(runs: Sequence[NewRun]) -> Generator[Query, list[Row], set[str]]:
+    """Keyed runs that this very call created before, when its commit was unknown: their keys were judged then."""
+    if not runs:
+        return set()
+    rows = yield Query(statement="views.states", params={"ids": [run.id for run in runs]})
+    return {str(row[0]) for row in rows}
+
+
 def _take_key(run: NewRun, keyed: Keyed) -> Generator[Query, list[Row], str | None]:
     """Take the idempotency key for ``run``; the owner if somebody else has it."""
     row = (keyed.namespace, keyed.task, run.idempotency_key, run.id, keyed.payload_hash, keyed.ttl)
@@ -135,9 +151,7 @@ def _take_key(run: NewRun, keyed: Keyed) -> Generator[Query, list[Row], str | No
         owners = yield Query(statement="keys.owner", params=_key(run, keyed))
         if not owners:  # freed in between: try to take it again
             continue
-        owner, payload_hash, _ = owners[0]
-        if owner == run.id:  # this very call, tried again after its commit was unknown
-            return None
+        owner, payload_hash = str(owners[0][0]), owners[0][1]
         if payload_hash != keyed.payload_hash:
             raise KeyConflict(
                 f"key {run.idempotency_key!r} of task {keyed.task!r} belongs to run {owner}, which has another payload; "
@@ -145,7 +159,7 @@ def _take_key(run: NewRun, keyed: Keyed) -> Generator[Query, list[Row], str | No
                 owner=owner,
                 key=run.idempotency_key,
             )
-        return str(owner)
+        return owner
     raise StorageConflict(f"key {run.idempotency_key!r} kept changing its owner")
 
 
@@ -156,7 +170,7 @@ def _take_singleton(run: NewRun, keyed: Keyed) -> Generator[Query, list[Row], st
             return None
         owners = yield Query(statement="keys.singleton_owner", params=params)
         if owners:
-            return None if owners[0][0] == run.id else str(owners[0][0])
+            return str(owners[0][0])
     raise StorageConflict(f"singleton key {run.singleton_key!r} kept changing its owner")
 
 
@@ -164,7 +178,15 @@ def _key(run: NewRun, keyed: Keyed) -> dict[str, Any]:
     return {"namespace": keyed.namespace, "task": keyed.task, "key": run.idempotency_key}
 
 
-def _row(run: NewRun) -> tuple[Any, ...]:
+@cache
+def _plain_data(lane_id: int, policy_id: int) -> str:
+    """The `created` data of a run with nothing special about it: nearly all of them, and always the same."""
+    return f'{{"lane":{lane_id},"policy":{policy_id}}}'
+
+
+def _data(run: NewRun) -> str | None:
+    if run[5:] == _NOTHING_SPECIAL:
+        return _plain_data(run.lane_id, run.policy_id)
     told = {
         "lane": run.lane_id,
         "policy": run.policy_id,
@@ -176,7 +198,14 @@ def _row(run: NewRun) -> tuple[Any, ...]:
         "batch": run.batch_id,
         "rerun_of": run.rerun_of,
     }
-    data = encode_data({key: value for key, value in told.items() if value is not None})
+    return encode_data({key: value for key, value in told.items() if value is not None})
+
+
+_NOTHING_SPECIAL = tuple(NewRun._field_defaults.values())
+
+
+def _row(run: NewRun) -> tuple[Any, ...]:
+    data = _data(run)
     return (
         run.id, run.lane_id, run.policy_id, int(run.blocked is not None), run.blocked, run.due_at, run.delay,
         run.idempotency_key, run.singleton_key, run.batch_id, run.rerun_of, run.actor, data, run.body,

@@ -81,7 +81,7 @@ def _free_slots(tx: Transaction, over: Sequence[Move]) -> None:
 
 def _follow_endings(tx: Transaction, ended: Sequence[tuple[Held, Move]]) -> None:
     failed = [(held, m) for held, m in ended if m.state is State.FAILED]
-    if keyed := [held.id for held, m in ended if held.idempotency_key is not None and m.state in _FREES_KEY]:
+    if keyed := [held.id for held, m in ended if held.idempotency_key is not None and _frees_key(m)]:
         tx.execute("keys.free_failed", ids=keyed)
     if singletons := [held.id for held, _ in ended if held.singleton_key is not None]:
         tx.execute("keys.free_singletons", ids=singletons)
@@ -91,7 +91,9 @@ def _follow_endings(tx: Transaction, ended: Sequence[tuple[Held, Move]]) -> None
         _count_members(tx, members)
 
 
-_FREES_KEY = frozenset({State.FAILED, State.UPSTREAM_FAILED})
+def _frees_key(m: Move) -> bool:
+    """An owner that failed did not do the work, so its key is free; but one that was asked to stop keeps it."""
+    return m.state in {State.FAILED, State.UPSTREAM_FAILED} and m.origin is not State.CANCELLING
 
 
 def _count_members(tx: Transaction, members: Sequence[tuple[str, Move]]) -> None:

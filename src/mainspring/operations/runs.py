@@ -2,13 +2,14 @@
 
 from typing import Literal
 
+from mainspring.codec import payload_hash
 from mainspring.core.attempts import move
 from mainspring.core.run import Run
 from mainspring.core.states import ACTIVE, EventType, State
-from mainspring.errors import NotTerminal, RunTerminal, UnknownRun
+from mainspring.errors import KeyConflict, NotTerminal, RunTerminal, UnknownRun
 from mainspring.operations import moves
-from mainspring.operations.enqueue import NewRun, insertion
-from mainspring.store.database import Transaction
+from mainspring.operations.enqueue import DEFAULT_KEY_TTL, Keyed, NewRun, create
+from mainspring.store.database import Transaction, drive
 
 CancelOutcome = Literal["cancelled", "cancelling"]
 
@@ -33,10 +34,11 @@ def cancel(tx: Transaction, run_id: str, *, namespace: str, actor: str, reason: 
 def retry(tx: Transaction, run_id: str, new_id: str, *, namespace: str, actor: str) -> tuple[str, bool]:
     """Try an unsuccessful run again as a new run linked to it, with fresh budgets; ``(id, was it made now)``.
 
-    There is at most one live retry of a run: a second call is given the first one's. The dead letter is closed.
+    There is at most one live retry of a run: a second call is given the first one's. The new run takes both keys of the old
+    one, and the dead letter is closed.
 
     Raises:
-        UnknownRun: no such run. NotTerminal: it has not failed.
+        UnknownRun: no such run. NotTerminal: it has not failed. KeyConflict: another run has a key by now.
     """
     run = _lock(tx, run_id, namespace)
     if run.state not in {State.FAILED, State.CANCELLED}:
@@ -44,13 +46,32 @@ def retry(tx: Transaction, run_id: str, new_id: str, *, namespace: str, actor: s
     again = tx.one("runs.again", id=run_id)
     if again:
         return str(again[0]), False
-    payload = tx.one("runs.payload", id=run_id)
-    body = payload[1] if payload else b"[]"
-    new = NewRun(id=new_id, lane_id=run.lane_id, policy_id=run.policy_id, body=body, actor=actor, rerun_of=run_id)
-    query = insertion([new])
-    tx.execute(query.statement, **query.params)
+    new, keyed = _copy(tx, run, new_id, actor)
+    (answer,) = drive(tx, create([new], keyed))
+    if answer.run_id != new_id:
+        raise KeyConflict(f"run {answer.run_id} has the key of run {run_id} by now; nothing was created", owner=answer.run_id)
     tx.execute("dead_letters.close", run_id=run_id)
     return new_id, True
+
+
+def _copy(tx: Transaction, run: Run, new_id: str, actor: str) -> tuple[NewRun, dict[str, Keyed]]:
+    """A new run like ``run``, with its payload and its keys."""
+    payload, lane = tx.one("runs.payload", id=run.id), tx.one("lanes.get", id=run.lane_id)
+    assert payload is not None
+    assert lane is not None
+    new = NewRun(
+        id=new_id,
+        lane_id=run.lane_id,
+        policy_id=run.policy_id,
+        body=payload[1],
+        actor=actor,
+        idempotency_key=run.idempotency_key,
+        singleton_key=run.singleton_key,
+        rerun_of=run.id,
+    )
+    if run.idempotency_key is None and run.singleton_key is None:
+        return new, {}
+    return new, {new_id: Keyed(lane[1], lane[6], payload_hash(payload[1]), DEFAULT_KEY_TTL)}
 
 
 def resume(tx: Transaction, run_id: str, *, namespace: str, actor: str, reason: str) -> None:

@@ -186,12 +186,15 @@ class PostgresDatabase:
 
     def notifications(self, channel: str, stop: threading.Event) -> Iterator[str]:
         """Payloads sent to ``channel``, until ``stop`` is set. Yields '' each time it begins to listen: hints may be missed."""
-        with psycopg.connect(self.conninfo, autocommit=True, connect_timeout=10) as connection:
-            connection.execute(cast("Any", f"LISTEN {channel}"))
-            yield ""
-            while not stop.is_set():
-                for note in connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1):
-                    yield note.payload
+        try:
+            with psycopg.connect(self.conninfo, autocommit=True, connect_timeout=10) as connection:
+                connection.execute(cast("Any", f"LISTEN {channel}"))
+                yield ""
+                while not stop.is_set():
+                    for note in connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1):
+                        yield note.payload
+        except psycopg.OperationalError as error:
+            raise StorageUnavailable(f"listening: {_first_line(error)}") from error
 
     def script(self, sql: str) -> None:
         """Run plain commands in one transaction, one process at a time (migrations only)."""

@@ -5,14 +5,14 @@ VALUES (:id, :namespace, :total, :total, 0, :fires_on, :callback_id, {{now}})
 ON CONFLICT (id) DO NOTHING;
 
 -- name: batches.members_ended
--- Count members that just ended. Answers the batches that have none left open: each is answered once.
+-- Count members that just ended. Answers their batches as they stand then; the row stays locked, so one call sees the last.
 -- input batch: id uuid, ended int, failed int
 -- columns: id text, callback_id text, fires_on text, failed int, open int
 UPDATE batches AS b
 SET open = b.open - i.ended, failed = b.failed + i.failed
 FROM {{batch}} AS i
-WHERE b.id = i.id
-RETURNING b.id, b.callback_id, b.fires_on, b.failed, b.open;
+WHERE b.id = i.id;
+SELECT b.id, b.callback_id, b.fires_on, b.failed, b.open FROM {{batch}} AS i JOIN batches b ON b.id = i.id;
 
 -- name: batches.get
 -- One batch.

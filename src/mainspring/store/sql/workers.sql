@@ -42,7 +42,7 @@ WHERE state = 'gone' AND expires_at < :before AND NOT EXISTS (SELECT 1 FROM runs
 -- name: fleet.tick
 -- When the fleet last looked for lapsed leases, and until when it may not reap.
 -- columns: last_tick_at int, reap_hold_until int
-SELECT last_tick_at, reap_hold_until FROM fleet WHERE id = 1 {{lock}};
+SELECT last_tick_at, reap_hold_until FROM fleet WHERE id = 1;
 
 -- name: fleet.ticked
 -- Record that somebody looked.

@@ -1,0 +1,447 @@
+"""``App``: your tasks, one database, and the workers that run them. The object a program makes once.
+
+This is where everything is put together: names to functions (``registry``), calls to runs (``client``), runs to executions
+(``runtime``). Nothing is opened at import; the database is opened at first use.
+"""
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from mainspring.client import BatchHandle, Client, Handle, Request
+from mainspring.config import default_database
+from mainspring.context import Context
+from mainspring.core import retry
+from mainspring.core.durations import Duration, parse_duration
+from mainspring.core.names import check_name
+from mainspring.errors import CapabilityUnsupported, InvalidOption
+from mainspring.operations.batches import FiresOn
+from mainspring.registry import ExecutorKind, KeyOption, Options, Registry, TaskSpec
+from mainspring.runtime.runner import Report, Runner, Until
+from mainspring.runtime.worker import WorkerPlan
+from mainspring.system import process_name
+from mainspring.wakeups import Notifier
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Call(Generic[R_co]):
+    """An unsent request: a task with its arguments and options, to be put into a batch."""
+
+    __slots__ = ("_app", "request")
+
+    def __init__(self, app: "App", request: Request) -> None:
+        self._app = app
+        self.request = request
+
+
+class Task(Generic[P, R]):
+    """A function that can also be enqueued. Calling it runs it, here and now, and records nothing."""
+
+    def __init__(self, app: "App", spec: TaskSpec, function: Callable[..., Any], options: Options) -> None:
+        self._app = app
+        self._options = options
+        self.spec = spec
+        self.function = function
+        self.__wrapped__ = function
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self.__qualname__ = function.__qualname__
+        self.__module__ = function.__module__
+
+    @property
+    def name(self) -> str:
+        """The task's name, part of stored data."""
+        return self.spec.name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function itself."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r})"
+
+    def options(
+        self,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        delay: Duration | None = None,
+        at: datetime | str | None = None,
+        key: KeyOption = None,
+        key_ttl: Duration | None = None,
+        singleton: KeyOption = None,
+        max_attempts: int | None = None,
+        timeout: Duration | None = None,
+        using: Any = None,
+    ) -> "Task[P, R]":
+        """The same task with other options for the calls made through it. The task itself does not change.
+
+        ``using`` is a connection with an open transaction of yours: the run exists if and only if that commits.
+
+        Raises:
+            InvalidOption: naming the option and what to write.
+        """
+        changed = self._app.registry.changed(
+            self._options,
+            queue=queue,
+            priority=priority,
+            delay=delay,
+            at=at,
+            key=key,
+            key_ttl=key_ttl,
+            singleton=singleton,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            using=using,
+        )
+        return Task(self._app, self.spec, self.function, changed)
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+        """Create a run of this task. Durable when this returns.
+
+        Raises:
+            PayloadInvalid, PayloadTooLarge: the arguments do not fit; nothing was created.
+            KeyConflict: the key belongs to a run with another payload.
+            StorageUnavailable: the database cannot be reached; nothing was created.
+        """
+        (handle,) = self._app.client.submit([self._request(args, kwargs)], using=self._options.using)
+        return handle
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+        """``enqueue`` for an event loop."""
+        (handle,) = await self._app.client.asubmit([self._request(args, kwargs)], using=self._options.using)
+        return handle
+
+    def enqueue_many(self, items: Sequence[tuple[Any, ...] | Mapping[str, Any]]) -> list[Handle[R]]:
+        """Create a run for each item (a tuple of arguments, or a mapping of named ones): all in one transaction, or none.
+
+        Raises:
+            PayloadInvalid: an item does not fit; the message says which. Nothing was created.
+        """
+        return self._app.client.submit(self._requests(items), using=self._options.using)
+
+    async def aenqueue_many(self, items: Sequence[tuple[Any, ...] | Mapping[str, Any]]) -> list[Handle[R]]:
+        """``enqueue_many`` for an event loop."""
+        return await self._app.client.asubmit(self._requests(items), using=self._options.using)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """The request without sending it, for ``batch``."""
+        return Call(self._app, self._request(args, kwargs))
+
+    def _request(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
+        return self.spec.request(self._app.namespace, self._options, args, kwargs)
+
+    def _requests(self, items: Sequence[tuple[Any, ...] | Mapping[str, Any]]) -> list[Request]:
+        return self.spec.requests(self._app.namespace, self._options, items)
+
+
+class Batch(Generic[R_co]):
+    """Many runs and one more that starts when the last of them has ended; nothing is sent before ``enqueue``."""
+
+    def __init__(self, members: "Sequence[Call[Any]]", then: "Call[R_co] | None", on: FiresOn) -> None:
+        if on not in {"done", "all_succeeded"}:
+            raise InvalidOption(f'on must be "done" or "all_succeeded", not {on!r}', option="on")
+        if not members and then is None:
+            raise InvalidOption("a batch without members and without then= is nothing", option="members")
+        self._members = list(members)
+        self._then = then
+        self._on = on
+
+    def enqueue(self) -> BatchHandle[R_co]:
+        """Create the members and the callback, all or nothing."""
+        some = self._then or self._members[0]
+        then = self._then.request if self._then else None
+        return some._app.client.submit_batch([call.request for call in self._members], then, fires_on=self._on)
+
+
+def batch(members: "Sequence[Call[Any]]", *, then: "Call[R] | None" = None, on: FiresOn = "done") -> Batch[R]:
+    """A batch: ``members`` run in any order; ``then`` starts once, after the last of them has ended.
+
+    With ``on="all_succeeded"`` it starts only if all succeeded, and ends ``upstream_failed`` otherwise.
+    """
+    return Batch(members, then, on)
+
+
+class App:
+    """Your tasks and one database.
+
+    ``database`` is a URL, ``sqlite:///path.db`` or ``postgresql://…``; without one, ``MAINSPRING_DATABASE`` or a file
+    ``mainspring.db`` in the current folder. A SQLite file is created and brought up to date by itself; PostgreSQL is migrated on
+    request (``app.migrate()``, ``mainspring db migrate``).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        database: str | None = None,
+        namespace: str = "default",
+        queue: str = "default",
+    ) -> None:
+        self.name = check_name(name, "app name")
+        self.namespace = check_name(namespace, "namespace")
+        self.registry = Registry(queue=queue)
+        self._url = database
+        self._client: Client | None = None
+        self._notifier: Notifier | None = None
+        self._lock = threading.RLock()
+
+    # -- declaring --------------------------------------------------------------------------------------------------
+
+    def queue(self, name: str, *, limit: int | None = None) -> str:
+        """Declare a queue. ``limit``: at most so many of its runs at once, over the whole fleet; an operator may change it.
+
+        Returns the name, to be used as ``queue=`` of tasks.
+        """
+        return self.registry.add_queue(name, limit)
+
+    @overload
+    def task(self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str | None = None,
+        priority: int = 0,
+        max_attempts: int | None = None,
+        retries: int | None = None,
+        max_interruptions: int = 10,
+        max_releases: int | None = None,
+        backoff: retry.Backoff | Sequence[Duration] | None = None,
+        jitter: float = retry.DEFAULT_JITTER,
+        timeout: Duration = "1h",
+        grace: Duration = "30s",
+        key: KeyOption = None,
+        key_ttl: Duration | None = None,
+        singleton: KeyOption = None,
+        executor: ExecutorKind = "auto",
+        version: int = 1,
+    ) -> "Decorator": ...
+
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Make a function a task: ``@app.task`` or ``@app.task(queue="mail", max_attempts=5, timeout="30s")``.
+
+        An ``async def`` runs on the worker's event loop, a ``def`` in a thread, or in a process of its own with
+        ``executor="process"``. A first parameter annotated ``Context`` is given the attempt's context and is not part of the
+        payload.
+
+        Raises:
+            InvalidOption, DuplicateTask, UnknownQueue: at import, naming the option and what to write.
+        """
+        if function is not None:
+            return Decorator(self, {})(function)
+        return Decorator(self, options)
+
+    # -- using ------------------------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> Client:
+        """Calls by name on this app's database; opened at first use."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    @property
+    def runs(self) -> Any:
+        """Looking at runs, and acting on them."""
+        return self.client.runs
+
+    @property
+    def queues(self) -> Any:
+        """Looking at queues, and steering them."""
+        return self.client.queues
+
+    def connection(self) -> AbstractContextManager[Any]:
+        """SQLite: a connection (apsw) inside one write transaction, for your own statements and ``options(using=…)``.
+
+        It commits when the block ends, and rolls back on an error. Other writers wait meanwhile: keep it short.
+
+        Raises:
+            CapabilityUnsupported: on PostgreSQL, where any connection of yours will do.
+        """
+        database = self.client.database
+        if not hasattr(database, "exclusive"):
+            raise CapabilityUnsupported("on PostgreSQL pass a connection of your own to options(using=…)")
+        handed_out: AbstractContextManager[Any] = database.exclusive()
+        return handed_out
+
+    def migrate(self) -> list[str]:
+        """Bring the database to this code's schema; the names of the steps applied."""
+        client = Client(self._url or default_database(), namespace=self.namespace)
+        try:
+            return client.migrate()
+        finally:
+            client.close()
+
+    def close(self) -> None:
+        """Give back connections, files and threads. The next use opens them again."""
+        with self._lock:
+            if self._notifier is not None:
+                self._notifier.close()
+            if self._client is not None:
+                self._client.close()
+            self._client = self._notifier = None
+
+    def _connect(self) -> Client:
+        client = Client(self._url or default_database(), namespace=self.namespace, actor=f"app:{self.name}")
+        database = client.database
+        for queue, limit in self.registry.queues.items():
+            client.queues.declare(queue, limit=limit)
+        if database.capabilities.notify:
+            self._notifier = Notifier(database, self.namespace)
+            client.after_commit(self._notifier.work)
+        return client
+
+    # -- working ----------------------------------------------------------------------------------------------------
+
+    def worker(
+        self,
+        *,
+        queues: Sequence[str] | None = None,
+        concurrency: int = 16,
+        poll: Duration = "1s",
+        lease: Duration = "30s",
+        grace: Duration = "30s",
+        name: str | None = None,
+    ) -> "WorkerProcess":
+        """A worker of this app, not started yet.
+
+        ``concurrency`` attempts run at once. ``lease`` is how long the worker's runs stay its own without a sign of life;
+        ``grace`` how long running attempts may take to end when it is stopped.
+
+        Raises:
+            InvalidOption, UnknownQueue: naming the option and what to write.
+        """
+        if not isinstance(concurrency, int) or not 1 <= concurrency <= 10_000:
+            raise InvalidOption(f"concurrency must be from 1 to 10000, not {concurrency!r}", option="concurrency")
+        chosen = tuple(self.registry.known_queue(queue) for queue in queues) if queues else tuple(self.registry.queues)
+        ttl_us = parse_duration(lease, option="lease")
+        if ttl_us < 1_000_000:
+            raise InvalidOption(f'lease must be at least "1s", not {lease!r}', option="lease")
+        return WorkerProcess(
+            self,
+            lambda suffix: WorkerPlan(
+                id=f"{check_name(name, 'worker name') if name else process_name()}.{suffix}",
+                namespace=self.namespace,
+                queues=chosen,
+                tasks=tuple(self.registry.names()),
+                concurrency=concurrency,
+                ttl_us=ttl_us,
+                poll_seconds=parse_duration(poll, option="poll") / 1e6,
+            ),
+            grace_seconds=parse_duration(grace, option="grace") / 1e6,
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self, **options: Any) -> AsyncIterator["App"]:
+        """A worker in this event loop for as long as the block lasts (FastAPI lifespan, tests); options as of ``worker``."""
+        process = self.worker(**options)
+        work = asyncio.create_task(process.arun())
+        try:
+            await process.wait_started(work)
+            yield self
+        finally:
+            process.stop()
+            await work
+
+
+class Decorator:
+    """``@app.task(...)`` with options, waiting for its function."""
+
+    def __init__(self, app: App, options: Mapping[str, Any]) -> None:
+        self._app = app
+        self._options = options
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    def __call__(self, function: Callable[..., Any], /) -> Any:
+        """Register the function."""
+        registry = self._app.registry
+        if (queue := self._options.get("queue")) is not None:
+            registry.known_queue(queue)
+        spec = registry.add(function, **self._options)
+        return Task(self._app, spec, function, spec.options)
+
+
+class WorkerProcess:
+    """A worker: ``run()`` blocks until it is stopped; ``stop()`` may be called from any thread."""
+
+    def __init__(self, app: App, plan: Callable[[str], WorkerPlan], *, grace_seconds: float) -> None:
+        self._app = app
+        self._plan = plan
+        self._grace_seconds = grace_seconds
+        self._runner: Runner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, *, until: Until = "stopped") -> Report:
+        """Work in this thread until stopped, by ``stop()`` or by SIGTERM or SIGINT; ``until="drained"`` ends when nothing is due.
+
+        A second signal stops without waiting for what runs.
+
+        Raises:
+            BrokenInvariant: our bug; what was committed stays as it is.
+        """
+        return asyncio.run(self._run_with_signals(until))
+
+    async def arun(self, *, until: Until = "stopped") -> Report:
+        """``run`` in this event loop, without touching signals."""
+        self._loop = asyncio.get_running_loop()
+        client = await asyncio.to_thread(lambda: self._app.client)
+        plan = self._plan(client.system.new_id()[-8:])
+        self._runner = Runner(client, self._app.registry, plan, grace_seconds=self._grace_seconds)
+        return await self._runner.run(until)
+
+    def stop(self) -> None:
+        """Begin to stop; called again, stop without waiting. From any thread."""
+        loop, runner = self._loop, self._runner
+        if loop is not None and runner is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(runner.ask_to_stop)
+
+    async def wait_started(self, work: "Awaitable[Any]") -> None:
+        """Until the worker runs (or ended already)."""
+        while (self._runner is None or not self._runner.started.is_set()) and not work.done():  # type: ignore[attr-defined]
+            await asyncio.sleep(0.001)
+
+    async def _run_with_signals(self, until: Until) -> Report:
+        with _signals(self.stop):
+            return await self.arun(until=until)
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT call ``stop``, in the main thread where there are signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

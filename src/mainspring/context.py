@@ -1,0 +1,146 @@
+"""What user code may ask and tell while it runs: the context of one attempt. It knows no database and no event loop."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from mainspring.codec import decode_json, encode_json
+from mainspring.core.durations import Duration
+from mainspring.errors import Cancelled, LeaseLost, Release
+
+if TYPE_CHECKING:
+    from mainspring.client import Member
+
+CHECKPOINT_BYTES = 64 * 1024
+PROGRESS_BYTES = 4 * 1024
+
+
+class Attempt(Protocol):
+    """What a context needs to know of the run it belongs to."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def queue(self) -> str: ...
+    @property
+    def token(self) -> int: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def interruptions(self) -> int: ...
+    @property
+    def releases(self) -> int: ...
+
+
+class Context:
+    """One attempt of one run, as user code sees it. Any thread may use it.
+
+    ``attempt`` counts the tries of this run (from 1), whatever ended the ones before. ``token`` is the fence of this attempt:
+    a newer attempt has a larger one, so it can guard writes to other systems.
+    """
+
+    __slots__ = ("_checkpoint", "_members", "_run", "_tell", "_why", "stopping")
+
+    def __init__(
+        self,
+        run: Attempt,
+        *,
+        tell: Callable[[bytes | None, str | None, bool], None],
+        checkpoint: bytes | None = None,
+        members: "Callable[[], Iterator[Member]] | None" = None,
+    ) -> None:
+        self._run = run
+        self._tell = tell
+        self._checkpoint = checkpoint
+        self._members = members
+        self._why: str | None = None
+        self.stopping = False
+
+    def __repr__(self) -> str:
+        return f"Context({self.task!r}, run_id={self.run_id!r}, attempt={self.attempt})"
+
+    @property
+    def run_id(self) -> str:
+        """The run's id: the same for every attempt, so it makes a good idempotency key elsewhere."""
+        return self._run.id
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self._run.task
+
+    @property
+    def queue(self) -> str:
+        """The queue the run came from."""
+        return self._run.queue
+
+    @property
+    def token(self) -> int:
+        """The fence of this attempt; it only grows."""
+        return self._run.token
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is, from 1: failures, interruptions and releases so far, and this one."""
+        return self._run.failures + self._run.interruptions + self._run.releases + 1
+
+    @property
+    def failures(self) -> int:
+        """How many tries failed so far."""
+        return self._run.failures
+
+    @property
+    def interruptions(self) -> int:
+        """How many tries were cut off by no fault of their own so far."""
+        return self._run.interruptions
+
+    @property
+    def checkpoint(self) -> Any:
+        """What an earlier attempt saved last by ``heartbeat``; None if nothing."""
+        return None if self._checkpoint is None else decode_json(self._checkpoint)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether this attempt should stop: it was asked to, its time is over, or its lease is lost."""
+        return self._why is not None
+
+    def heartbeat(self, details: Any = None, *, progress: Any = None, now: bool = False) -> None:
+        """Save a checkpoint (JSON-able, 64 KiB) and progress for people to read. Written at most once a second unless ``now``,
+        and always before the attempt's outcome.
+
+        Raises:
+            LeaseLost: the run belongs to somebody else by now. Cancelled: the run was asked to stop.
+        """
+        self.check()
+        saved = None if details is None else encode_json(details, what="checkpoint", largest=CHECKPOINT_BYTES)
+        shown = None if progress is None else encode_json(progress, what="progress", largest=PROGRESS_BYTES).decode()
+        self._tell(saved, shown, now)
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        """Tell people how far the work is."""
+        self.heartbeat(progress={"done": done, "total": total, "note": note})
+
+    def check(self) -> None:
+        """Stop here if the attempt should stop.
+
+        Raises:
+            LeaseLost, Cancelled: see ``heartbeat``.
+        """
+        if self._why == "lease_lost":
+            raise LeaseLost(f"run {self.run_id} belongs to a newer attempt than token {self.token}; stop, and write nothing")
+        if self._why is not None:
+            raise Cancelled(self._why)
+
+    def release(self, *, after: Duration, reason: str = "") -> NoReturn:
+        """Not yet: give the run back until ``after`` from now. Spends no failure."""
+        raise Release(after=after, reason=reason)
+
+    def members(self) -> "Iterator[Member]":
+        """In a batch's callback: the members in order, with their results. Elsewhere: nothing."""
+        return iter(()) if self._members is None else self._members()
+
+    def stop(self, why: str) -> None:
+        """For the executor: ask user code to stop. The first reason stays, but a lost lease overrules it."""
+        if self._why is None or why == "lease_lost":
+            self._why = why

@@ -1,0 +1,302 @@
+"""Runs user code: coroutines on the event loop, functions in threads or in processes; and says how each attempt ended.
+
+Everything here happens in one event loop, except what the docstring of a method says comes from elsewhere. User code's exceptions
+end here: each becomes an outcome.
+"""
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from mainspring.client import Member
+from mainspring.context import Context
+from mainspring.core.attempts import Failed, Interrupted, Outcome, Stopped, Unstarted
+from mainspring.operations.attempts import Claimed
+from mainspring.registry import Registry, TaskSpec
+from mainspring.runtime.outcomes import arguments, raised, returned
+from mainspring.runtime.worker import Assignment, Worker
+
+if TYPE_CHECKING:
+    from mainspring.runtime.processes import ProcessPool
+
+log = logging.getLogger("mainspring")
+
+_ABANDONED_SHARE = 0.25
+
+
+class Attempt:
+    """One attempt under way."""
+
+    __slots__ = ("assignment", "context", "reported", "spec", "task", "why")
+
+    def __init__(self, assignment: Assignment, spec: TaskSpec, context: Context) -> None:
+        self.assignment = assignment
+        self.spec = spec
+        self.context = context
+        self.task: asyncio.Task[None] | None = None
+        self.why: str | None = None
+        self.reported = False
+
+
+class LoopExecutor:
+    """Runs attempts for one worker, at most ``concurrency`` at once; more wait here, unstarted."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        concurrency: int,
+        members: Callable[[str], Iterator[Member]],
+        on_ended: Callable[[str], None],
+    ) -> None:
+        self._registry = registry
+        self._concurrency = concurrency
+        self._members = members
+        self._on_ended = on_ended
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[Assignment] = deque()
+        self._running: dict[str, Attempt] = {}
+        self._specs: dict[str, TaskSpec] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._processes: ProcessPool | None = None
+        self._closed = False
+        self.abandoned = 0
+        self.worker: Worker | None = None
+
+    # -- for the worker, from its step's thread ---------------------------------------------------------------------
+
+    def begin(self, claims: Sequence[Assignment]) -> None:
+        """Run these, now or when a place is free."""
+        self._loop.call_soon_threadsafe(self._admit, claims)
+
+    def stop(self, run_id: str, why: str) -> None:
+        """Ask one attempt to stop."""
+        self._loop.call_soon_threadsafe(self._stop, run_id, why)
+
+    # -- for the runner, in the loop --------------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no user code runs and none waits."""
+        return not self._running and not self._inbox
+
+    @property
+    def is_worn_out(self) -> bool:
+        """Whether so many threads had to be abandoned that this process should be replaced."""
+        return self.abandoned > 0 and self.abandoned >= self._concurrency * _ABANDONED_SHARE
+
+    def give_back(self) -> None:
+        """Give back what has not begun, and begin nothing more."""
+        self._closed = True
+        while self._inbox:
+            self._report(self._inbox.popleft().claimed, Unstarted(), None)
+        for attempt in self._running.values():
+            attempt.context.stopping = True
+
+    def interrupt(self) -> None:
+        """Cut off what still runs, for a shutdown."""
+        for run_id in tuple(self._running):
+            self._stop(run_id, "shutdown")
+
+    def abandon(self) -> None:
+        """Report what does not stop as interrupted, and forget it."""
+        for attempt in tuple(self._running.values()):
+            self._finish(attempt, Interrupted("shutdown", shutdown=True), None)
+
+    async def close(self) -> None:
+        """Give back threads and processes."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=self.abandoned == 0, cancel_futures=True)
+        if self._processes is not None:
+            await self._processes.close()
+
+    # -- admission --------------------------------------------------------------------------------------------------
+
+    def _admit(self, claims: Sequence[Assignment]) -> None:
+        if self._closed:
+            for assignment in claims:
+                self._report(assignment.claimed, Unstarted(), None)
+            return
+        self._inbox.extend(claims)
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._inbox and len(self._running) + self.abandoned < self._concurrency:
+            self._launch(self._inbox.popleft())
+
+    def _launch(self, assignment: Assignment) -> None:
+        claimed = assignment.claimed
+        spec = self._specs.get(claimed.task) or self._find(claimed.task)
+        context = Context(
+            claimed, tell=self._teller(claimed), checkpoint=assignment.checkpoint, members=self._members_of(claimed)
+        )
+        attempt = Attempt(assignment, spec, context)
+        self._running[claimed.id] = attempt
+        attempt.task = self._loop.create_task(self._attempt(attempt))
+
+    def _find(self, name: str) -> TaskSpec:
+        spec = self._specs[name] = self._registry.get(name)
+        return spec
+
+    def _teller(self, claimed: Claimed) -> Callable[[bytes | None, str | None, bool], None]:
+        def tell(details: bytes | None, progress: str | None, now: bool) -> None:
+            assert self.worker is not None
+            self.worker.tell(claimed, details, progress, now)
+            if now:
+                self._on_ended(claimed.id)
+
+        return tell
+
+    def _members_of(self, claimed: Claimed) -> Callable[[], Iterator[Member]]:
+        return lambda: self._members(claimed.id)
+
+    # -- one attempt ------------------------------------------------------------------------------------------------
+
+    async def _attempt(self, attempt: Attempt) -> None:
+        """Run user code and report how it ended. Never raises."""
+        began = self._loop.time()
+        outcome = await self._outcome(attempt)
+        self._finish(attempt, outcome, self._loop.time() - began)
+
+    async def _outcome(self, attempt: Attempt) -> Outcome:
+        claimed, spec = attempt.assignment.claimed, attempt.spec
+        timers: list[asyncio.TimerHandle] = []
+        try:
+            if claimed.interruptions and not await self._put_on_record(attempt):
+                attempt.why = "lease_lost"
+                return Stopped()
+            timers.append(self._loop.call_later(attempt.assignment.policy.timeout_us / 1e6, self._time_out, attempt, timers))
+            match spec.executor:
+                case "async":
+                    result = await spec.function(*arguments(spec.schema, attempt.context, claimed.body))
+                case "thread":
+                    result = await self._in_thread(attempt, arguments(spec.schema, attempt.context, claimed.body))
+                case "process":
+                    return _after_stop(attempt.why, await self._in_process(attempt))
+            return _after_stop(attempt.why, returned(result))
+        except asyncio.CancelledError:
+            return _after_stop(attempt.why, Stopped())
+        except Exception as error:
+            return _after_stop(attempt.why, raised(error))
+        except BaseException as error:  # SystemExit and KeyboardInterrupt of user code end the attempt, not the worker
+            return _after_stop(attempt.why, raised(error))
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    async def _put_on_record(self, attempt: Attempt) -> bool:
+        """A run that was interrupted before is started on the record, so that what never began spends nothing."""
+        assert self.worker is not None
+        return await asyncio.to_thread(self.worker.start, attempt.assignment.claimed)
+
+    async def _in_thread(self, attempt: Attempt, arguments: Sequence[Any]) -> Any:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix="mainspring-task")
+        context = contextvars.copy_context()
+        future = self._threads.submit(context.run, attempt.spec.function, *arguments)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(future, loop=self._loop))
+        except asyncio.CancelledError:
+            if not future.cancel():
+                self._keep_place(future)
+            raise
+
+    def _keep_place(self, future: Any) -> None:
+        """A thread cannot be stopped: until it ends it keeps its place, so that concurrency stays what it is."""
+        self.abandoned += 1
+
+        def ended(_: Any) -> None:
+            self._loop.call_soon_threadsafe(self._place_is_free)
+
+        future.add_done_callback(ended)
+
+    def _place_is_free(self) -> None:
+        self.abandoned -= 1
+        self._fill()
+
+    async def _in_process(self, attempt: Attempt) -> Outcome:
+        from mainspring.runtime.processes import Job, ProcessPool  # paid for only by those who use processes
+
+        if self._processes is None:
+            self._processes = ProcessPool(self._concurrency)
+        claimed = attempt.assignment.claimed
+        job = Job.of(attempt.spec, claimed, attempt.assignment.checkpoint)
+        try:
+            return await self._processes.run(job, self._teller(claimed))
+        except asyncio.CancelledError:
+            await self._processes.kill(claimed.id)
+            raise
+
+    # -- stopping ---------------------------------------------------------------------------------------------------
+
+    def _time_out(self, attempt: Attempt, timers: list[asyncio.TimerHandle]) -> None:
+        self._stop(attempt.assignment.claimed.id, "timeout")
+        del timers
+
+    def _stop(self, run_id: str, why: str) -> None:
+        """Ask user code to stop; after the grace of its policy it is cut off (a thread: left alone, its place kept)."""
+        attempt = self._running.get(run_id)
+        if attempt is None:
+            self._forget_waiting(run_id, why)
+            return
+        if attempt.why is not None and why != "lease_lost":
+            return
+        attempt.why = why
+        attempt.context.stop(why)
+        if attempt.spec.executor == "async":
+            if attempt.task is not None:
+                attempt.task.cancel()
+        elif attempt.spec.executor == "process" and self._processes is not None:
+            self._processes.ask_to_stop(run_id, why)
+        self._loop.call_later(attempt.assignment.policy.grace_us / 1e6, self._cut_off, attempt)
+
+    def _cut_off(self, attempt: Attempt) -> None:
+        if self._running.get(attempt.assignment.claimed.id) is not attempt or attempt.task is None:
+            return
+        if attempt.spec.executor == "async":  # it swallows cancellation: report it, and let it be
+            self.abandoned += 1
+            attempt.task.add_done_callback(lambda _: self._place_is_free())
+            self._finish(attempt, _after_stop(attempt.why, Stopped()), None)
+        else:
+            attempt.task.cancel()
+
+    def _forget_waiting(self, run_id: str, why: str) -> None:
+        for assignment in self._inbox:
+            if assignment.claimed.id == run_id:
+                self._inbox.remove(assignment)
+                if why != "lease_lost":
+                    self._report(assignment.claimed, Stopped() if why == "cancelled" else Unstarted(), None)
+                return
+
+    # -- reporting --------------------------------------------------------------------------------------------------
+
+    def _finish(self, attempt: Attempt, outcome: Outcome, seconds: float | None) -> None:
+        if attempt.reported:
+            return
+        attempt.reported = True
+        claimed = attempt.assignment.claimed
+        del self._running[claimed.id]
+        if attempt.why != "lease_lost":
+            self._report(claimed, outcome, seconds)
+        if self._inbox:
+            self._fill()
+
+    def _report(self, claimed: Claimed, outcome: Outcome, seconds: float | None) -> None:
+        assert self.worker is not None
+        self.worker.ended(claimed, outcome, seconds=seconds)
+        self._on_ended(claimed.id)
+
+
+def _after_stop(why: str | None, outcome: Outcome) -> Outcome:
+    """What an outcome means once the attempt was asked to stop for ``why``."""
+    match why:
+        case "timeout":
+            return Failed(code="timeout", message="the attempt took longer than its timeout", type="TimeoutError")
+        case "shutdown" if isinstance(outcome, Stopped):
+            return Interrupted("shutdown", shutdown=True)
+        case _:
+            return outcome

@@ -1,0 +1,175 @@
+"""One worker process: puts services together, runs them until asked to stop, and hands everything back.
+
+Stopping takes stages, so that a deploy spends no failure: claim no more and give back what has not begun; wait ``grace`` for what
+runs; cancel the rest, which ends interrupted and is due again at once; write all that down; say goodbye.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from mainspring.client import Client
+from mainspring.errors import MainspringError
+from mainspring.operations import attempts
+from mainspring.registry import Registry
+from mainspring.runtime.driver import Bell, Driver
+from mainspring.runtime.executor import LoopExecutor
+from mainspring.runtime.maintenance import Maintenance
+from mainspring.runtime.worker import Worker, WorkerPlan
+from mainspring.wakeups import Listener
+
+log = logging.getLogger("mainspring")
+
+Until = Literal["stopped", "drained", "empty"]
+
+_CUT_SECONDS = 5.0
+_GOODBYE_SECONDS = 10.0
+_LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a worker process did. ``worn_out``: so many threads could not be stopped that it should be replaced."""
+
+    finished: int
+    lost_leases: int
+    worn_out: bool
+
+
+class Runner:
+    """Runs one worker in the current event loop."""
+
+    def __init__(self, client: Client, registry: Registry, plan: WorkerPlan, *, grace_seconds: float) -> None:
+        self._client = client
+        self._registry = registry
+        self._plan = plan
+        self._grace_seconds = grace_seconds
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._change = asyncio.Event()
+        self.started = asyncio.Event()
+
+    def ask_to_stop(self) -> None:
+        """Begin to stop; asked a second time, skip the wait. In the loop."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def run(self, until: Until = "stopped") -> Report:
+        """Work until asked to stop, or until there is nothing left to do (``drained``: nothing due; ``empty``: nor later)."""
+        driver = Driver()
+        executor = LoopExecutor(
+            self._registry, concurrency=self._plan.concurrency, members=self._client.members, on_ended=self._note
+        )
+        database = self._client.database
+        worker = Worker(database, executor, self._plan, system=self._client.system)
+        executor.worker = worker
+        self._bell = driver.start(worker)
+        maintenance = Maintenance(
+            database,
+            system=self._client.system,
+            ttl_us=self._plan.ttl_us,
+            actor=f"worker:{self._plan.id}",
+            on_due=self._bell.ring,
+        )
+        upkeep = driver.start(maintenance)
+        forget_hub = self._client.hub.watch_work(_for_queues(self._plan.queues, self._bell))
+        listener = Listener(database, self._plan.namespace, self._plan.queues, self._bell.ring)
+        guard = asyncio.create_task(self._guard(worker))
+        self.started.set()
+        try:
+            await self._until(until, worker, executor, upkeep, driver)
+            await self._wind_down(worker, executor)
+        finally:
+            forget_hub()
+            guard.cancel()
+            worn_out = executor.is_worn_out
+            await asyncio.to_thread(listener.close)
+            await driver.stop()
+            await executor.close()
+            await asyncio.to_thread(self._leave, worker)
+        if driver.broken is not None:
+            raise driver.broken
+        return Report(finished=worker.finished, lost_leases=worker.lost_leases, worn_out=worn_out)
+
+    # -- running ----------------------------------------------------------------------------------------------------
+
+    def _note(self, run_id: str) -> None:
+        """An attempt ended, or wants something written now: step soon, and look again at whether all is done."""
+        self._bell.ring()
+        self._change.set()
+
+    async def _guard(self, worker: Worker) -> None:
+        """Stops trusting the lease in time, even while the database does not answer."""
+        while True:
+            await asyncio.sleep(self._plan.ttl_us / 20e6)
+            if not worker.is_trusted:
+                worker.distrust()
+
+    async def _until(self, until: Until, worker: Worker, executor: LoopExecutor, upkeep: Bell, driver: Driver) -> None:
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            while not (self._stop.is_set() or executor.is_worn_out or driver.broken is not None):
+                await asyncio.wait([stop], timeout=_LOOK_SECONDS if until != "stopped" else 0.25)
+                if until != "stopped" and await self._is_done(until, worker, executor, upkeep):
+                    return
+        finally:
+            stop.cancel()
+
+    async def _is_done(self, until: Until, worker: Worker, executor: LoopExecutor, upkeep: Bell) -> bool:
+        """Nothing in hand, and a look at everything since then found nothing either."""
+        for _ in range(2):
+            if not (executor.is_idle and worker.has_nothing and worker.found_nothing):
+                return False
+            seen = worker.steps
+            upkeep.ring()
+            await asyncio.sleep(_LOOK_SECONDS)
+            self._bell.ring()
+            while worker.steps == seen and not self._stop.is_set():
+                await asyncio.sleep(_LOOK_SECONDS / 4)
+        if until == "empty":
+            waiting = await asyncio.to_thread(self._client.database.read, "runs.next_due", attempts.next_due_at)
+            return waiting is None
+        return True
+
+    # -- stopping ---------------------------------------------------------------------------------------------------
+
+    async def _wind_down(self, worker: Worker, executor: LoopExecutor) -> None:
+        worker.stop()
+        executor.give_back()
+        self._bell.ring()
+        await self._wait_for(lambda: executor.is_idle, self._grace_seconds, unless=self._hurry)
+        executor.interrupt()
+        await self._wait_for(lambda: executor.is_idle, _CUT_SECONDS, unless=self._hurry)
+        executor.abandon()
+        self._bell.ring()
+        await self._wait_for(lambda: worker.has_nothing, _GOODBYE_SECONDS, unless=None)
+
+    async def _wait_for(self, is_so: Callable[[], bool], seconds: float, *, unless: asyncio.Event | None) -> None:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + seconds
+        while not is_so() and loop.time() < give_up_at and not (unless is not None and unless.is_set()):
+            self._change.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._change.wait(), min(_LOOK_SECONDS, max(0.0, give_up_at - loop.time())))
+
+    def _leave(self, worker: Worker) -> None:
+        if not worker.has_nothing:
+            return  # the lease stays, and runs out: somebody else will take what is left
+        try:
+            self._client.database.write("workers.leave", lambda tx: attempts.leave(tx, worker.id))
+        except MainspringError as error:
+            log.warning("could not say goodbye: %s", error)
+
+
+def _for_queues(queues: tuple[str, ...], bell: Bell) -> Callable[[object], None]:
+    wanted = frozenset(queues)
+
+    def work(named: object) -> None:
+        if not wanted.isdisjoint(named):  # type: ignore[arg-type]
+            bell.ring()
+
+    return work

@@ -1,0 +1,332 @@
+"""The worker: claims ahead within bounds, writes outcomes with its next claim, keeps its lease, and gives everything back.
+
+A worker is a service: one ``step`` is one transaction that writes what ended, renews the lease and claims what there is room for.
+User code runs in an ``Executor``; the two meet in three calls (``begin``, ``stop``, ``ended``). Nothing here waits.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from mainspring.core.attempts import Outcome, Unstarted
+from mainspring.core.lease import trusted_until
+from mainspring.core.policy import Policy
+from mainspring.core.states import State
+from mainspring.errors import CommitUnknown, LeaseLost
+from mainspring.operations import attempts, views
+from mainspring.operations.attempts import Beat, Claimed, Ended
+from mainspring.runtime.service import Wake
+from mainspring.store.database import Database, Transaction
+from mainspring.system import System
+
+log = logging.getLogger("mainspring")
+
+BATCH = 100
+_QUICK_SECONDS = 0.1
+_MEAN_WEIGHT = 0.05
+_BEAT_US = 1_000_000
+_CHECK_US = 1_000_000
+
+
+class Executor(Protocol):
+    """Runs user code. Calls come from the worker's step; it answers through ``Worker.ended``."""
+
+    def begin(self, claims: "Sequence[Assignment]") -> None:
+        """Run these, now or when a place is free."""
+
+    def stop(self, run_id: str, why: str) -> None:
+        """Ask one attempt to stop (``cancelled``, ``lease_lost``). Unknown ids are left alone."""
+
+
+class Assignment(NamedTuple):
+    """A claimed run with the policy it captured and what an earlier attempt saved."""
+
+    claimed: Claimed
+    policy: Policy
+    checkpoint: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlan:
+    """Who a worker is and what it wants: fixed for its life."""
+
+    id: str
+    namespace: str
+    queues: tuple[str, ...]
+    tasks: tuple[str, ...]
+    concurrency: int
+    ttl_us: int
+    poll_seconds: float
+    executors: dict[str, str] = field(default_factory=dict)
+
+
+class _Turn(NamedTuple):
+    """What one transaction did."""
+
+    lost: set[str]
+    claims: list[Assignment]
+    held: list[attempts.HeldNow] | None
+
+
+class Worker:
+    """Holds the leases of one process. Thread-safe where it says so."""
+
+    name = "worker"
+
+    def __init__(self, database: Database, executor: Executor, plan: WorkerPlan, *, system: System) -> None:
+        self.plan = plan
+        self._database = database
+        self._executor = executor
+        self._system = system
+        self._lock = threading.Lock()
+        self._held: dict[str, Claimed] = {}
+        self._policies: dict[int, Policy] = {}
+        self._ended: deque[Ended] = deque()
+        self._beats: dict[str, Beat] = {}
+        self._beats_due_at = 0
+        self._checked_at = 0
+        self._confirmed_at = 0
+        self._registered = False
+        self._stopping = False
+        self._mean_seconds: float | None = None
+        self._suspicious = False
+        self._id = plan.id
+        self._lives = 1
+        self.lost_leases = 0
+        self.finished = 0
+        self.steps = 0
+        self.found_nothing = False
+
+    # -- for the executor and the runner, from any thread -----------------------------------------------------------
+
+    def ended(self, held: Claimed, outcome: Outcome, *, seconds: float | None = None) -> None:
+        """An attempt is over. Its outcome is written with the next step; ``seconds`` is how long user code ran."""
+        if seconds is not None:
+            mean = self._mean_seconds
+            self._mean_seconds = seconds if mean is None else mean + _MEAN_WEIGHT * (seconds - mean)
+        policy = self._policies[held.policy_id]
+        self._ended.append(Ended(held, outcome, policy, self._system.draw()))
+
+    def tell(self, held: Claimed, details: bytes | None, progress: str | None, now: bool) -> None:
+        """An attempt saves a checkpoint or progress; written at most once a second, and before its outcome."""
+        with self._lock:
+            before = self._beats.get(held.id)
+            if before is not None and before.token == held.token:
+                details = before.details if details is None else details
+                progress = before.progress if progress is None else progress
+            self._beats[held.id] = Beat(held.id, held.token, details, progress)
+            if now:
+                self._beats_due_at = 0
+
+    def start(self, held: Claimed) -> bool:
+        """Put on record that user code is about to begin. False: the lease is lost."""
+        return self._database.write("attempts.start", lambda tx: attempts.start(tx, held.id, held.token))
+
+    def stop(self) -> None:
+        """Claim no more."""
+        self._stopping = True
+
+    @property
+    def id(self) -> str:
+        """The name under which this worker holds its leases now."""
+        return self._id
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it claims no more."""
+        return self._stopping
+
+    @property
+    def has_nothing(self) -> bool:
+        """Whether it holds no run and has told everything."""
+        return not self._held and not self._ended
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether its lease may still be believed, by its own clock: nine tenths of the TTL since the last renewal."""
+        return not self._registered or self._system.monotonic() < trusted_until(self._confirmed_at, self.plan.ttl_us)
+
+    def distrust(self) -> None:
+        """The lease can no longer be believed: stop every attempt, and report nothing of them."""
+        for run_id in tuple(self._held):
+            self._lose(run_id)
+
+    # -- the step ---------------------------------------------------------------------------------------------------
+
+    def step(self) -> Wake:
+        """One transaction: outcomes, beats, renewal, claim. Answers when the next is due."""
+        ended = [self._ended.popleft() for _ in range(min(len(self._ended), 2 * BATCH))]
+        beats = self._due_beats(ended)
+        room = self._room(len(ended))
+        asked_at = self._system.monotonic()
+        check = self._suspicious or (bool(self._held) and asked_at - self._checked_at >= self._check_interval())
+        turn = None
+        try:
+            turn = self._database.write("worker.turn", lambda tx: self._turn(tx, ended, beats, room, check))
+        except LeaseLost:
+            self._be_reborn()
+            return Wake(0)
+        except CommitUnknown:
+            self._suspicious = True
+            raise
+        finally:
+            if turn is None:  # whatever went wrong, nothing of what ended is forgotten
+                self._keep(ended, beats)
+        self._confirmed_at = asked_at
+        self._settle(ended, turn)
+        if turn.held is not None:
+            self._checked_at, self._suspicious = asked_at, False
+            self._compare(turn.held, {a.claimed.id for a in turn.claims})
+        if turn.claims:
+            self._executor.begin(turn.claims)
+        self.found_nothing = not turn.claims and room > 0
+        self.steps += 1
+        return self._next(room, len(turn.claims))
+
+    def _turn(self, tx: Transaction, ended: Sequence[Ended], beats: Sequence[Beat], room: int, check: bool) -> _Turn:
+        if not self._registered:
+            self._register(tx)
+        limits = attempts.renew(tx, self._id)
+        if limits is None:
+            raise LeaseLost(f"worker {self._id} was declared gone")
+        actor = f"worker:{self._id}"
+        lost = {beat.run_id for beat in beats} - attempts.heartbeat(tx, beats)
+        lost |= attempts.finish(tx, ended, actor=actor, limits=limits > 0)
+        held = attempts.held(tx, self._id) if check else None
+        claims = self._claim(tx, room) if room > 0 else []
+        return _Turn(lost, claims, held)
+
+    def _claim(self, tx: Transaction, room: int) -> list[Assignment]:
+        plan = self.plan
+        claimed = attempts.claim(
+            tx, self._id, namespace=plan.namespace, queues=plan.queues, tasks=plan.tasks, most=min(room, BATCH)
+        )
+        if not claimed:
+            return []
+        unknown = {run.policy_id for run in claimed} - self._policies.keys()
+        if unknown:
+            self._policies |= views.policies(tx, list(unknown))
+        saved = _checkpoints(tx, claimed)
+        return [Assignment(run, self._policies[run.policy_id], saved.get(run.id)) for run in claimed]
+
+    def _register(self, tx: Transaction) -> None:
+        plan = self.plan
+        attempts.register(
+            tx,
+            self._id,
+            namespace=plan.namespace,
+            tasks=_json_list(plan.tasks),
+            queues=_json_list(plan.queues),
+            concurrency=plan.concurrency,
+            ttl=plan.ttl_us,
+        )
+
+    # -- what follows from a step -----------------------------------------------------------------------------------
+
+    def _settle(self, ended: Sequence[Ended], turn: _Turn) -> None:
+        self._registered = True
+        for end in ended:
+            self._held.pop(end.held.id, None)
+        for assignment in turn.claims:
+            self._held[assignment.claimed.id] = assignment.claimed
+        self.finished += len(ended)
+        for run_id in turn.lost:
+            self._lose(run_id)
+
+    def _compare(self, held: Sequence[attempts.HeldNow], new: set[str]) -> None:
+        """Bring what the database says together with what we know: cancels, lost leases, claims we were never told of."""
+        by_id = {now.run_id: now for now in held}
+        in_hand = {end.held.id for end in tuple(self._ended)}
+        for run_id, mine in tuple(self._held.items()):
+            now = by_id.get(run_id)
+            if run_id in new or run_id in in_hand:
+                continue
+            if now is None or now.token != mine.token:
+                self._lose(run_id)
+            elif now.state is State.CANCELLING:
+                self._executor.stop(run_id, "cancelled")
+        orphans = [now for now in held if now.run_id not in self._held]
+        if orphans:
+            self._give_back(orphans)
+
+    def _give_back(self, orphans: Sequence[attempts.HeldNow]) -> None:
+        """Runs claimed by a commit whose answer got lost: nobody started them, so they go back unspent."""
+        self._database.write(
+            "attempts.give_back",
+            lambda tx: attempts.give_back(tx, orphans, self._read_policies, actor=f"worker:{self._id}"),
+        )
+
+    def _read_policies(self, tx: Transaction, ids: Sequence[int]) -> dict[int, Policy]:
+        return views.policies(tx, ids)
+
+    def _lose(self, run_id: str) -> None:
+        if self._held.pop(run_id, None) is not None:
+            self.lost_leases += 1
+            log.warning("the lease of run %s is lost; its attempt is stopped and reports nothing", run_id)
+            self._executor.stop(run_id, "lease_lost")
+
+    def _keep(self, ended: Sequence[Ended], beats: Sequence[Beat]) -> None:
+        self._ended.extendleft(reversed(ended))
+        with self._lock:
+            for beat in beats:
+                self._beats.setdefault(beat.run_id, beat)
+
+    def _be_reborn(self) -> None:
+        """Declared gone: everything in hand is lost, and work goes on under a new name."""
+        log.warning("worker %s was declared gone; it goes on under a new name", self._id)
+        self.distrust()
+        self._lives += 1
+        self._id = f"{self.plan.id}.{self._lives}"
+        self._registered = False
+
+    # -- arithmetic -------------------------------------------------------------------------------------------------
+
+    def _room(self, leaving: int) -> int:
+        """How many more runs there is room for: free places, and as many ahead while attempts are quick."""
+        if self._stopping:
+            return 0
+        quick = self._mean_seconds is not None and self._mean_seconds < _QUICK_SECONDS
+        places = self.plan.concurrency * (2 if quick else 1)
+        return places - (len(self._held) - leaving) + len(self._ended)
+
+    def _next(self, room: int, claimed: int) -> Wake:
+        if self._ended or (claimed and claimed == min(room, BATCH) and self._room(0) > 0):
+            return Wake(0)
+        seconds = self.plan.poll_seconds * (0.9 + 0.2 * self._system.draw())
+        if self._held:
+            seconds = min(seconds, self.plan.ttl_us / 3e6)
+        return Wake(seconds)
+
+    def _check_interval(self) -> int:
+        return min(_CHECK_US, self.plan.ttl_us // 3)
+
+    def _due_beats(self, ended: Sequence[Ended]) -> list[Beat]:
+        """Beats whose second is over, and those of attempts that ended: a checkpoint is saved before its outcome."""
+        if not self._beats:
+            return []
+        now = self._system.monotonic()
+        with self._lock:
+            if now >= self._beats_due_at:
+                due, self._beats = list(self._beats.values()), {}
+                self._beats_due_at = now + _BEAT_US
+            else:
+                due = [self._beats.pop(end.held.id) for end in ended if end.held.id in self._beats]
+        return [beat for beat in due if (held := self._held.get(beat.run_id)) is not None and held.token == beat.token]
+
+
+def unstarted(assignment: Assignment) -> tuple[Claimed, Outcome]:
+    """What to tell of an assignment that was never begun."""
+    return assignment.claimed, Unstarted()
+
+
+def _checkpoints(tx: Transaction, claimed: Sequence[Claimed]) -> dict[str, bytes]:
+    """What earlier attempts saved; a first attempt has none, so nobody asks."""
+    again = [run.id for run in claimed if run.token > 1]
+    return attempts.checkpoints(tx, again) if again else {}
+
+
+def _json_list(names: Sequence[str]) -> str:
+    return "[" + ",".join(f'"{name}"' for name in names) + "]"

@@ -1,0 +1,50 @@
+"""The world outside: the clock, ids, dice. Everything above takes these from a ``System``, so that time can be simulated."""
+
+import os
+import random
+import socket
+import time
+from typing import Protocol
+
+import uuid_utils
+
+
+class System(Protocol):
+    """Where instants, ids and random numbers come from."""
+
+    def now(self) -> int:
+        """UTC microseconds."""
+
+    def monotonic(self) -> int:
+        """Microseconds of a clock that never steps; only differences mean something."""
+
+    def new_id(self) -> str:
+        """A UUIDv7, later than the ones before."""
+
+    def draw(self) -> float:
+        """A random number in [0, 1)."""
+
+
+class RealSystem:
+    """This machine's clock, ids and dice."""
+
+    def now(self) -> int:
+        """UTC microseconds of the system clock."""
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> int:
+        """Microseconds of the monotonic clock."""
+        return time.monotonic_ns() // 1000
+
+    def new_id(self) -> str:
+        """A UUIDv7."""
+        return str(uuid_utils.uuid7())
+
+    def draw(self) -> float:
+        """A random number in [0, 1)."""
+        return random.random()  # noqa: S311  (jitter, not a secret)
+
+
+def process_name() -> str:
+    """Host and process, for the ids of workers: what an operator needs to find it."""
+    return f"{socket.gethostname()[:40]}-{os.getpid()}"
