@@ -24,7 +24,9 @@ def declare(tx: Transaction, namespace: str, queue: str, *, limit: int | None) -
     """What code says of a queue. A limit that an operator changed stays as the operator left it."""
     tx.execute("queues.declare", namespace=namespace, queue=queue)
     if limit is not None:
-        tx.execute("limits.declare", id=_limit_id(namespace, queue), namespace=namespace, queue=queue, size=limit)
+        limit_id = _limit_id(namespace, queue)
+        if tx.execute("limits.declare", id=limit_id, namespace=namespace, queue=queue, size=limit):
+            tx.execute("slots.adopt", id=limit_id, namespace=namespace, queue=queue)
 
 
 def listing(tx: Transaction, namespace: str) -> list[Queue]:
@@ -63,10 +65,21 @@ def set_limit(tx: Transaction, namespace: str, queue: str, size: int | None) -> 
     _require(tx, namespace, queue)
     limit_id = _limit_id(namespace, queue)
     if size is None:
-        tx.execute("limits.drop", id=limit_id)
+        tx.execute("limits.lift", id=limit_id, namespace=namespace, queue=queue)
         return
     tx.execute("limits.set", id=limit_id, namespace=namespace, queue=queue, size=size)
     tx.execute("slots.adopt", id=limit_id, namespace=namespace, queue=queue)
+
+
+def sweep_slots(tx: Transaction, *, most: int) -> int:
+    """Free slots whose fence is over; how many. There are some only where a limit came while its queue was running."""
+    if not tx.rows("slots.stale", most=1):
+        return 0
+    tx.rows("limits.lock")
+    stale = tx.rows("slots.stale", most=most)
+    if stale:
+        tx.execute("slots.free", batch=stale)
+    return len(stale)
 
 
 def _require(tx: Transaction, namespace: str, queue: str) -> None:

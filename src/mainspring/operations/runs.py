@@ -47,6 +47,9 @@ def retry(tx: Transaction, run_id: str, new_id: str, *, namespace: str, actor: s
     if again:
         return str(again[0]), False
     new, keyed = _copy(tx, run, new_id, actor)
+    if run.idempotency_key is not None:  # a cancelled run kept its key; its retry takes it over
+        lane = keyed[new_id]
+        tx.execute("keys.give_up", namespace=lane.namespace, task=lane.task, key=run.idempotency_key, run_id=run.id)
     (answer,) = drive(tx, create([new], keyed))
     if answer.run_id != new_id:
         raise KeyConflict(f"run {answer.run_id} has the key of run {run_id} by now; nothing was created", owner=answer.run_id)

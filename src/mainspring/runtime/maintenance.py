@@ -6,12 +6,13 @@ Every worker process runs it; every write is guarded, so any number may. It is a
 from collections.abc import Callable
 
 from mainspring.core.durations import DAY, HOUR
-from mainspring.operations import attempts, retention, views
+from mainspring.operations import attempts, queues, retention, views
 from mainspring.runtime.service import Wake
 from mainspring.store.database import Database, Transaction
 from mainspring.system import System
 
 MOST_DUE = 1_000
+MOST_SWEPT = 500
 _LONGEST_SECONDS = 1.0
 _LOOK_US = 500_000
 _WORKERS_KEPT_US = 1 * DAY
@@ -34,7 +35,8 @@ class Maintenance:
         """One look at everything, each part in a short transaction of its own."""
         due, next_in = self._database.write("attempts.due", self._make_due)
         reaped = self._database.write("attempts.reap", self._reap)
-        if due or reaped:
+        swept = self._database.write("slots.sweep", lambda tx: queues.sweep_slots(tx, most=MOST_SWEPT))
+        if due or reaped or swept:
             self._on_due()
         self._forget()
         if due == MOST_DUE:

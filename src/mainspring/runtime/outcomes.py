@@ -15,6 +15,7 @@ from mainspring.core.durations import parse_duration, parse_instant
 from mainspring.errors import (
     Cancelled,
     Fail,
+    InvalidOption,
     LeaseLost,
     MainspringError,
     PayloadInvalid,
@@ -29,7 +30,7 @@ MESSAGE_BYTES = 4096
 _TRACEBACK_BYTES = 16_384
 
 
-class PayloadUnreadable(Exception):
+class UnreadablePayloadError(Exception):
     """The payload cannot be read by this code."""
 
 
@@ -38,7 +39,7 @@ def arguments(schema: codec.PayloadSchema, context: Context, body: bytes | None)
     try:
         values = schema.decode(body or b"{}")
     except PayloadInvalid as error:
-        raise PayloadUnreadable(error.message) from None
+        raise UnreadablePayloadError(error.message) from None
     return schema.with_context(values, context)
 
 
@@ -54,6 +55,13 @@ def returned(result: Any) -> Outcome:
 
 def raised(error: BaseException) -> Outcome:
     """What an exception of user code means for the attempt."""
+    try:
+        return _meant(error)
+    except InvalidOption as unreadable:  # a signal whose delay or instant is no such thing is a mistake of the task
+        return _unexpected(unreadable)
+
+
+def _meant(error: BaseException) -> Outcome:
     match error:
         case Retry():
             after = None if error.after is None else parse_duration(error.after, option="after")
@@ -64,7 +72,7 @@ def raised(error: BaseException) -> Outcome:
             return _released(error)
         case Cancelled() | LeaseLost():
             return Stopped()
-        case PayloadUnreadable():
+        case UnreadablePayloadError():
             return Unworkable("invalid_payload", bounded(str(error), MESSAGE_BYTES))
         case _:
             return _unexpected(error)

@@ -14,7 +14,7 @@ CREATE TABLE limits (
     id          {{int}} NOT NULL PRIMARY KEY,
     namespace   TEXT NOT NULL,
     queue       TEXT NOT NULL,
-    size        {{int}} NOT NULL CHECK (size >= 0),
+    size        {{int}} CHECK (size >= 0),
     used        {{int}} NOT NULL CHECK (used >= 0),
     source      TEXT NOT NULL CHECK (source IN ('code', 'operator')),
     UNIQUE (namespace, queue)

@@ -8,7 +8,7 @@ WITH lane AS (
     SELECT l.id, l.queue, l.task, l.version, l.priority, g.id AS limit_id, coalesce(g.size - g.used, :most) AS free
     FROM lanes l
     JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
-    LEFT JOIN limits g ON g.namespace = l.namespace AND g.queue = l.queue
+    LEFT JOIN limits g ON g.namespace = l.namespace AND g.queue = l.queue AND g.size IS NOT NULL
     WHERE l.namespace = :namespace AND l.queue {{any queues text}} AND l.task {{any tasks text}}
       AND q.paused_at IS NULL AND (g.id IS NULL OR g.used < g.size)
 ), head AS (

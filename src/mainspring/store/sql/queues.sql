@@ -40,10 +40,26 @@ INSERT INTO limits (id, namespace, queue, size, used, source)
 VALUES (:id, :namespace, :queue, :size, 0, 'operator')
 ON CONFLICT (namespace, queue) DO UPDATE SET size = excluded.size, source = 'operator';
 
--- name: limits.drop
--- Take a queue's limit away, with the slots held in it.
+-- name: limits.lift
+-- An operator takes a queue's limit away, with the slots held in it. The row stays, so that the next deploy does not bring the
+-- limit back.
 DELETE FROM slots WHERE limit_id = :id;
-DELETE FROM limits WHERE id = :id;
+INSERT INTO limits (id, namespace, queue, size, used, source)
+VALUES (:id, :namespace, :queue, NULL, 0, 'operator')
+ON CONFLICT (namespace, queue) DO UPDATE SET size = NULL, used = 0, source = 'operator';
+
+-- name: limits.lock
+-- Every limit, locked in one order: while they are, nobody takes or frees a slot.
+-- columns: id int
+SELECT id FROM limits WHERE size IS NOT NULL ORDER BY id {{lock}};
+
+-- name: slots.stale
+-- Slots whose fence is over: a worker that had heard of no limit ended its run without looking for one.
+-- columns: limit_id int, run_id text, token int
+SELECT s.limit_id, s.run_id, s.token
+FROM slots s
+WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = s.run_id AND r.token = s.token AND r.worker_id IS NOT NULL)
+LIMIT :most;
 
 -- name: slots.take
 -- Write the slots of claimed runs and the counter beside them.

@@ -7,7 +7,7 @@
 -- columns: due_at int, data text, body bytes
 WITH gate AS MATERIALIZED (
     SELECT id, queue, size - used AS free FROM limits
-    WHERE namespace = :namespace AND queue {{any queues text}}
+    WHERE namespace = :namespace AND queue {{any queues text}} AND size IS NOT NULL
     ORDER BY id FOR UPDATE
 ), lane AS MATERIALIZED (
     SELECT l.id, l.queue, l.task, l.version, l.priority, g.id AS limit_id, least(coalesce(g.free, :most), :most) AS free
