@@ -421,6 +421,11 @@ class WorkerProcess:
         if loop is not None and runner is not None and not loop.is_closed():
             loop.call_soon_threadsafe(runner.ask_to_stop)
 
+    @property
+    def finished(self) -> int:
+        """How many attempts have ended, durably, so far."""
+        return self._runner.finished if self._runner else 0
+
     async def wait_started(self, work: "Awaitable[Any]") -> None:
         """Until the worker runs (or ended already)."""
         while (self._runner is None or not self._runner.started.is_set()) and not work.done():  # type: ignore[attr-defined]

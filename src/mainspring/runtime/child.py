@@ -1,7 +1,6 @@
-"""The child's half of the process executor: a warm process that runs one attempt after another, and the messages of both halves.
+"""The child's half of the process executor: a warm process that runs attempts one by one, and the messages of both halves.
 
-Messages are msgpack behind their length; user data is never pickled. Not here: starting, watching and ending children
-(``processes``).
+Messages are msgpack behind their length; nothing is pickled. Not here: starting, watching and ending children (``processes``).
 """
 
 import contextlib
@@ -17,12 +16,11 @@ import socket
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn, assert_never, get_args
 
 import msgspec
 
-from mainspring.client import Member
 from mainspring.codec import PayloadSchema, payload_schema
 from mainspring.context import Context
 from mainspring.core.attempts import Outcome, Unworkable
@@ -133,9 +131,9 @@ def framed(message: Order | Report) -> bytes:
 # -- the process -----------------------------------------------------------------------------------------------------
 
 
-def serve(descriptor: int, greeting: bytes) -> None:
+def serve(descriptor: int, greeting: Mapping[str, Any]) -> None:
     """Run attempts until told to quit. Nothing of the user was imported before."""
-    hello = msgspec.json.decode(greeting, type=Hello)
+    hello = msgspec.convert(greeting, Hello)
     _die_with(hello.parent)
     _leave_signals_to_the_worker()
     os.set_inheritable(descriptor, False)  # what a task starts must not hold the channel open
@@ -288,6 +286,6 @@ def _code_of(found: Any) -> tuple[Callable[..., Any], PayloadSchema]:
 
 
 def _no_members() -> NoReturn:
-    raise InvalidOption('ctx.members() reads the database, which a process does not; give this task executor="thread"', option="executor")
-
-
+    raise InvalidOption(
+        'ctx.members() reads the database, which a process does not; give this task executor="thread"', option="executor"
+    )

@@ -35,8 +35,8 @@ _reports = msgspec.msgpack.Decoder(Report)
 # sys.path first: what follows may not be importable without it. The greeting waits in the channel before the child exists.
 _PROGRAM = """\
 import json, os, sys
-greeting = os.read({descriptor}, {size})
-sys.path[:] = json.loads(greeting)["path"]
+greeting = json.loads(os.read({descriptor}, {size}))
+sys.path[:] = greeting["path"]
 from mainspring.runtime.child import serve
 serve({descriptor}, greeting)
 """
@@ -110,7 +110,7 @@ class ProcessPool:
             if child.is_alive and child.attempts < self._recycle_after:
                 return child
             await self._end(child)
-        child = await _Child.start()
+        child = await _Child.start(self._children.discard)
         self._children.add(child)
         return child
 
@@ -118,16 +118,14 @@ class ProcessPool:
         if child.is_resting:
             self._idle.append(child)
         else:
-            child.kill()
-            self._children.discard(child)
+            child.drop()
 
     async def _end(self, child: "_Child") -> None:
         child.send(Quit())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(child.gone(), _GOODBYE_SECONDS)
-        child.kill()
+        child.drop()
         await child.gone()
-        self._children.discard(child)
 
 
 class _Attempt:
@@ -143,19 +141,17 @@ class _Attempt:
 class _Child:
     """One child process, seen from the worker."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._process = process
         self._reader = reader
         self._writer = writer
         self._is_killed = False
-        self._watch = asyncio.create_task(self._clear_up())
+        self._clearing = asyncio.create_task(self._clear_up())
         self.is_resting = True
         self.attempts = 0
 
     @classmethod
-    async def start(cls) -> Self:
+    async def start(cls, on_gone: "Callable[[_Child], None]") -> Self:
         """Start a child; it is ready for an attempt at once, and begins it when it is up.
 
         Raises:
@@ -169,7 +165,9 @@ class _Child:
         except BaseException:
             ours.close()  # a child that did start ends itself when its channel ends
             raise
-        return cls(process, reader, writer)
+        child = cls(process, reader, writer)
+        child._clearing.add_done_callback(lambda _: on_gone(child))
+        return child
 
     @property
     def is_alive(self) -> bool:
@@ -187,9 +185,14 @@ class _Child:
             self._is_killed = True
             self._kill_group()
 
+    def drop(self) -> None:
+        """Kill it, and hear no more of it."""
+        self.kill()
+        self._writer.transport.abort()
+
     async def gone(self) -> None:
         """Wait until it is dead."""
-        await self._process.wait()
+        await asyncio.shield(self._clearing)
 
     async def attempt(self, job: Job, tell: Tell) -> Outcome:
         """Run one attempt. The child rests again when this returns what the attempt itself said."""
@@ -223,14 +226,10 @@ class _Child:
         return Failed(code="process_died", message=_cause(self._process.returncode))
 
     async def _clear_up(self) -> None:
-        """After its death, end what its task left running, and the channel, which such a process may hold open."""
-        await self.gone()
+        """After its death, end what its task left running, and the channel: such a process may hold its other end open."""
+        await self._process.wait()
         self._kill_group()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS_SECONDS):
-                while not self._reader.at_eof():
-                    await asyncio.sleep(0.01)
-        self._writer.transport.abort()
+        asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._writer.transport.abort)
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

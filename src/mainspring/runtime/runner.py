@@ -7,7 +7,7 @@ runs; cancel the rest, which ends interrupted and is due again at once; write al
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,6 +51,7 @@ class Runner:
         self._hurry = asyncio.Event()
         self._change = asyncio.Event()
         self.started = asyncio.Event()
+        self.finished = 0
 
     def ask_to_stop(self) -> None:
         """Begin to stop; asked a second time, skip the wait. In the loop."""
@@ -65,7 +66,7 @@ class Runner:
             self._registry, concurrency=self._plan.concurrency, members=self._client.members, on_ended=self._note
         )
         database = self._client.database
-        worker = Worker(database, executor, self._plan, system=self._client.system)
+        worker = Worker(database, executor, self._plan, system=self._client.system, on_finished=self._count)
         executor.worker = worker
         self._bell = driver.start(worker)
         maintenance = Maintenance(
@@ -101,6 +102,11 @@ class Runner:
         """An attempt ended, or wants something written now: step soon, and look again at whether all is done."""
         self._bell.ring()
         self._change.set()
+
+    def _count(self, run_ids: Sequence[str]) -> None:
+        """Outcomes are durable: tell who waits for them in this process. From the step's thread."""
+        self.finished += len(run_ids)
+        self._client.hub.ended(run_ids)
 
     async def _guard(self, worker: Worker) -> None:
         """Stops trusting the lease in time, even while the database does not answer."""

@@ -7,7 +7,7 @@ User code runs in an ``Executor``; the two meet in three calls (``begin``, ``sto
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -76,7 +76,16 @@ class Worker:
 
     name = "worker"
 
-    def __init__(self, database: Database, executor: Executor, plan: WorkerPlan, *, system: System) -> None:
+    def __init__(
+        self,
+        database: Database,
+        executor: Executor,
+        plan: WorkerPlan,
+        *,
+        system: System,
+        on_finished: Callable[[Sequence[str]], None] = lambda run_ids: None,
+    ) -> None:
+        self._on_finished = on_finished
         self.plan = plan
         self._database = database
         self._executor = executor
@@ -233,6 +242,8 @@ class Worker:
         for assignment in turn.claims:
             self._held[assignment.claimed.id] = assignment.claimed
         self.finished += len(ended)
+        if ended:
+            self._on_finished([end.held.id for end in ended])
         for run_id in turn.lost:
             self._lose(run_id)
 

@@ -1,4 +1,4 @@
-"""Plans inside a transaction of the caller's: on psycopg, asyncpg and SQLAlchemy connections, and on the one of ours for SQLite.
+"""Plans inside a transaction of the caller's: on psycopg, asyncpg and SQLAlchemy connections; on SQLite, on one of ours.
 
 Here: which connections are taken, what makes one unfit, and how a plan's queries reach it. Not here: what a plan does
 (``operations``), and our own transactions (``postgres.py``, ``sqlite.py``). Nothing here commits, ends or configures a
@@ -40,12 +40,14 @@ _TAKES = (
     "AsyncConnection or AsyncSession over psycopg 3 or asyncpg; for a SQLite database, what app.connection() gives"
 )
 
+_AWAITED = "is awaited and needs aenqueue: await task.options(using=...).aenqueue(...)"
+
 #: What the server says of a transaction in which none of our statements can work, and what to do about it.
 _UNUSABLE = {
     "25P02": "the transaction of this connection has failed; roll it back and begin another",
     "25006": "the transaction of this connection is read only; begin one that may write",
-    "42P01": "this connection does not see Mainspring's tables; connect it to the app's database with the search_path that finds "
-    "them, or run: mainspring db migrate",
+    "42P01": "this connection does not see Mainspring's tables; connect it to the app's database, with the search_path that "
+    "finds them, or run: mainspring db migrate",
 }
 
 
@@ -85,17 +87,15 @@ def run_plan(database: "AnyDatabase", using: Any, plan: Plan[T]) -> T:
     session, driver = _unwrap(using)
     kind = _check(database, driver)
     if kind in {Kind.PSYCOPG_ASYNC, Kind.ASYNCPG}:
-        raise _refusal(
-            f"a connection of {kind.partition('.')[0]} that is awaited needs aenqueue: await task.options(using=...).aenqueue(...)"
-        )
+        raise _refusal(f"{kind} {_AWAITED}")
     if session is not None and not session.in_transaction():
-        session.begin()
+        pass
     tx: Transaction = database.transaction_on(driver)
     return _run(partial(_answer, tx, driver), plan)
 
 
 async def arun_plan(database: "AnyDatabase", using: Any, plan: Plan[T]) -> T:
-    """``run_plan`` for an event loop: ``using`` may be awaited. One that is not is used in place, and blocks the loop meanwhile."""
+    """``run_plan`` for an event loop: ``using`` may be awaited. One that is not blocks the loop meanwhile."""
     connection = await _awaited_connection(using)
     if connection is not None:
         driver = await _begin(connection)
@@ -109,9 +109,7 @@ async def arun_plan(database: "AnyDatabase", using: Any, plan: Plan[T]) -> T:
         case Kind.ASYNCPG:
             return await _arun(partial(_answer_asyncpg, database, driver), plan)
         case kind:
-            raise _refusal(
-                f"SQLAlchemy awaits {kind} here, which Mainspring cannot; use postgresql+psycopg or postgresql+asyncpg"
-            )
+            raise _refusal(f"{kind} cannot be awaited; {_TAKES}")
 
 
 # -- what is it, and is it fit? ------------------------------------------------------------------------------------------
@@ -131,8 +129,8 @@ def _check(database: "AnyDatabase", driver: Any) -> Kind:
     match kind:
         case Kind.SQLITE3 if is_embedded:
             raise ForeignSqlite(
-                "a second SQLite library on one file in one process makes both lose their locks and can corrupt the file; write "
-                "`with app.connection() as connection:` and run your own statements on that",
+                "a second SQLite library on one file in one process makes both lose their locks and can corrupt the file; "
+                "write `with app.connection() as connection:` and run your own statements on that",
                 option="using",
             )
         case Kind.APSW if is_embedded:
@@ -203,13 +201,12 @@ def _unwrap(using: Any) -> tuple[Any, Any]:
         case Kind.ALCHEMY_SCOPED:
             return _unwrap(using())
         case Kind.ALCHEMY_SESSION:
-            _require_active(using.is_active)
-            return _unwrap(using.connection())
+            return _unwrap(using.connection())  # which begins, or refuses in SQLAlchemy's words where a block is over
         case Kind.ALCHEMY:
             _require_open(using)
             return using, using.connection.driver_connection
         case Kind.ALCHEMY_ASYNC | Kind.ALCHEMY_ASYNC_SESSION | Kind.ALCHEMY_ASYNC_SCOPED as kind:
-            raise _refusal(f"{kind} is awaited and needs aenqueue: await task.options(using=...).aenqueue(...)")
+            raise _refusal(f"{kind} {_AWAITED}")
         case Kind.PSYCOPG | Kind.PSYCOPG_ASYNC | Kind.ASYNCPG | Kind.APSW | Kind.SQLITE3:
             return None, using
         case never:
@@ -222,7 +219,6 @@ async def _awaited_connection(using: Any) -> Any:
         case Kind.ALCHEMY_ASYNC_SCOPED:
             return await _awaited_connection(using.registry())
         case Kind.ALCHEMY_ASYNC_SESSION:
-            _require_active(using.is_active)
             return await using.connection()
         case Kind.ALCHEMY_ASYNC:
             return using
@@ -247,13 +243,6 @@ async def _begin(connection: Any) -> Any:
 def _require_open(connection: Any) -> None:
     if connection.closed or connection.invalidated:
         raise _refusal("this SQLAlchemy connection is closed")
-    for transaction in (connection.get_transaction(), connection.get_nested_transaction()):
-        _require_active(transaction is None or transaction.is_active)
-
-
-def _require_active(is_active: bool) -> None:
-    if not is_active:
-        raise _refusal("this SQLAlchemy transaction was rolled back or has failed; leave its block and begin another")
 
 
 # -- running a plan ------------------------------------------------------------------------------------------------------
@@ -328,7 +317,7 @@ def _answer(tx: Transaction, connection: Any, step: Step) -> list[Row]:
     return []
 
 
-async def _answer_psycopg(database: "PostgresDatabase", connection: Any, step: Step) -> list[Row]:
+async def _answer_psycopg(database: Any, connection: Any, step: Step) -> list[Row]:
     from psycopg import AsyncCursor
     from psycopg.rows import tuple_row
 
@@ -341,7 +330,7 @@ async def _answer_psycopg(database: "PostgresDatabase", connection: Any, step: S
     return answer
 
 
-async def _answer_asyncpg(database: "PostgresDatabase", connection: Any, step: Step) -> list[Row]:
+async def _answer_asyncpg(database: Any, connection: Any, step: Step) -> list[Row]:
     answer: list[Row] = []
     for command, bound in _commands(database, step):
         text, names = _numbered(command)
@@ -350,7 +339,7 @@ async def _answer_asyncpg(database: "PostgresDatabase", connection: Any, step: S
     return answer
 
 
-def _commands(database: "PostgresDatabase", step: Step) -> list[tuple[Any, dict[str, Any]]]:
+def _commands(database: Any, step: Step) -> list[tuple[Any, dict[str, Any]]]:
     if not isinstance(step, Query):
         return [(step, {})]
     compiled = database.compiled(step.statement)
