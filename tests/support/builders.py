@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 import psycopg
 from psycopg.types.string import TextLoader
 
+from mainspring.codec import payload_hash
 from mainspring.core.attempts import Outcome, Succeeded
 from mainspring.core.durations import DAY, SECOND
 from mainspring.core.events import Event
@@ -124,7 +125,7 @@ class Fleet:
         """Create runs inside a transaction."""
         self._intern(tx)
         keyed = {
-            run.id: Keyed(self.namespace, self._lanes[run.lane_id].task, run.body.hex(), key_ttl)
+            run.id: Keyed(self.namespace, self._lanes[run.lane_id].task, payload_hash(run.body), key_ttl)
             for run in new
             if run.idempotency_key is not None or run.singleton_key is not None
         }
@@ -227,10 +228,19 @@ class Fleet:
         self, tx: Transaction, held: Claimed | Sequence[Claimed], outcome: Outcome | None = None, *, worker: str = "w1"
     ) -> set[str]:
         """Write outcomes inside a transaction."""
-        every = [held] if isinstance(held, Claimed) else list(held)
-        known = views.policies(tx, [run.policy_id for run in every])
-        ended = [Ended(run, outcome or Succeeded(b"null"), known[run.policy_id], 0.0) for run in every]
+        ended = self._ended(tx, [held] if isinstance(held, Claimed) else held, outcome)
         return attempts.finish(tx, ended, actor=f"worker:{worker}")
+
+    def finish_believing_in_no_limits(self, held: Claimed, *, worker: str = "w1") -> set[str]:
+        """Write a success as a worker does whose last renewal told it that there is no limit anywhere."""
+        return self.database.write(
+            "attempts.finish",
+            lambda tx: attempts.finish(tx, self._ended(tx, [held], None), actor=f"worker:{worker}", limits=False),
+        )
+
+    def _ended(self, tx: Transaction, held: Sequence[Claimed], outcome: Outcome | None) -> list[Ended]:
+        known = views.policies(tx, [run.policy_id for run in held])
+        return [Ended(run, outcome or Succeeded(b"null"), known[run.policy_id], 0.0) for run in held]
 
     # -- operators and the reaper ---------------------------------------------------------------------------------
 
@@ -390,14 +400,18 @@ def open_transaction(database: AnyDatabase) -> Iterator[Transaction]:
         yield database.transaction_on(connection)
 
 
-@contextmanager
-def meanwhile(database: AnyDatabase, fn: Callable[[], T]) -> Iterator[Future[T]]:
-    """Run ``fn`` in another thread until it is done or waits for a lock of ours; the block then goes on beside it."""
-    with ThreadPoolExecutor(1) as threads:
-        future = threads.submit(fn)
-        if isinstance(database, PostgresDatabase):
-            await_done_or_blocked(database, future)
-        yield future
+def started(database: AnyDatabase, fn: Callable[[], T]) -> Callable[[], T]:
+    """Begin ``fn`` in another thread; return once it is done or waits for a lock of ours. The result is a call away.
+
+    On SQLite nobody can say that a writer waits for its turn, and it need not be known: while our transaction is open there
+    is nothing else it could do.
+    """
+    threads = ThreadPoolExecutor(1)
+    future = threads.submit(fn)
+    threads.shutdown(wait=False)
+    if isinstance(database, PostgresDatabase):
+        await_done_or_blocked(database, future)
+    return lambda: future.result(_PATIENCE_SECONDS)
 
 
 def await_done_or_blocked(database: PostgresDatabase, future: Future[Any]) -> None:
