@@ -1,0 +1,1 @@
+"""Programs that use Mainspring for something real. Each can be run, and each is a test."""
