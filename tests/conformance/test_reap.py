@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from mainspring.core.budgets import Budgets
@@ -174,6 +176,6 @@ def test_workers_gone_for_long_are_forgotten_unless_they_hold_something(fleet: F
     fleet.running("w1")
     fleet.register("w2")
     for worker in ("w1", "w2"):
-        fleet.database.write("workers.leave", lambda tx, worker=worker: attempts.leave(tx, worker))
+        fleet.database.write("workers.leave", partial(attempts.leave, worker_id=worker))
     fleet.database.write("retention.forget", lambda tx: retention.forget(tx, workers_before=tx.now + 2 * TTL))
     assert fleet.sql("SELECT id FROM workers") == [("w1",)]

@@ -115,8 +115,7 @@ def test_a_cancelled_run_can_be_retried(fleet: Fleet) -> None:
 @pytest.mark.parametrize("state", ["queued", "running", "succeeded"])
 def test_a_run_that_has_not_failed_cannot_be_retried(fleet: Fleet, state: str) -> None:
     run_id = fleet.enqueue()
-    if state != "queued":
-        held = fleet.claim()
+    held = fleet.claim() if state != "queued" else []
     if state == "succeeded":
         fleet.finish(held)
     with pytest.raises(NotTerminal):
@@ -176,4 +175,4 @@ def test_a_run_of_another_namespace_is_unknown_to_operators(fleet: Fleet) -> Non
     fleet.namespace = "elsewhere"
     for ask in (fleet.retry, fleet.park, fleet.resume, fleet.fail, fleet.get):
         with pytest.raises(UnknownRun):
-            ask(run_id)  # type: ignore[operator]
+            ask(run_id)

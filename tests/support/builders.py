@@ -149,7 +149,12 @@ class Fleet:
         return [created.run_id for created in self.submit(*(self.new(**options) for _ in range(count)))]
 
     def batch(
-        self, members: Sequence[NewRun], *, on: batches.FiresOn = "done", callback: NewRun | None = None, batch_id: str | None = None
+        self,
+        members: Sequence[NewRun],
+        *,
+        on: batches.FiresOn = "done",
+        callback: NewRun | None = None,
+        batch_id: str | None = None,
     ) -> str:
         """Create a batch; the id of its callback."""
         batch_id = batch_id or self.new_id()
@@ -177,7 +182,9 @@ class Fleet:
         """Claim as a worker that has every task and queue of this test, unless told."""
         if worker not in self._workers:
             self.register(worker)
-        return self.database.write("attempts.claim", lambda tx: self.claim_in(tx, worker, most=most, queues=queues, tasks=tasks))
+        return self.database.write(
+            "attempts.claim", lambda tx: self.claim_in(tx, worker, most=most, queues=queues, tasks=tasks)
+        )
 
     def claim_in(
         self,
@@ -305,6 +312,10 @@ class Fleet:
         """Declare a queue as code does."""
         self.database.write("queues.declare", lambda tx: queues.declare(tx, self.namespace, queue, limit=limit))
 
+    def sweep(self) -> int:
+        """Free the slots of fences that are over; how many."""
+        return self.database.write("queues.sweep", lambda tx: queues.sweep_slots(tx, most=100))
+
     def queue(self, name: str) -> queues.Queue:
         """A queue as it stands."""
         listed = self.database.read("queues.list", lambda tx: queues.listing(tx, self.namespace))
@@ -428,11 +439,11 @@ def await_done_or_blocked(database: PostgresDatabase, future: Future[Any]) -> No
     raise AssertionError("neither done nor waiting for a lock")
 
 
-def together(*fns: Callable[[], T]) -> list[T]:
+def together(*fns: Callable[[], Any]) -> list[Any]:
     """Run functions at the same moment, each in a thread of its own; their answers in order."""
     gate = threading.Barrier(len(fns), timeout=_PATIENCE_SECONDS)
 
-    def through_the_gate(fn: Callable[[], T]) -> T:
+    def through_the_gate(fn: Callable[[], Any]) -> Any:
         gate.wait()
         return fn()
 

@@ -214,7 +214,7 @@ def whoever_runs_under_a_limit_has_a_slot() -> str:
     return """
         SELECT r.id, 'runs without a slot in', l.queue FROM runs r
         JOIN lanes l ON l.id = r.lane_id
-        JOIN limits g ON g.namespace = l.namespace AND g.queue = l.queue
+        JOIN limits g ON g.namespace = l.namespace AND g.queue = l.queue AND g.size IS NOT NULL
         LEFT JOIN slots s ON s.limit_id = g.id AND s.run_id = r.id AND s.token = r.token
         WHERE r.worker_id IS NOT NULL AND s.run_id IS NULL"""
 
