@@ -89,7 +89,7 @@ def run_plan(database: "AnyDatabase", using: Any, plan: Plan[T]) -> T:
     if kind in {Kind.PSYCOPG_ASYNC, Kind.ASYNCPG}:
         raise _refusal(f"{kind} {_AWAITED}")
     if session is not None and not session.in_transaction():
-        pass
+        session.begin()
     tx: Transaction = database.transaction_on(driver)
     return _run(partial(_answer, tx, driver), plan)
 
