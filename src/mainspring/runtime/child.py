@@ -138,7 +138,8 @@ def serve(descriptor: int, greeting: Mapping[str, Any]) -> None:
     _leave_signals_to_the_worker()
     os.set_inheritable(descriptor, False)  # what a task starts must not hold the channel open
     sys.argv[:] = hello.argv
-    Child(socket.socket(fileno=descriptor), hello).serve()
+    with socket.socket(fileno=descriptor) as channel:
+        Child(channel, hello).serve()
 
 
 def _die_with(parent: int) -> None:

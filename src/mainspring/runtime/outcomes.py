@@ -28,6 +28,7 @@ from mainspring.errors import (
 
 MESSAGE_BYTES = 4096
 _TRACEBACK_BYTES = 16_384
+_NOTE_BYTES = 40
 
 
 class UnreadablePayloadError(Exception):
@@ -100,6 +101,7 @@ def bounded(text: str, most: int) -> str:
     clean = text.replace("\x00", "\ufffd").encode("utf-8", "replace")
     if len(clean) <= most:
         return clean.decode("utf-8", "replace")
-    head, tail = most * 2 // 3, most // 4
+    room = most - _NOTE_BYTES
+    head, tail = room * 2 // 3, room // 3
     cut = clean[:head].decode("utf-8", "ignore") + f" … [{len(clean) - head - tail} bytes left out] … "
     return cut + clean[-tail:].decode("utf-8", "ignore")
