@@ -7,6 +7,7 @@ Here: every kind of connection ``using=`` takes, on real databases, and everythi
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
@@ -223,11 +224,9 @@ async def async_engine(database: PostgresDatabase, driver: str, **options: Any) 
 
 def alchemy_asyncio() -> Any:
     """SQLAlchemy for event loops: it needs a package that SQLAlchemy itself does not bring."""
-    try:
-        from sqlalchemy.ext import asyncio as found
-    except ImportError as missing:
-        miss("greenlet", f"pip install 'sqlalchemy[asyncio]' ({missing})")
-    return found
+    if importlib.util.find_spec("greenlet") is None:
+        miss("greenlet", "pip install 'sqlalchemy[asyncio]'")
+    return importlib.import_module("sqlalchemy.ext.asyncio")
 
 
 def alchemy_url(database: PostgresDatabase, driver: str) -> sa.URL:
