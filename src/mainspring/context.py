@@ -1,6 +1,6 @@
 """What user code may ask and tell while it runs: the context of one attempt. It knows no database and no event loop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from mainspring.codec import decode_json, encode_json
@@ -14,15 +14,11 @@ CHECKPOINT_BYTES = 64 * 1024
 PROGRESS_BYTES = 4 * 1024
 
 
-class Attempt(Protocol):
+class Claim(Protocol):
     """What a context needs to know of the run it belongs to."""
 
     @property
     def id(self) -> str: ...
-    @property
-    def task(self) -> str: ...
-    @property
-    def queue(self) -> str: ...
     @property
     def token(self) -> int: ...
     @property
@@ -33,28 +29,33 @@ class Attempt(Protocol):
     def releases(self) -> int: ...
 
 
+class Sink(Protocol):
+    """Where a context's words go."""
+
+    def tell(self, details: bytes | None, progress: str | None, now: bool) -> None:
+        """Save a checkpoint or progress."""
+
+    def members(self) -> "Iterator[Member]":
+        """The members of the batch whose callback this is."""
+
+
 class Context:
     """One attempt of one run, as user code sees it. Any thread may use it.
 
     ``attempt`` counts the tries of this run (from 1), whatever ended the ones before. ``token`` is the fence of this attempt:
-    a newer attempt has a larger one, so it can guard writes to other systems.
+    a newer attempt has a larger one, so it can guard writes to other systems. ``task`` and ``queue`` say what the run is, and
+    ``stopping`` turns true when the worker begins to stop.
     """
 
-    __slots__ = ("_checkpoint", "_members", "_run", "_tell", "_why", "stopping")
+    __slots__ = ("_checkpoint", "_run", "_sink", "_why", "queue", "stopping", "task")
 
-    def __init__(
-        self,
-        run: Attempt,
-        *,
-        tell: Callable[[bytes | None, str | None, bool], None],
-        checkpoint: bytes | None = None,
-        members: "Callable[[], Iterator[Member]] | None" = None,
-    ) -> None:
+    def __init__(self, run: Claim, *, task: str, queue: str, sink: Sink, checkpoint: bytes | None = None) -> None:
         self._run = run
-        self._tell = tell
+        self._sink = sink
         self._checkpoint = checkpoint
-        self._members = members
         self._why: str | None = None
+        self.task = task
+        self.queue = queue
         self.stopping = False
 
     def __repr__(self) -> str:
@@ -64,16 +65,6 @@ class Context:
     def run_id(self) -> str:
         """The run's id: the same for every attempt, so it makes a good idempotency key elsewhere."""
         return self._run.id
-
-    @property
-    def task(self) -> str:
-        """The name of the task."""
-        return self._run.task
-
-    @property
-    def queue(self) -> str:
-        """The queue the run came from."""
-        return self._run.queue
 
     @property
     def token(self) -> int:
@@ -115,7 +106,7 @@ class Context:
         self.check()
         saved = None if details is None else encode_json(details, what="checkpoint", largest=CHECKPOINT_BYTES)
         shown = None if progress is None else encode_json(progress, what="progress", largest=PROGRESS_BYTES).decode()
-        self._tell(saved, shown, now)
+        self._sink.tell(saved, shown, now)
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Tell people how far the work is."""
@@ -138,7 +129,7 @@ class Context:
 
     def members(self) -> "Iterator[Member]":
         """In a batch's callback: the members in order, with their results. Elsewhere: nothing."""
-        return iter(()) if self._members is None else self._members()
+        return self._sink.members()
 
     def stop(self, why: str) -> None:
         """For the executor: ask user code to stop. The first reason stays, but a lost lease overrules it."""

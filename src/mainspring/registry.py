@@ -4,10 +4,12 @@ Here: what the options of a task mean and how a call becomes a ``Request``. Not 
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
+from pathlib import PurePath
 from typing import Any, Literal, get_type_hints
 
 from mainspring import codec
@@ -268,7 +270,17 @@ def _lane(namespace: str, queue: str, task: str, priority: int, version: int) ->
 
 def _full_name(function: Callable[..., Any]) -> str:
     qualname = function.__qualname__.replace(".<locals>.", ".").replace("<lambda>", "lambda")
-    return f"{function.__module__}.{qualname}"
+    return f"{_module_name(function.__module__)}.{qualname}"
+
+
+def _module_name(module: str) -> str:
+    """A script run as ``python shop.py`` names its tasks as a worker that imports ``shop`` does."""
+    if module != "__main__":
+        return module
+    main = sys.modules["__main__"]
+    if main.__spec__ is not None:
+        return main.__spec__.name.removesuffix(".__main__")
+    return PurePath(main.__file__).stem if getattr(main, "__file__", None) else module
 
 
 def _attempts(max_attempts: int | None, retries: int | None) -> int:

@@ -6,7 +6,7 @@ Every write about an attempt names its run, its fence (``token``) and the state 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from mainspring.core.attempts import Interrupted, Outcome, Unstarted, settle
+from mainspring.core.attempts import Interrupted, Outcome, Succeeded, Unstarted, settle
 from mainspring.core.lease import reap_hold_until
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
@@ -27,9 +27,7 @@ class Claimed(NamedTuple):
     id: str
     token: int
     seq: int
-    task: str
-    queue: str
-    version: int
+    lane_id: int
     policy_id: int
     limit_id: int | None
     failures: int
@@ -40,7 +38,6 @@ class Claimed(NamedTuple):
     batch_id: str | None
     created_at: int
     due_at: int
-    data: str | None
     body: bytes | None
 
 
@@ -73,18 +70,28 @@ class HeldNow(NamedTuple):
 def claim(
     tx: Transaction, worker_id: str, *, namespace: str, queues: Sequence[str], tasks: Sequence[str], most: int
 ) -> list[Claimed]:
-    """Lease up to ``most`` runs of these queues and tasks to a worker: by priority, due time and id."""
-    picked = tx.rows("attempts.pick", namespace=namespace, queues=queues, tasks=tasks, most=most)
-    if not picked:
-        return []
-    claimed = tx.rows("attempts.claim", worker_id=worker_id, batch=sorted((row[0], row[1]) for row in picked))
-    if len(claimed) < len(picked):  # without skip-locked another claim may have been first
-        mine = {row[0] for row in claimed}
-        picked = [row for row in picked if row[0] in mine]
-    runs = [Claimed(row[0], row[1] + 1, row[2] + 1, *row[3:]) for row in picked]
+    """Lease up to ``most`` runs of these queues and tasks to a worker: the first by priority, due time and id, in any order."""
+    where = {"namespace": namespace, "queues": queues, "tasks": tasks, "most": most}
+    if tx.capabilities.skip_locked:
+        runs = [Claimed(*row) for row in tx.rows("attempts.claim", worker_id=worker_id, **where)]
+    else:
+        runs = _claim_in_steps(tx, worker_id, where)
     if limited := [(run.limit_id, run.id, run.token) for run in runs if run.limit_id is not None]:
         tx.execute("slots.take", batch=limited)
     return runs
+
+
+def _claim_in_steps(tx: Transaction, worker_id: str, where: dict[str, Any]) -> list[Claimed]:
+    """The claim of databases that cannot pass over locked rows: look, then take what is still there."""
+    tx.rows("attempts.gates", namespace=where["namespace"], queues=where["queues"])
+    picked = tx.rows("attempts.pick", **where)
+    if not picked:
+        return []
+    taken = tx.rows("attempts.take", worker_id=worker_id, batch=sorted((row[0], row[1]) for row in picked))
+    if len(taken) < len(picked):  # another claim was first
+        mine = {row[0] for row in taken}
+        picked = [row for row in picked if row[0] in mine]
+    return [Claimed(row[0], row[1] + 1, row[2] + 1, *row[3:]) for row in picked]
 
 
 def start(tx: Transaction, run_id: str, token: int) -> bool:
@@ -103,11 +110,30 @@ def finish(tx: Transaction, ended: Sequence[Ended], *, actor: str, limits: bool 
     A run that was asked to stop meanwhile ends as a cancelled one does. An outcome that was already written under the same
     fence (a commit whose answer got lost) is not written twice, and is not lost either.
     """
-    pairs = [(end.held, settle(end.held, State.RUNNING, end.outcome, end.policy, draw=end.draw, actor=actor)) for end in ended]
-    moved = moves.apply(tx, pairs, limits=limits)
-    if len(moved) == len(pairs):
+    plain = [end for end in ended if type(end.outcome) is Succeeded and not _has_followers(end.held, limits)]
+    rest = ended if not plain else [end for end in ended if type(end.outcome) is not Succeeded or _has_followers(end.held, limits)]
+    moved = _succeed(tx, plain, actor) | _apply(tx, rest, actor, limits)
+    if len(moved) == len(ended):
         return set()
     return _finish_late(tx, [end for end in ended if end.held.id not in moved], actor, limits)
+
+
+def _has_followers(held: Claimed, limits: bool) -> bool:
+    """Whether anything hangs on the end of this run: keys, a batch, a slot."""
+    return limits or held.batch_id is not None or held.singleton_key is not None
+
+
+def _succeed(tx: Transaction, ended: Sequence[Ended], actor: str) -> set[str]:
+    """The common case: nothing to decide, and nothing follows. The same move as ``runs.move`` makes, with less to carry."""
+    if not ended:
+        return set()
+    batch = sorted((end.held.id, end.held.token, end.held.seq + 1, end.outcome.result) for end in ended)  # type: ignore[union-attr]
+    return {row[0] for row in tx.rows("attempts.succeed", batch=batch, actor=actor)}
+
+
+def _apply(tx: Transaction, ended: Sequence[Ended], actor: str, limits: bool) -> set[str]:
+    pairs = [(end.held, settle(end.held, State.RUNNING, end.outcome, end.policy, draw=end.draw, actor=actor)) for end in ended]
+    return moves.apply(tx, pairs, limits=limits)
 
 
 def _finish_late(tx: Transaction, ended: Sequence[Ended], actor: str, limits: bool) -> set[str]:
@@ -170,27 +196,22 @@ def next_due_at(tx: Transaction) -> int | None:
 # -- when a holder is gone ------------------------------------------------------------------------------------------
 
 
-def reap(tx: Transaction, policies: Policies, *, ttl: int, actor: str, every: int = 0) -> int:
+def reap(tx: Transaction, policies: Policies, *, ttl: int, actor: str, every: int = 0) -> int | None:
     """Take the runs of workers whose lease is over, at most a hundred for each of ten workers; how many were taken.
 
-    After an outage of the database nobody is reaped until the fleet had one TTL to renew (``core/lease.py``). Where somebody
-    looked less than ``every`` µs ago, nothing is done: one look serves the fleet.
+    After an outage of the database nobody is reaped until the fleet had one TTL to renew (``core/lease.py``). None: somebody
+    looked less than ``every`` µs ago, and one look serves the fleet.
     """
-    if _is_held_back(tx, ttl, every):
+    last_tick_at, held_until = tx.one("fleet.tick") or (None, 0)
+    if last_tick_at is not None and 0 <= tx.now - last_tick_at < every:
+        return None
+    hold = max(held_until, reap_hold_until(last_tick_at, tx.now, ttl) or 0)
+    tx.execute("fleet.ticked", hold_until=hold)
+    if hold > tx.now:
         return 0
     lapsed = [row[0] for row in tx.rows("workers.lapsed", most=_REAPED_WORKERS)]
     orphaned = [row[0] for row in tx.rows("workers.orphaned", most=_REAPED_WORKERS)]
     return sum(_take_from(tx, worker_id, policies, actor) for worker_id in sorted({*lapsed, *orphaned}))
-
-
-def _is_held_back(tx: Transaction, ttl: int, every: int) -> bool:
-    row = tx.one("fleet.tick")
-    last_tick_at, held_until = (row[0], row[1]) if row else (None, 0)
-    if last_tick_at is not None and 0 <= tx.now - last_tick_at < every:
-        return True
-    hold = max(held_until, reap_hold_until(last_tick_at, tx.now, ttl) or 0)
-    tx.execute("fleet.ticked", hold_until=hold)
-    return hold > tx.now
 
 
 def _take_from(tx: Transaction, worker_id: str, policies: Policies, actor: str) -> int:

@@ -72,13 +72,18 @@ def set_limit(tx: Transaction, namespace: str, queue: str, size: int | None) -> 
 
 
 def sweep_slots(tx: Transaction, *, most: int) -> int:
-    """Free slots whose fence is over; how many. There are some only where a limit came while its queue was running."""
-    if not tx.rows("slots.stale", most=1):
+    """Make slots and runs agree: free the slots of ended fences, at most ``most``, and give held runs their missing ones.
+
+    They disagree only where a limit was set while a claim or an ending was under way that knew of none. Returns what was freed.
+    """
+    if not tx.rows("limits.any"):
         return 0
-    tx.rows("limits.lock")
+    limits = tx.rows("limits.lock")
     stale = tx.rows("slots.stale", most=most)
     if stale:
         tx.execute("slots.free", batch=stale)
+    for limit_id, namespace, queue in limits:
+        tx.execute("slots.adopt", id=limit_id, namespace=namespace, queue=queue)
     return len(stale)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -186,6 +186,20 @@ def policies(tx: Transaction, ids: Sequence[int]) -> dict[int, Policy]:
     """Captured policies by id."""
     rows = tx.rows("policies.get", ids=sorted(set(ids)))
     return {row[0]: Policy.from_data(msgspec.json.decode(row[1])) for row in rows}
+
+
+class LaneView(NamedTuple):
+    """What the runs of a lane are."""
+
+    id: int
+    queue: str
+    task: str
+    version: int
+
+
+def lanes(tx: Transaction, ids: Sequence[int]) -> dict[int, LaneView]:
+    """Lanes by id."""
+    return {row[0]: LaneView(*row) for row in tx.rows("lanes.some", ids=sorted(set(ids)))}
 
 
 def why_waiting(tx: Transaction, view: RunView) -> str | None:

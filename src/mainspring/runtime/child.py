@@ -25,7 +25,7 @@ from mainspring.codec import PayloadSchema, payload_schema
 from mainspring.context import Context
 from mainspring.core.attempts import Outcome, Unworkable
 from mainspring.errors import InvalidOption
-from mainspring.operations.attempts import Claimed
+from mainspring.runtime.worker import Assignment
 from mainspring.registry import TaskSpec
 from mainspring.runtime.outcomes import MESSAGE_BYTES, arguments, bounded, raised, returned
 
@@ -62,20 +62,21 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     checkpoint: bytes | None
 
     @staticmethod
-    def of(spec: TaskSpec, claimed: Claimed, checkpoint: bytes | None) -> "Job":
-        """The attempt that ``claimed`` began."""
+    def of(spec: TaskSpec, assignment: Assignment) -> "Job":
+        """The attempt that a claim began."""
+        claimed, lane = assignment.claimed, assignment.lane
         return Job(
             module=spec.function.__module__,
             qualname=spec.function.__qualname__,
             id=claimed.id,
-            task=claimed.task,
-            queue=claimed.queue,
+            task=lane.task,
+            queue=lane.queue,
             token=claimed.token,
             failures=claimed.failures,
             interruptions=claimed.interruptions,
             releases=claimed.releases,
             body=claimed.body,
-            checkpoint=checkpoint,
+            checkpoint=assignment.checkpoint,
         )
 
 
@@ -197,7 +198,9 @@ class Child:
             while (order := _next(stream)) is not None:
                 match order:
                     case Job():
-                        self._context = Context(order, tell=self._tell, checkpoint=order.checkpoint, members=_no_members)
+                        self._context = Context(
+                            order, task=order.task, queue=order.queue, sink=self, checkpoint=order.checkpoint
+                        )
                         self._jobs.put((order, self._context))
                     case Stop():
                         if self._context is not None and self._context.run_id == order.run_id:
@@ -209,7 +212,7 @@ class Child:
                         assert_never(order)
         os.killpg(0, signal.SIGKILL)  # the worker is gone and nobody can hear how this ends: stop, with all that it started
 
-    def _tell(self, details: bytes | None, progress: str | None, now: bool) -> None:
+    def tell(self, details: bytes | None, progress: str | None, now: bool) -> None:
         self._send(Told(details, progress, now))
 
     def _send(self, report: Report) -> None:

@@ -26,20 +26,36 @@ if TYPE_CHECKING:
 log = logging.getLogger("mainspring")
 
 _ABANDONED_SHARE = 0.25
+_SWEEP_SECONDS = 0.05
+_SHORT_SECONDS = 1.0
+_CLOCK_STEP = 0.001
 
 
 class Attempt:
-    """One attempt under way."""
+    """One attempt under way; its context tells it what user code says."""
 
-    __slots__ = ("assignment", "context", "reported", "spec", "task", "why")
+    __slots__ = ("assignment", "context", "deadline", "executor", "reported", "spec", "task", "why")
 
-    def __init__(self, assignment: Assignment, spec: TaskSpec, context: Context) -> None:
+    def __init__(self, executor: "LoopExecutor", assignment: Assignment, spec: TaskSpec, deadline: float) -> None:
+        self.executor = executor
         self.assignment = assignment
         self.spec = spec
-        self.context = context
+        self.deadline = deadline
         self.task: asyncio.Task[None] | None = None
         self.why: str | None = None
         self.reported = False
+        lane = assignment.lane
+        self.context: Context | None = Context(
+            assignment.claimed, task=lane.task, queue=lane.queue, sink=self, checkpoint=assignment.checkpoint
+        )
+
+    def tell(self, details: bytes | None, progress: str | None, now: bool) -> None:
+        """A checkpoint or progress, from whatever thread user code runs in."""
+        self.executor.told(self.assignment.claimed, details, progress, now)
+
+    def members(self) -> Iterator[Member]:
+        """The members of the batch whose callback this is."""
+        return self.executor.members_of(self.assignment.claimed.id)
 
 
 class LoopExecutor:
@@ -63,6 +79,7 @@ class LoopExecutor:
         self._specs: dict[str, TaskSpec] = {}
         self._threads: ThreadPoolExecutor | None = None
         self._processes: ProcessPool | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
         self.abandoned = 0
         self.worker: Worker | None = None
@@ -95,7 +112,8 @@ class LoopExecutor:
         while self._inbox:
             self._report(self._inbox.popleft().claimed, Unstarted(), None)
         for attempt in self._running.values():
-            attempt.context.stopping = True
+            if attempt.context is not None:
+                attempt.context.stopping = True
 
     def interrupt(self) -> None:
         """Cut off what still runs, for a shutdown."""
@@ -129,64 +147,58 @@ class LoopExecutor:
             self._launch(self._inbox.popleft())
 
     def _launch(self, assignment: Assignment) -> None:
-        claimed = assignment.claimed
-        spec = self._specs.get(claimed.task) or self._find(claimed.task)
-        context = Context(
-            claimed, tell=self._teller(claimed), checkpoint=assignment.checkpoint, members=self._members_of(claimed)
-        )
-        attempt = Attempt(assignment, spec, context)
+        claimed, name = assignment.claimed, assignment.lane.task
+        spec = self._specs.get(name) or self._find(name)
+        seconds = assignment.policy.timeout_us / 1e6
+        attempt = Attempt(self, assignment, spec, self._loop.time() + seconds)
         self._running[claimed.id] = attempt
         attempt.task = self._loop.create_task(self._attempt(attempt))
+        if seconds < _SHORT_SECONDS:
+            self._loop.call_later(seconds, self._look_at_clock)
+        elif self._sweeper is None:
+            self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     def _find(self, name: str) -> TaskSpec:
         spec = self._specs[name] = self._registry.get(name)
         return spec
 
-    def _teller(self, claimed: Claimed) -> Callable[[bytes | None, str | None, bool], None]:
-        def tell(details: bytes | None, progress: str | None, now: bool) -> None:
-            assert self.worker is not None
-            self.worker.tell(claimed, details, progress, now)
-            if now:
-                self._on_ended(claimed.id)
+    def told(self, claimed: Claimed, details: bytes | None, progress: str | None, now: bool) -> None:
+        """An attempt saved a checkpoint or progress. From any thread."""
+        assert self.worker is not None
+        self.worker.tell(claimed, details, progress, now)
+        if now:
+            self._on_ended(claimed.id)
 
-        return tell
-
-    def _members_of(self, claimed: Claimed) -> Callable[[], Iterator[Member]]:
-        return lambda: self._members(claimed.id)
+    def members_of(self, run_id: str) -> Iterator[Member]:
+        """The members of the batch whose callback this run is."""
+        return self._members(run_id)
 
     # -- one attempt ------------------------------------------------------------------------------------------------
 
     async def _attempt(self, attempt: Attempt) -> None:
         """Run user code and report how it ended. Never raises."""
         began = self._loop.time()
-        outcome = await self._outcome(attempt)
-        self._finish(attempt, outcome, self._loop.time() - began)
-
-    async def _outcome(self, attempt: Attempt) -> Outcome:
         claimed, spec = attempt.assignment.claimed, attempt.spec
-        timers: list[asyncio.TimerHandle] = []
+        outcome: Outcome
         try:
             if claimed.interruptions and not await self._put_on_record(attempt):
                 attempt.why = "lease_lost"
-                return Stopped()
-            timers.append(self._loop.call_later(attempt.assignment.policy.timeout_us / 1e6, self._time_out, attempt, timers))
-            match spec.executor:
-                case "async":
-                    result = await spec.function(*arguments(spec.schema, attempt.context, claimed.body))
-                case "thread":
-                    result = await self._in_thread(attempt, arguments(spec.schema, attempt.context, claimed.body))
-                case "process":
-                    return _after_stop(attempt.why, await self._in_process(attempt))
-            return _after_stop(attempt.why, returned(result))
+                outcome = Stopped()
+            elif spec.executor == "async":
+                outcome = returned(await spec.function(*arguments(spec.schema, attempt.context, claimed.body)))
+            elif spec.executor == "thread":
+                outcome = returned(await self._in_thread(attempt, arguments(spec.schema, attempt.context, claimed.body)))
+            else:
+                outcome = await self._in_process(attempt)
         except asyncio.CancelledError:
-            return _after_stop(attempt.why, Stopped())
+            outcome = Stopped()
         except Exception as error:
-            return _after_stop(attempt.why, raised(error))
+            outcome = raised(error)
         except BaseException as error:  # SystemExit and KeyboardInterrupt of user code end the attempt, not the worker
-            return _after_stop(attempt.why, raised(error))
-        finally:
-            for timer in timers:
-                timer.cancel()
+            outcome = raised(error)
+        if attempt.why is not None:
+            outcome = _after_stop(attempt.why, outcome)
+        self._finish(attempt, outcome, self._loop.time() - began)
 
     async def _put_on_record(self, attempt: Attempt) -> bool:
         """A run that was interrupted before is started on the record, so that what never began spends nothing."""
@@ -224,18 +236,26 @@ class LoopExecutor:
         if self._processes is None:
             self._processes = ProcessPool(self._concurrency)
         claimed = attempt.assignment.claimed
-        job = Job.of(attempt.spec, claimed, attempt.assignment.checkpoint)
+        job = Job.of(attempt.spec, attempt.assignment)
         try:
-            return await self._processes.run(job, self._teller(claimed))
+            return await self._processes.run(job, attempt.tell)
         except asyncio.CancelledError:
             await self._processes.kill(claimed.id)
             raise
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 
-    def _time_out(self, attempt: Attempt, timers: list[asyncio.TimerHandle]) -> None:
-        self._stop(attempt.assignment.claimed.id, "timeout")
-        del timers
+    def _sweep(self) -> None:
+        """Look at the clock while anything runs: cheaper than a timer for each of a million quick attempts."""
+        self._sweeper = None
+        self._look_at_clock()
+        if self._running:
+            self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _look_at_clock(self) -> None:
+        now = self._loop.time() + _CLOCK_STEP
+        for attempt in [attempt for attempt in self._running.values() if attempt.deadline <= now]:
+            self._stop(attempt.assignment.claimed.id, "timeout")
 
     def _stop(self, run_id: str, why: str) -> None:
         """Ask user code to stop; after the grace of its policy it is cut off (a thread: left alone, its place kept)."""
@@ -246,7 +266,8 @@ class LoopExecutor:
         if attempt.why is not None and why != "lease_lost":
             return
         attempt.why = why
-        attempt.context.stop(why)
+        if attempt.context is not None:
+            attempt.context.stop(why)
         if attempt.spec.executor == "async":
             if attempt.task is not None:
                 attempt.task.cancel()
@@ -278,6 +299,7 @@ class LoopExecutor:
         if attempt.reported:
             return
         attempt.reported = True
+        attempt.context = None  # user code may hold it; nobody else does, so that it goes when user code lets go
         claimed = attempt.assignment.claimed
         del self._running[claimed.id]
         if attempt.why != "lease_lost":

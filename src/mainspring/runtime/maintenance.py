@@ -14,7 +14,6 @@ from mainspring.system import System
 MOST_DUE = 1_000
 MOST_SWEPT = 500
 _LONGEST_SECONDS = 1.0
-_LOOK_US = 500_000
 _WORKERS_KEPT_US = 1 * DAY
 
 
@@ -30,26 +29,27 @@ class Maintenance:
         self._actor = actor
         self._on_due = on_due
         self._forgot_at: int | None = None
+        self._longest = min(_LONGEST_SECONDS, ttl_us / 6e6)  # well within the silence that the reaper takes for an outage
 
     def step(self) -> Wake:
         """One look at everything, each part in a short transaction of its own."""
         due, next_in = self._database.write("attempts.due", self._make_due)
         reaped = self._database.write("attempts.reap", self._reap)
-        swept = self._database.write("slots.sweep", lambda tx: queues.sweep_slots(tx, most=MOST_SWEPT))
+        swept = 0 if reaped is None else self._database.write("slots.sweep", _sweep)
         if due or reaped or swept:
             self._on_due()
         self._forget()
         if due == MOST_DUE:
             return Wake(0)
-        return Wake(_LONGEST_SECONDS if next_in is None else min(_LONGEST_SECONDS, max(0.0, next_in / 1e6)))
+        return Wake(self._longest if next_in is None else min(self._longest, max(0.0, next_in / 1e6)))
 
     def _make_due(self, tx: Transaction) -> tuple[int, int | None]:
         due = attempts.make_due(tx, most=MOST_DUE, actor=self._actor)
         next_at = attempts.next_due_at(tx)
         return due, None if next_at is None else next_at - tx.now
 
-    def _reap(self, tx: Transaction) -> int:
-        return attempts.reap(tx, views.policies, ttl=self._ttl_us, actor=self._actor, every=_LOOK_US)
+    def _reap(self, tx: Transaction) -> int | None:
+        return attempts.reap(tx, views.policies, ttl=self._ttl_us, actor=self._actor, every=int(self._longest * 500_000))
 
     def _forget(self) -> None:
         now = self._system.monotonic()
@@ -57,3 +57,7 @@ class Maintenance:
             return
         self._forgot_at = now
         self._database.write("retention.forget", lambda tx: retention.forget(tx, workers_before=tx.now - _WORKERS_KEPT_US))
+
+
+def _sweep(tx: Transaction) -> int:
+    return queues.sweep_slots(tx, most=MOST_SWEPT)

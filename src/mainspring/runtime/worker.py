@@ -18,6 +18,7 @@ from mainspring.core.states import State
 from mainspring.errors import CommitUnknown, LeaseLost
 from mainspring.operations import attempts, views
 from mainspring.operations.attempts import Beat, Claimed, Ended
+from mainspring.operations.views import LaneView
 from mainspring.runtime.service import Wake
 from mainspring.store.database import Database, Transaction
 from mainspring.system import System
@@ -29,6 +30,7 @@ _QUICK_SECONDS = 0.1
 _MEAN_WEIGHT = 0.05
 _BEAT_US = 1_000_000
 _CHECK_US = 1_000_000
+_FRESH_SHARE = 0.1
 
 
 class Executor(Protocol):
@@ -45,6 +47,7 @@ class Assignment(NamedTuple):
     """A claimed run with the policy it captured and what an earlier attempt saved."""
 
     claimed: Claimed
+    lane: LaneView
     policy: Policy
     checkpoint: bytes | None
 
@@ -69,6 +72,8 @@ class _Turn(NamedTuple):
     lost: set[str]
     claims: list[Assignment]
     held: list[attempts.HeldNow] | None
+    limits: int
+    renewed: bool
 
 
 class Worker:
@@ -93,11 +98,13 @@ class Worker:
         self._lock = threading.Lock()
         self._held: dict[str, Claimed] = {}
         self._policies: dict[int, Policy] = {}
+        self._lanes: dict[int, LaneView] = {}
         self._ended: deque[Ended] = deque()
         self._beats: dict[str, Beat] = {}
         self._beats_due_at = 0
         self._checked_at = 0
         self._confirmed_at = 0
+        self._limits = 0
         self._registered = False
         self._stopping = False
         self._mean_seconds: float | None = None
@@ -184,7 +191,8 @@ class Worker:
         finally:
             if turn is None:  # whatever went wrong, nothing of what ended is forgotten
                 self._keep(ended, beats)
-        self._confirmed_at = asked_at
+        if turn.renewed:
+            self._confirmed_at, self._limits = asked_at, turn.limits
         self._settle(ended, turn)
         if turn.held is not None:
             self._checked_at, self._suspicious = asked_at, False
@@ -196,17 +204,26 @@ class Worker:
         return self._next(room, len(turn.claims))
 
     def _turn(self, tx: Transaction, ended: Sequence[Ended], beats: Sequence[Beat], room: int, check: bool) -> _Turn:
-        if not self._registered:
-            self._register(tx)
-        limits = attempts.renew(tx, self._id)
-        if limits is None:
-            raise LeaseLost(f"worker {self._id} was declared gone")
+        fresh = self._is_fresh()
+        limits = self._limits if fresh else self._renew(tx)
         actor = f"worker:{self._id}"
         lost = {beat.run_id for beat in beats} - attempts.heartbeat(tx, beats)
         lost |= attempts.finish(tx, ended, actor=actor, limits=limits > 0)
         held = attempts.held(tx, self._id) if check else None
         claims = self._claim(tx, room) if room > 0 else []
-        return _Turn(lost, claims, held)
+        return _Turn(lost, claims, held, limits, renewed=not fresh)
+
+    def _is_fresh(self) -> bool:
+        """Whether the last renewal is so young that this turn needs none."""
+        return self._registered and self._system.monotonic() - self._confirmed_at < self.plan.ttl_us * _FRESH_SHARE
+
+    def _renew(self, tx: Transaction) -> int:
+        if not self._registered:
+            self._register(tx)
+        limits = attempts.renew(tx, self._id)
+        if limits is None:
+            raise LeaseLost(f"worker {self._id} was declared gone")
+        return limits
 
     def _claim(self, tx: Transaction, room: int) -> list[Assignment]:
         plan = self.plan
@@ -215,11 +232,12 @@ class Worker:
         )
         if not claimed:
             return []
-        unknown = {run.policy_id for run in claimed} - self._policies.keys()
-        if unknown:
+        if unknown := {run.policy_id for run in claimed} - self._policies.keys():
             self._policies |= views.policies(tx, list(unknown))
-        saved = _checkpoints(tx, claimed)
-        return [Assignment(run, self._policies[run.policy_id], saved.get(run.id)) for run in claimed]
+        if unknown := {run.lane_id for run in claimed} - self._lanes.keys():
+            self._lanes |= views.lanes(tx, list(unknown))
+        lanes, policies, saved = self._lanes, self._policies, _checkpoints(tx, claimed)
+        return [Assignment(run, lanes[run.lane_id], policies[run.policy_id], saved.get(run.id)) for run in claimed]
 
     def _register(self, tx: Transaction) -> None:
         plan = self.plan

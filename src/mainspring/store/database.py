@@ -37,6 +37,10 @@ class Transaction(Protocol):
     """One open transaction. Statements are named in ``store/sql``; parameters go by name."""
 
     @property
+    def capabilities(self) -> Capabilities:
+        """What its database can do beyond the portable subset."""
+
+    @property
     def now(self) -> int:
         """The database's clock, UTC microseconds, the same for the whole transaction."""
 

@@ -25,10 +25,11 @@ T = TypeVar("T")
 _TRIES = 5
 _POOL = 10
 _POOL_TIMEOUT_SECONDS = 10.0
-_LISTEN_SECONDS = 1.0
+_LISTEN_SECONDS = 0.2
 
 #: Our statements reach rows by key, a batch at a time. A plan made from statistics of an empty table must not scan a full one.
-_SESSION = "SET jit = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off"
+_SESSION = "SET jit = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; "
+_SESSION += "SET plan_cache_mode = force_generic_plan"
 
 _CONFLICTS = (pg.SerializationFailure, pg.DeadlockDetected)
 
@@ -36,9 +37,12 @@ _CONFLICTS = (pg.SerializationFailure, pg.DeadlockDetected)
 class PostgresTransaction:
     """Our statements on one psycopg connection, inside a transaction; see ``store.database.Transaction``."""
 
-    __slots__ = ("_connection", "_now", "_statements")
+    __slots__ = ("_connection", "_now", "_statements", "capabilities")
 
-    def __init__(self, connection: psycopg.Connection[Any], statements: dict[str, dialect.Compiled]) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], statements: dict[str, dialect.Compiled], capabilities: Capabilities
+    ) -> None:
+        self.capabilities = capabilities
         self._connection = connection
         self._statements = statements
         self._now: int | None = None
@@ -89,7 +93,7 @@ class PostgresDatabase:
 
     def __init__(self, conninfo: str, *, portable: bool = False, pool_size: int = _POOL) -> None:
         self.conninfo = conninfo
-        self._portable = portable
+        self.capabilities = Capabilities(skip_locked=not portable, notify=not portable)
         source = "portable" if portable else "postgres"
         self._statements = {name: dialect.compile_postgres(s, skip_locked=not portable) for name, s in load(source).items()}
         self._pool = ConnectionPool(
@@ -103,11 +107,6 @@ class PostgresDatabase:
         )
         self._closed = threading.Event()
         self.read("clock.now", lambda tx: tx.now)
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Stock PostgreSQL has both."""
-        return Capabilities(skip_locked=not self._portable, notify=not self._portable)
 
     def write(self, name: str, fn: Callable[[Transaction], T], /) -> T:
         """Run ``fn`` in a transaction, again after a conflict with others or a connection lost before the commit."""
@@ -126,7 +125,7 @@ class PostgresDatabase:
         with self._connection() as connection:
             connection.execute("BEGIN")
             try:
-                result = fn(PostgresTransaction(connection, self._statements))
+                result = fn(PostgresTransaction(connection, self._statements, self.capabilities))
             except BaseException:
                 _roll_back(connection)
                 raise
@@ -146,7 +145,7 @@ class PostgresDatabase:
                 with self._connection() as connection:
                     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                     try:
-                        return fn(PostgresTransaction(connection, self._statements))
+                        return fn(PostgresTransaction(connection, self._statements, self.capabilities))
                     finally:
                         _roll_back(connection)
             except (psycopg.OperationalError, PoolTimeout) as error:
@@ -162,7 +161,7 @@ class PostgresDatabase:
         for attempt in range(1, _TRIES + 1):
             try:
                 with self._connection() as connection:
-                    return PostgresTransaction(connection, self._statements).execute(statement, **params)
+                    return PostgresTransaction(connection, self._statements, self.capabilities).execute(statement, **params)
             except _CONFLICTS as error:
                 if attempt == _TRIES:
                     raise StorageConflict(f"{name} met a conflict {attempt} times: {error}") from error
@@ -173,7 +172,7 @@ class PostgresDatabase:
 
     def transaction_on(self, connection: psycopg.Connection[Any]) -> PostgresTransaction:
         """Our statements inside a transaction of the caller's. We never commit, roll back or change settings there."""
-        return PostgresTransaction(connection, self._statements)
+        return PostgresTransaction(connection, self._statements, self.capabilities)
 
     def compiled(self, statement: str) -> dialect.Compiled:
         """A statement spelt for PostgreSQL, for drivers that are awaited (``store/foreign.py``)."""

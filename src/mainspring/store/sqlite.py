@@ -39,6 +39,7 @@ _GROUP = 128
 _READERS = 4
 _STATEMENT_CACHE = 400
 _WAL_PAGES = 4000
+_CAPABILITIES = Capabilities(skip_locked=False, notify=False)
 
 
 class SqliteTransaction:
@@ -50,6 +51,11 @@ class SqliteTransaction:
         self._connection = connection
         self._statements = statements
         self._now = now
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See ``SqliteDatabase.capabilities``."""
+        return _CAPABILITIES
 
     @property
     def now(self) -> int:
@@ -140,7 +146,7 @@ class SqliteDatabase:
     @property
     def capabilities(self) -> Capabilities:
         """One writer at a time, so there are no locked rows to skip; and no bus between processes."""
-        return Capabilities(skip_locked=False, notify=False)
+        return _CAPABILITIES
 
     def write(self, name: str, fn: Callable[[Transaction], T], /) -> T:
         """Run ``fn`` in a durable commit, together with whatever else waits for one."""
@@ -174,8 +180,7 @@ class SqliteDatabase:
 
         This is how a user's own statements share a transaction with ours on SQLite. Other writers wait meanwhile.
         """
-        with self._writer_lock, self._turns.taken(), _translated(self.path):
-            self._require_open()
+        with self._writer_lock, self._turn():
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -225,8 +230,7 @@ class SqliteDatabase:
     def _commit_waiting(self) -> None:
         group = [self._waiting.popleft() for _ in range(min(_GROUP, len(self._waiting)))]
         try:
-            with self._turns.taken(), _translated(self.path):
-                self._require_open()
+            with self._turn():
                 self._writer.execute("BEGIN IMMEDIATE")
                 try:
                     self._run_group(group)
@@ -266,6 +270,13 @@ class SqliteDatabase:
         except apsw.Error:
             self._roll_back()
             raise
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """This process's turn to write, with errors translated."""
+        self._require_open()
+        with self._turns.taken(), _translated(self.path):
+            yield
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:

@@ -1,18 +1,17 @@
 -- name: attempts.pick
 -- The runs a worker may claim next: heads of the open lanes of its queues and tasks, by priority, due time and id. A lane of
 -- another task, of a paused queue or of a full limit is passed over whole, however many runs wait in it.
--- columns: id text, token int, seq int, task text, queue text, version int, policy_id int, limit_id int
--- columns: failures int, interruptions int, releases int, idempotency_key text, singleton_key text, batch_id text
--- columns: created_at int, due_at int, data text, body bytes
+-- columns: id text, token int, seq int, lane_id int, policy_id int, limit_id int, failures int, interruptions int, releases int
+-- columns: idempotency_key text, singleton_key text, batch_id text, created_at int, due_at int, body bytes
 WITH lane AS (
-    SELECT l.id, l.queue, l.task, l.version, l.priority, g.id AS limit_id, coalesce(g.size - g.used, :most) AS free
+    SELECT l.id, l.queue, l.priority, g.id AS limit_id, coalesce(g.size - g.used, :most) AS free
     FROM lanes l
     JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
     LEFT JOIN limits g ON g.namespace = l.namespace AND g.queue = l.queue AND g.size IS NOT NULL
     WHERE l.namespace = :namespace AND l.queue {{any queues text}} AND l.task {{any tasks text}}
       AND q.paused_at IS NULL AND (g.id IS NULL OR g.used < g.size)
 ), head AS (
-    SELECT r.id, r.due_at, lane.priority, lane.limit_id, lane.queue, lane.task, lane.version, lane.free,
+    SELECT r.id, r.due_at, lane.priority, lane.limit_id, lane.free,
            row_number() OVER (PARTITION BY lane.queue ORDER BY lane.priority DESC, r.due_at, r.id) AS place
     FROM lane
     JOIN runs r ON r.id IN (
@@ -20,18 +19,24 @@ WITH lane AS (
 ), picked AS (
     SELECT * FROM head WHERE place <= free ORDER BY priority DESC, due_at, id LIMIT :most
 )
-SELECT r.id, r.token, r.seq, p.task, p.queue, p.version, r.policy_id, p.limit_id, r.failures, r.interruptions, r.releases,
-       r.idempotency_key, r.singleton_key, r.batch_id, r.created_at, r.due_at, e.data, e.body
+SELECT r.id, r.token, r.seq, r.lane_id, r.policy_id, p.limit_id, r.failures, r.interruptions, r.releases,
+       r.idempotency_key, r.singleton_key, r.batch_id, r.created_at, r.due_at, e.body
 FROM picked p
 JOIN runs r ON r.id = p.id
-JOIN events e ON e.run_id = r.id AND e.seq = r.payload_seq
-ORDER BY p.priority DESC, p.due_at, p.id;
+JOIN events e ON e.run_id = r.id AND e.seq = r.payload_seq;
 
--- name: attempts.claim
--- Lease picked runs to a worker: the fence grows by one, and the claim is logged.
+-- name: attempts.gates
+-- Lock the limits of some queues, in one order.
+-- columns: id int
+SELECT id FROM limits
+WHERE namespace = :namespace AND queue {{any queues text}} AND size IS NOT NULL
+ORDER BY id {{lock}};
+
+-- name: attempts.take
+-- Lease picked runs to a worker: the fence grows by one, and the claim is logged. Answers those that were still there.
 -- moves: queued -> running
--- columns: id text
 -- input batch: id uuid, token int
+-- columns: id text
 SELECT r.id
 FROM {{batch}} AS i JOIN runs r ON r.id = i.id
 WHERE r.state = 'queued' AND r.token = i.token
@@ -44,6 +49,24 @@ UPDATE runs AS r
 SET state = 'running', token = r.token + 1, seq = r.seq + 1, worker_id = :worker_id, reason = NULL
 FROM {{batch}} AS i
 WHERE r.id = i.id AND r.state = 'queued' AND r.token = i.token;
+
+-- name: attempts.succeed
+-- End runs whose attempt succeeded and on whose end nothing hangs. Answers those that were still held under their fence.
+-- moves: running -> succeeded
+-- input batch: id uuid, token int, seq int, body bytes
+-- columns: id text
+SELECT r.id
+FROM {{batch}} AS i JOIN runs r ON r.id = i.id
+WHERE r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1
+ORDER BY r.id {{lock}};
+INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
+SELECT i.id, i.seq, 'succeeded', 'succeeded', {{now}}, :actor, NULL, i.body
+FROM {{batch}} AS i JOIN runs r ON r.id = i.id
+WHERE r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1;
+UPDATE runs AS r
+SET state = 'succeeded', reason = NULL, seq = i.seq, worker_id = NULL, ended_at = {{now}}
+FROM {{batch}} AS i
+WHERE r.id = i.id AND r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1;
 
 -- name: attempts.held
 -- What the database says a worker holds, for the worker to compare with what it knows.

@@ -50,8 +50,13 @@ ON CONFLICT (namespace, queue) DO UPDATE SET size = NULL, used = 0, source = 'op
 
 -- name: limits.lock
 -- Every limit, locked in one order: while they are, nobody takes or frees a slot.
+-- columns: id int, namespace text, queue text
+SELECT id, namespace, queue FROM limits WHERE size IS NOT NULL ORDER BY id {{lock}};
+
+-- name: limits.any
+-- Whether there is a limit at all.
 -- columns: id int
-SELECT id FROM limits WHERE size IS NOT NULL ORDER BY id {{lock}};
+SELECT id FROM limits WHERE size IS NOT NULL LIMIT 1;
 
 -- name: slots.stale
 -- Slots whose fence is over: a worker that had heard of no limit ended its run without looking for one.

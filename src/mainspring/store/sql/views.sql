@@ -57,7 +57,8 @@ SELECT r.state, count(*) AS runs FROM runs r JOIN lanes l ON l.id = r.lane_id WH
 SELECT q.paused_at, q.paused_by, g.size, g.used,
        (SELECT count(*) FROM workers w
         WHERE w.namespace = l.namespace AND w.state = 'live' AND w.expires_at > {{now}}
-          AND w.tasks LIKE '%"' || l.task || '"%' AND w.queues LIKE '%"' || l.queue || '"%') AS served
+          AND replace(w.tasks, '"' || l.task || '"', '') <> w.tasks
+          AND replace(w.queues, '"' || l.queue || '"', '') <> w.queues) AS served
 FROM lanes l
 JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
 LEFT JOIN limits g ON g.namespace = l.namespace AND g.queue = l.queue
@@ -67,6 +68,11 @@ WHERE l.id = :lane_id;
 -- Captured policies by id.
 -- columns: id int, body text
 SELECT id, body FROM policies WHERE id {{any ids int}};
+
+-- name: lanes.some
+-- Lanes by id: what a run is.
+-- columns: id int, queue text, task text, version int
+SELECT id, queue, task, version FROM lanes WHERE id {{any ids int}};
 
 -- name: lanes.get
 -- One lane.

@@ -1,16 +1,18 @@
--- name: attempts.pick
--- The runs a worker may claim next. First the order is read from the lanes' heads without a lock, which gives each lane its
--- share; then each lane's share is locked, passing over runs that others are just claiming. The limits of these queues stay
--- locked until the end, so that two claims never both take the last slot.
--- columns: id text, token int, seq int, task text, queue text, version int, policy_id int, limit_id int, failures int
--- columns: interruptions int, releases int, idempotency_key text, singleton_key text, batch_id text, created_at int
--- columns: due_at int, data text, body bytes
+-- name: attempts.claim
+-- The whole claim in one statement and one round trip. First the order is read from the heads of open lanes without a lock,
+-- which gives each lane its share; then each lane's share is locked, passing over runs that others are just claiming, and leased;
+-- and the claim is logged. The limits of these queues stay locked until the end, so two claims never both take the last slot.
+-- A lane of another task, of a paused queue or of a full limit is passed over whole. No join on what was picked: a plan made for
+-- few rows must not scan many (0001-table-layout).
+-- moves: queued -> running
+-- columns: id text, token int, seq int, lane_id int, policy_id int, limit_id int, failures int, interruptions int, releases int
+-- columns: idempotency_key text, singleton_key text, batch_id text, created_at int, due_at int, body bytes
 WITH gate AS MATERIALIZED (
     SELECT id, queue, size - used AS free FROM limits
     WHERE namespace = :namespace AND queue {{any queues text}} AND size IS NOT NULL
     ORDER BY id FOR UPDATE
 ), lane AS MATERIALIZED (
-    SELECT l.id, l.queue, l.task, l.version, l.priority, g.id AS limit_id, least(coalesce(g.free, :most), :most) AS free
+    SELECT l.id, l.queue, l.priority, g.id AS limit_id, least(coalesce(g.free, :most), :most) AS free
     FROM lanes l
     JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
     LEFT JOIN gate g ON g.queue = l.queue
@@ -26,32 +28,37 @@ WITH gate AS MATERIALIZED (
     SELECT lane_id, count(*) AS runs FROM (
         SELECT lane_id FROM head WHERE place <= free ORDER BY priority DESC, due_at, id LIMIT :most) chosen
     GROUP BY lane_id
-), picked AS MATERIALIZED (
-    SELECT lane.*, h.id AS run_id, h.token, h.seq, h.policy_id, h.failures, h.interruptions, h.releases, h.idempotency_key,
-           h.singleton_key, h.batch_id, h.created_at, h.due_at, h.payload_seq
-    FROM share JOIN lane ON lane.id = share.lane_id CROSS JOIN LATERAL (
-        SELECT x.* FROM runs x WHERE x.lane_id = share.lane_id AND x.state = 'queued'
-        ORDER BY x.due_at, x.id LIMIT share.runs {{skip_locked}}) h
+), claimed AS (
+    UPDATE runs
+    SET state = 'running', token = token + 1, seq = seq + 1, worker_id = :worker_id, reason = NULL
+    WHERE id = ANY (ARRAY(
+        SELECT h.id FROM share CROSS JOIN LATERAL (
+            SELECT x.id FROM runs x WHERE x.lane_id = share.lane_id AND x.state = 'queued'
+            ORDER BY x.due_at, x.id LIMIT share.runs {{skip_locked}}) h))
+    RETURNING id, token, seq, lane_id, policy_id, failures, interruptions, releases, idempotency_key, singleton_key, batch_id,
+              created_at, due_at, payload_seq
+), logged AS (
+    INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
+    SELECT id, seq, 'claimed', 'running', {{now}}, 'worker:' || :worker_id, NULL, NULL FROM claimed
 )
-SELECT p.run_id, p.token, p.seq, p.task, p.queue, p.version, p.policy_id, p.limit_id, p.failures, p.interruptions, p.releases,
-       p.idempotency_key, p.singleton_key, p.batch_id, p.created_at, p.due_at,
-       (SELECT e.data FROM events e WHERE e.run_id = p.run_id AND e.seq = p.payload_seq),
-       (SELECT e.body FROM events e WHERE e.run_id = p.run_id AND e.seq = p.payload_seq)
-FROM picked p
-ORDER BY p.priority DESC, p.due_at, p.run_id;
+SELECT c.id, c.token, c.seq, c.lane_id, c.policy_id,
+       (SELECT lane.limit_id FROM lane WHERE lane.id = c.lane_id AND lane.limit_id IS NOT NULL),
+       c.failures, c.interruptions, c.releases, c.idempotency_key, c.singleton_key, c.batch_id, c.created_at, c.due_at,
+       (SELECT e.body FROM events e WHERE e.run_id = c.id AND e.seq = c.payload_seq)
+FROM claimed c;
 
--- name: attempts.claim
--- Lease picked runs to a worker, and log the claim, in one statement. Their rows are locked since they were picked.
--- moves: queued -> running
--- input batch: id uuid, token int
+-- name: attempts.succeed
+-- End runs whose attempt succeeded and on whose end nothing hangs, in one statement.
+-- moves: running -> succeeded
+-- input batch: id uuid, token int, seq int, body bytes
 -- columns: id text
-WITH claimed AS (
+WITH moved AS (
     UPDATE runs AS r
-    SET state = 'running', token = r.token + 1, seq = r.seq + 1, worker_id = :worker_id, reason = NULL
+    SET state = 'succeeded', reason = NULL, seq = i.seq, worker_id = NULL, ended_at = {{now}}
     FROM {{batch}} AS i
-    WHERE r.id = i.id AND r.state = 'queued' AND r.token = i.token
-    RETURNING r.id, r.seq
+    WHERE r.id = i.id AND r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1
+    RETURNING i.id, i.seq, i.body
 )
 INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
-SELECT id, seq, 'claimed', 'running', {{now}}, 'worker:' || :worker_id, NULL, NULL FROM claimed
+SELECT id, seq, 'succeeded', 'succeeded', {{now}}, :actor, NULL, body FROM moved
 RETURNING run_id;
