@@ -16,7 +16,6 @@ import pytest
 
 from mainspring.app import Task
 from mainspring.core.attempts import Failed, GaveItselfBack, Outcome, Stopped, Succeeded, Unstarted, Unworkable
-from mainspring.operations.attempts import Claimed
 from mainspring.registry import Registry, TaskSpec
 from mainspring.runtime.processes import Job, ProcessPool
 from tests.runtime import process_tasks as tasks
@@ -44,27 +43,20 @@ def job(
     task: Task[Any, Any] | TaskSpec, *args: Any, run_id: str = "run-1", checkpoint: bytes | None = None, **changed: Any
 ) -> Job:
     spec = task if isinstance(task, TaskSpec) else task.spec
-    claimed = Claimed(
+    whole = Job(
+        module=spec.function.__module__,
+        qualname=spec.function.__qualname__,
         id=run_id,
-        token=7,
-        seq=2,
         task=spec.name,
         queue="default",
-        version=1,
-        policy_id=1,
-        limit_id=None,
+        token=7,
         failures=2,
         interruptions=1,
         releases=0,
-        idempotency_key=None,
-        singleton_key=None,
-        batch_id=None,
-        created_at=0,
-        due_at=0,
-        data=None,
         body=spec.schema.encode(args, {}),
+        checkpoint=checkpoint,
     )
-    return msgspec.structs.replace(Job.of(spec, claimed, checkpoint), **changed)
+    return msgspec.structs.replace(whole, **changed)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -242,19 +234,19 @@ def test_a_module_that_fails_while_it_is_imported_fails_the_attempt(tmp_path: Pa
 
 
 SCRIPT = """
-import asyncio, sys
-from mainspring.registry import Registry
+import asyncio
 from mainspring.runtime.processes import Job, ProcessPool
-from mainspring.operations.attempts import Claimed
 
 def double(number: int) -> int:
     return number * 2
 
 async def main() -> None:
-    spec = Registry(queue="default").add(double, name="double", executor="process")
-    claimed = Claimed("r", 1, 1, "double", "default", 1, 1, None, 0, 0, 0, None, None, None, 0, 0, None, b'{"number": 21}')
+    job = Job(
+        module=double.__module__, qualname="double", id="r", task="double", queue="default", token=1,
+        failures=0, interruptions=0, releases=0, body=b'{"number": 21}', checkpoint=None,
+    )
     pool = ProcessPool(1)
-    print(await pool.run(Job.of(spec, claimed, None), lambda *_: None))
+    print(await pool.run(job, lambda *_: None))
     await pool.close()
 
 if __name__ == "__main__":

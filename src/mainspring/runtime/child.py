@@ -25,9 +25,9 @@ from mainspring.codec import PayloadSchema, payload_schema
 from mainspring.context import Context
 from mainspring.core.attempts import Outcome, Unworkable
 from mainspring.errors import InvalidOption
-from mainspring.runtime.worker import Assignment
 from mainspring.registry import TaskSpec
 from mainspring.runtime.outcomes import MESSAGE_BYTES, arguments, bounded, raised, returned
+from mainspring.runtime.worker import Assignment
 
 LENGTH_BYTES = 4
 _MAIN = "__mp_main__"  # the name that multiprocessing gives a main module in its children: scripts are guarded against it
@@ -213,7 +213,14 @@ class Child:
         os.killpg(0, signal.SIGKILL)  # the worker is gone and nobody can hear how this ends: stop, with all that it started
 
     def tell(self, details: bytes | None, progress: str | None, now: bool) -> None:
+        """User code saves a checkpoint or progress."""
         self._send(Told(details, progress, now))
+
+    def members(self) -> NoReturn:
+        """The members of a batch are read from the database, which only the worker has."""
+        raise InvalidOption(
+            'ctx.members() reads the database, which a process does not; give this task executor="thread"', option="executor"
+        )
 
     def _send(self, report: Report) -> None:
         with self._sending:
@@ -287,9 +294,3 @@ def _code_of(found: Any) -> tuple[Callable[..., Any], PayloadSchema]:
     if isinstance(spec, TaskSpec):
         return spec.function, spec.schema
     return found, payload_schema(found, Context)
-
-
-def _no_members() -> NoReturn:
-    raise InvalidOption(
-        'ctx.members() reads the database, which a process does not; give this task executor="thread"', option="executor"
-    )
