@@ -3,7 +3,7 @@
 The public names, and nothing else.
 """
 
-from mainspring.app import App, Batch, Call, Task, WorkerProcess, batch
+from mainspring.app import App, Batch, Call, Task, batch
 from mainspring.client import AsyncClient, BatchHandle, Client, Handle, Member, Page
 from mainspring.context import Context
 from mainspring.core.retry import exponential, fixed, linear, steps
@@ -21,6 +21,7 @@ from mainspring.errors import (
     RunCancelled,
     RunFailed,
 )
+from mainspring.runtime.hosting import WorkerProcess
 
 __version__ = "0.1.0"
 

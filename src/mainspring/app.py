@@ -4,16 +4,14 @@ This is where everything is put together: names to functions (``registry``), cal
 (``runtime``). Nothing is opened at import; the database is opened at first use.
 """
 
-import asyncio
 import contextlib
-import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from mainspring.client import BatchHandle, Client, Handle, Request
+from mainspring.client import BatchHandle, Client, Handle, Queues, Request, Runs
 from mainspring.config import default_database
 from mainspring.context import Context
 from mainspring.core import retry
@@ -21,8 +19,9 @@ from mainspring.core.durations import Duration, parse_duration
 from mainspring.core.names import check_name
 from mainspring.errors import CapabilityUnsupported, InvalidOption
 from mainspring.operations.batches import FiresOn
+from mainspring.operations.views import WorkerView
 from mainspring.registry import ExecutorKind, KeyOption, Options, Registry, TaskSpec
-from mainspring.runtime.runner import Report, Runner, Until
+from mainspring.runtime.hosting import WorkerProcess
 from mainspring.runtime.worker import WorkerPlan
 from mainspring.system import process_name
 from mainspring.wakeups import Notifier
@@ -234,7 +233,7 @@ class App:
         version: int = 1,
     ) -> "Decorator": ...
 
-    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]  # options are typed above
         """Make a function a task: ``@app.task`` or ``@app.task(queue="mail", max_attempts=5, timeout="30s")``.
 
         An ``async def`` runs on the worker's event loop, a ``def`` in a thread, or in a process of its own with
@@ -259,14 +258,19 @@ class App:
             return self._client
 
     @property
-    def runs(self) -> Any:
+    def runs(self) -> Runs:
         """Looking at runs, and acting on them."""
         return self.client.runs
 
     @property
-    def queues(self) -> Any:
+    def queues(self) -> Queues:
         """Looking at queues, and steering them."""
         return self.client.queues
+
+    @property
+    def workers(self) -> list[WorkerView]:
+        """The workers of this namespace, newest first."""
+        return self.client.workers()
 
     def connection(self) -> AbstractContextManager[Any]:
         """SQLite: a connection (apsw) inside one write transaction, for your own statements and ``options(using=…)``.
@@ -320,7 +324,7 @@ class App:
         lease: Duration = "30s",
         grace: Duration = "30s",
         name: str | None = None,
-    ) -> "WorkerProcess":
+    ) -> WorkerProcess:
         """A worker of this app, not started yet.
 
         ``concurrency`` attempts run at once. ``lease`` is how long the worker's runs stay its own without a sign of life;
@@ -336,7 +340,8 @@ class App:
         if ttl_us < 1_000_000:
             raise InvalidOption(f'lease must be at least "1s", not {lease!r}', option="lease")
         return WorkerProcess(
-            self,
+            lambda: self.client,
+            self.registry,
             lambda suffix: WorkerPlan(
                 id=f"{check_name(name, 'worker name') if name else process_name()}.{suffix}",
                 namespace=self.namespace,
@@ -352,14 +357,8 @@ class App:
     @contextlib.asynccontextmanager
     async def running(self, **options: Any) -> AsyncIterator["App"]:
         """A worker in this event loop for as long as the block lasts (FastAPI lifespan, tests); options as of ``worker``."""
-        process = self.worker(**options)
-        work = asyncio.create_task(process.arun())
-        try:
-            await process.wait_started(work)
+        async with self.worker(**options).hosted():
             yield self
-        finally:
-            process.stop()
-            await work
 
 
 class Decorator:
@@ -385,68 +384,3 @@ class Decorator:
             registry.known_queue(queue)
         spec = registry.add(function, **self._options)
         return Task(self._app, spec, function, spec.options)
-
-
-class WorkerProcess:
-    """A worker: ``run()`` blocks until it is stopped; ``stop()`` may be called from any thread."""
-
-    def __init__(self, app: App, plan: Callable[[str], WorkerPlan], *, grace_seconds: float) -> None:
-        self._app = app
-        self._plan = plan
-        self._grace_seconds = grace_seconds
-        self._runner: Runner | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def run(self, *, until: Until = "stopped") -> Report:
-        """Work in this thread until stopped, by ``stop()`` or by SIGTERM or SIGINT; ``until="drained"`` ends when nothing is due.
-
-        A second signal stops without waiting for what runs.
-
-        Raises:
-            BrokenInvariant: our bug; what was committed stays as it is.
-        """
-        return asyncio.run(self._run_with_signals(until))
-
-    async def arun(self, *, until: Until = "stopped") -> Report:
-        """``run`` in this event loop, without touching signals."""
-        self._loop = asyncio.get_running_loop()
-        client = await asyncio.to_thread(lambda: self._app.client)
-        plan = self._plan(client.system.new_id()[-8:])
-        self._runner = Runner(client, self._app.registry, plan, grace_seconds=self._grace_seconds)
-        return await self._runner.run(until)
-
-    def stop(self) -> None:
-        """Begin to stop; called again, stop without waiting. From any thread."""
-        loop, runner = self._loop, self._runner
-        if loop is not None and runner is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(runner.ask_to_stop)
-
-    @property
-    def finished(self) -> int:
-        """How many attempts have ended, durably, so far."""
-        return self._runner.finished if self._runner else 0
-
-    async def wait_started(self, work: "Awaitable[Any]") -> None:
-        """Until the worker runs (or ended already)."""
-        while (self._runner is None or not self._runner.started.is_set()) and not work.done():  # type: ignore[attr-defined]
-            await asyncio.sleep(0.001)
-
-    async def _run_with_signals(self, until: Until) -> Report:
-        with _signals(self.stop):
-            return await self.arun(until=until)
-
-
-@contextlib.contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT call ``stop``, in the main thread where there are signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

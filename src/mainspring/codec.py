@@ -126,9 +126,7 @@ class PayloadSchema:
             problem = f"nested deeper than {DEEPEST} levels"
         else:
             return
-        raise PayloadInvalid(
-            f"the payload of {self.function} does not fit: {problem}", errors=[{"field": "$", "message": problem}]
-        )
+        raise PayloadInvalid(f"the payload of {self.function} does not fit: {problem}", errors=[{"field": "$", "message": problem}])
 
 
 def payload_schema(function: Callable[..., Any], context_type: type) -> PayloadSchema:
@@ -144,9 +142,7 @@ def payload_schema(function: Callable[..., Any], context_type: type) -> PayloadS
     for place, parameter in enumerate(signature.parameters.values()):
         kind = hints.get(parameter.name, Any)
         if parameter.kind is parameter.KEYWORD_ONLY:
-            raise InvalidOption(
-                f"{name} takes {parameter.name} by keyword only; drop the *, so that it has a place", option="task"
-            )
+            raise InvalidOption(f"{name} takes {parameter.name} by keyword only; drop the *, so that it has a place", option="task")
         if kind is context_type:
             context, context_at = parameter.name, place
             continue
@@ -195,9 +191,7 @@ def encode_result(value: Any) -> bytes:
     try:
         body: bytes = _encoder.encode(value)
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-        raise ResultInvalid(
-            f"the result {shown(value)} cannot be stored: {error}; return a value that has a JSON form"
-        ) from None
+        raise ResultInvalid(f"the result {shown(value)} cannot be stored: {error}; return a value that has a JSON form") from None
     if b"null" in body and (path := _path_of_nan(value, "result")):
         raise ResultInvalid(f"{path} is not a number that JSON has; return a finite one, or None")
     if len(body) > LARGEST:

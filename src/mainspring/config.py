@@ -120,9 +120,7 @@ def _read(file: Path) -> Mapping[str, Any]:
     return written
 
 
-def _value(
-    setting: Setting, flags: Mapping[str, str | None], environment: Mapping[str, str], written: Mapping[str, Any]
-) -> Value:
+def _value(setting: Setting, flags: Mapping[str, str | None], environment: Mapping[str, str], written: Mapping[str, Any]) -> Value:
     if (flag := flags.get(setting.name)) is not None:
         text, origin = flag, "flag"
     elif (found := environment.get(setting.variable)) is not None:

@@ -6,7 +6,7 @@ Here: what the options of a task mean and how a call becomes a ``Request``. Not 
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import PurePath
@@ -35,7 +35,7 @@ class Options:
 
     queue: str
     priority: int = 0
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     delay: int = 0
     due_at: int | None = None
     key: KeyOption = None
@@ -207,9 +207,7 @@ class Registry:
     def add_queue(self, name: str, limit: int | None) -> str:
         """Declare a queue."""
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
-            raise InvalidOption(
-                f"limit= of queue {name!r} must be a whole number from 0, or None, not {limit!r}", option="limit"
-            )
+            raise InvalidOption(f"limit= of queue {name!r} must be a whole number from 0, or None, not {limit!r}", option="limit")
         self.queues[check_name(name, "queue")] = limit
         return name
 
@@ -280,7 +278,8 @@ def _module_name(module: str) -> str:
     main = sys.modules["__main__"]
     if main.__spec__ is not None:
         return main.__spec__.name.removesuffix(".__main__")
-    return PurePath(main.__file__).stem if getattr(main, "__file__", None) else module
+    file = getattr(main, "__file__", None)
+    return PurePath(file).stem if file else module
 
 
 def _attempts(max_attempts: int | None, retries: int | None) -> int:

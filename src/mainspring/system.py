@@ -42,7 +42,7 @@ class RealSystem:
 
     def draw(self) -> float:
         """A random number in [0, 1)."""
-        return random.random()  # noqa: S311  (jitter, not a secret)
+        return random.random()
 
 
 def process_name() -> str:

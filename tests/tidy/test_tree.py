@@ -26,9 +26,11 @@ MAX_FUNCTION_LINES = 60
 IMPORT_MILLISECONDS = 300
 
 EMPTY_NAMES = {"utils", "util", "manager", "managers", "helper", "helpers", "base", "common", "misc"}
-MAY_CATCH_ALL = {"runtime/driver.py", "runtime/executor.py", "runtime/child.py"}  # the last: the executor's half in a child
+MAY_CATCH_ALL = {"runtime/driver.py", "runtime/executor.py", "runtime/child.py",
+    "store/sqlite.py",  # hands an error to the caller whose part of a group commit it was
+}  # the last: the executor's half in a child
 MAY_KNOW_DRIVERS = ("store/", "testing/postgres.py")
-MAY_READ_CONFIG = ("config.py", "client.py", "node.py", "cli/", "testing/", "__init__.py")
+MAY_READ_CONFIG = ("config.py", "app.py", "cli/", "testing/", "__init__.py")
 DRIVERS = {"apsw", "psycopg", "psycopg_pool", "asyncpg", "sqlalchemy", "sqlite3"}
 
 UNFINISHED = re.compile("TO" + "DO|FIX" + "ME|XX" + "X")

@@ -60,9 +60,7 @@ def _look(context: typer.Context, name: str | None) -> Iterator[Line]:
     url, namespace = settings["database"].text, settings["namespace"].text
     if app is not None:
         url, namespace = app_database(app), app.namespace
-        yield Line(
-            "app", "ok", f"{app.name}: tasks {', '.join(app.registry.names()) or 'none'}; {config.without_password(url)}"
-        )
+        yield Line("app", "ok", f"{app.name}: tasks {', '.join(app.registry.names()) or 'none'}; {config.without_password(url)}")
     yield from _libraries(url)
     yield from _database(url, namespace, app)
 
@@ -125,9 +123,7 @@ def _folder(file: Path) -> Line:
     if not place.exists():
         return Line("file", "problem", f"there is no folder {place}", f"make it: mkdir -p {place}")
     if not os.access(place, os.W_OK) or not os.access(file.parent, os.W_OK):
-        return Line(
-            "file", "problem", f"{place} cannot be written by this user", "change who may write there, or choose another"
-        )
+        return Line("file", "problem", f"{place} cannot be written by this user", "change who may write there, or choose another")
     return Line("file", "ok", f"{file.absolute()} can be written")
 
 

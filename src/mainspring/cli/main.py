@@ -84,13 +84,9 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def root(
     context: typer.Context,
-    db: Annotated[
-        str | None, typer.Option("--db", metavar="URL", help="The database: sqlite:///file.db or postgresql://…")
-    ] = None,
+    db: Annotated[str | None, typer.Option("--db", metavar="URL", help="The database: sqlite:///file.db or postgresql://…")] = None,
     namespace: Annotated[str | None, typer.Option("--namespace", metavar="NAME", help="The namespace to work in.")] = None,
-    log_level: Annotated[
-        str | None, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
-    ] = None,
+    log_level: Annotated[str | None, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,

@@ -13,7 +13,6 @@ import typer
 from mainspring.cli.main import EXIT_CODES, app
 from mainspring.config import SETTINGS
 
-
 _ABOUT_SETTINGS = """A flag beats the environment, which beats `mainspring.toml` in the current folder. A value `env:NAME` or
 `file:PATH` stands for what is there. A worker's App may name a database of its own."""
 

@@ -184,9 +184,7 @@ def enqueue(
     code: Annotated[
         str | None, typer.Option("--app", metavar="MODULE:APP", help="Check the task and its arguments against this App.")
     ] = None,
-    queue: Annotated[
-        str | None, typer.Option("--queue", "-q", help="The queue; the task's own with --app, else default.")
-    ] = None,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", help="The queue; the task's own with --app, else default.")] = None,
     priority: Annotated[int | None, typer.Option("--priority", help="-1000 to 1000, higher first.")] = None,
     delay: Annotated[str | None, typer.Option("--delay", help="Not before so long from now, such as 10m.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key gives the same run.")] = None,

@@ -232,8 +232,8 @@ def _settle_release(held: Held, back: GaveItselfBack, spent: Spent, policy: Poli
     verdict = after_release(spent, policy.budgets, after_us=back.after_us)
     if isinstance(verdict, Exhausted):
         data = {"message": f"released {spent.releases} times, which is its bound", "releases_exhausted": True}
-        return move(held, EventType.FAILED, State.RUNNING, State.FAILED, actor=actor, reason="deadline", data=data,
-                    spent=Spent(failures=spent.failures + 1, interruptions=spent.interruptions, releases=spent.releases))  # fmt: skip
+        spent = Spent(failures=spent.failures + 1, interruptions=spent.interruptions, releases=spent.releases)
+        return move(held, EventType.FAILED, State.RUNNING, State.FAILED, actor=actor, reason="deadline", data=data, spent=spent)
     delay = None if back.until is not None else verdict.delay_us
     return move(
         held, EventType.RELEASED, State.RUNNING, State.RELEASED, actor=actor, reason=back.reason, due_at=back.until,

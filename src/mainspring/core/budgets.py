@@ -112,6 +112,4 @@ def after_release(spent: Spent, budgets: Budgets, *, after_us: int) -> Released 
 
 def _check_bound(value: object, *, least: int, option: str, hint: str) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST:
-        raise InvalidOption(
-            f"{option} must be a whole number from {least} to {MOST} ({hint}), got {shown(value)}", option=option
-        )
+        raise InvalidOption(f"{option} must be a whole number from {least} to {MOST} ({hint}), got {shown(value)}", option=option)

@@ -46,3 +46,18 @@ def check_priority(value: object, what: str = "priority") -> int:
         f"{what} must be a whole number from {PRIORITY_MIN} to {PRIORITY_MAX} (higher is claimed first), got {shown(value)}",
         option=what,
     )
+
+
+def check_text(value: object, what: str, *, most: int = 1_000) -> str:
+    """Text for people that every database can store: no NUL, no lone surrogate, at most ``most`` characters.
+
+    Raises:
+        InvalidOption: naming ``what`` and what to write.
+    """
+    if not isinstance(value, str) or len(value) > most or not _is_storable(value):
+        raise InvalidOption(f"{what} must be at most {most} characters of text without NUL, got {shown(value)}", option=what)
+    return value
+
+
+def _is_storable(text: str) -> bool:
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

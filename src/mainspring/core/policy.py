@@ -4,7 +4,7 @@ Equal policies are stored once, under an id that is a hash of what they say.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mainspring.core import retry
@@ -19,7 +19,7 @@ class Policy:
     ``timeout_us`` bounds one attempt, from the start of user code; ``grace_us`` is how long it may then take to stop.
     """
 
-    budgets: Budgets = Budgets()
+    budgets: Budgets = field(default_factory=Budgets)
     backoff: retry.Backoff = retry.DEFAULT_BACKOFF
     jitter: float = retry.DEFAULT_JITTER
     timeout_us: int = 1 * HOUR

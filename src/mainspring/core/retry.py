@@ -92,8 +92,7 @@ def parse_backoff(value: Backoff | Sequence[Duration]) -> Backoff:
         case list() | tuple():
             return steps(*value)
     raise InvalidOption(
-        f'backoff must be fixed("5s"), linear("5s", max="1m"), exponential("1s", max="5m") or a list of delays,'
-        f" got {shown(value)}",
+        f'backoff must be fixed("5s"), linear("5s", max="1m"), exponential("1s", max="5m") or a list of delays, got {shown(value)}',
         option="backoff",
     )
 

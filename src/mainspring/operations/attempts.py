@@ -171,9 +171,7 @@ def checkpoints(tx: Transaction, run_ids: Sequence[str]) -> dict[str, bytes]:
 def give_back(tx: Transaction, orphans: Sequence[HeldNow], policies: Policies, *, actor: str) -> None:
     """Give back runs that were claimed by a commit whose answer got lost: their code never began, so nothing is spent."""
     runs = moves.lock_runs(tx, [orphan.run_id for orphan in orphans])
-    mine = [
-        runs[o.run_id] for o in orphans if o.run_id in runs and runs[o.run_id].token == o.token and runs[o.run_id].worker_id
-    ]
+    mine = [runs[o.run_id] for o in orphans if o.run_id in runs and runs[o.run_id].token == o.token and runs[o.run_id].worker_id]
     known = policies(tx, [run.policy_id for run in mine])
     pairs = [(run, settle(run, run.state, Unstarted(), known[run.policy_id], draw=0.0, actor=actor)) for run in mine]
     moves.apply(tx, pairs)

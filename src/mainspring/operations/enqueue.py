@@ -105,32 +105,30 @@ def insertion(runs: Sequence[NewRun]) -> Query:
 
 
 def create(runs: Sequence[NewRun], keyed: Mapping[str, Keyed]) -> Plan[list[Created]]:
-    """Create runs, each judged by its keys in order; one answer per run. ``keyed`` holds an entry for every run with a key.
+    """Create runs, each judged by its keys; one answer per run. ``keyed`` holds an entry for every run with a key.
+
+    Keys are taken in their own order, whatever the caller's, so that two calls with the same keys never wait for each other;
+    of two runs with one key the first in the list wins.
 
     Raises:
         KeyConflict: an idempotency key is owned by a run with another payload. Nothing is written if the caller's
             transaction is rolled back, as ours is.
     """
-    answers: list[Created] = []
-    made: list[NewRun] = []
     repeated = yield from _already_there([run for run in runs if run.id in keyed])
-    for run in runs:
-        if run.id in repeated:
-            answers.append(Created(run.id, "created"))
-            continue
-        owner = None
-        if run.idempotency_key is not None:
-            owner = yield from _take_key(run, keyed[run.id])
-        if owner is None and run.singleton_key is not None:
-            owner = yield from _take_singleton(run, keyed[run.id])
-            if owner is not None and run.idempotency_key is not None:
+    owners: dict[str, str] = {}
+    wanted = [run for run in runs if run.id in keyed and run.id not in repeated]
+    for run in sorted((run for run in wanted if run.idempotency_key is not None), key=lambda run: run.idempotency_key or ""):
+        if owner := (yield from _take_key(run, keyed[run.id])):
+            owners[run.id] = owner
+    for run in sorted((run for run in wanted if run.singleton_key is not None), key=lambda run: run.singleton_key or ""):
+        if run.id not in owners and (owner := (yield from _take_singleton(run, keyed[run.id]))):
+            owners[run.id] = owner
+            if run.idempotency_key is not None:
                 yield Query(statement="keys.give_up", params={"run_id": run.id, **_key(run, keyed[run.id])})
-        if owner is None:
-            made.append(run)
-        answers.append(Created(owner or run.id, "existing" if owner else "created"))
+    made = [run for run in runs if run.id not in owners and run.id not in repeated]
     if made:
         yield insertion(made)
-    return answers
+    return [Created(owners.get(run.id, run.id), "existing" if run.id in owners else "created") for run in runs]
 
 
 def _already_there(runs: Sequence[NewRun]) -> Generator[Query, list[Row], set[str]]:

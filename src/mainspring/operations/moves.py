@@ -115,7 +115,5 @@ def start_callback(tx: Transaction, callback_id: str, *, wanted: bool) -> None:
     if wanted:
         change = move(run, EventType.UNBLOCKED, State.BLOCKED, State.QUEUED, actor="system", delay=0)
     else:
-        change = move(
-            run, EventType.UPSTREAM_FAILED, State.BLOCKED, State.UPSTREAM_FAILED, actor="system", reason="batch_failed"
-        )
+        change = move(run, EventType.UPSTREAM_FAILED, State.BLOCKED, State.UPSTREAM_FAILED, actor="system", reason="batch_failed")
     apply(tx, [(run, change)])

@@ -4,6 +4,7 @@ from typing import Literal
 
 from mainspring.codec import payload_hash
 from mainspring.core.attempts import move
+from mainspring.core.names import check_text
 from mainspring.core.run import Run
 from mainspring.core.states import ACTIVE, EventType, State
 from mainspring.errors import KeyConflict, NotTerminal, RunTerminal, UnknownRun
@@ -20,6 +21,7 @@ def cancel(tx: Transaction, run_id: str, *, namespace: str, actor: str, reason: 
     Raises:
         UnknownRun, RunTerminal: there is nothing to cancel.
     """
+    reason = check_text(reason, "reason") if reason is not None else None
     run = _lock(tx, run_id, namespace)
     if run.state in {State.CANCELLED, State.CANCELLING}:
         return "cancelled" if run.is_terminal else "cancelling"
@@ -84,7 +86,7 @@ def resume(tx: Transaction, run_id: str, *, namespace: str, actor: str, reason: 
         UnknownRun: no such run. NotTerminal: it is not parked.
     """
     run = _parked(tx, run_id, namespace)
-    change = move(run, EventType.RESUMED, run.state, State.QUEUED, actor=actor, reason=reason, delay=0)
+    change = move(run, EventType.RESUMED, run.state, State.QUEUED, actor=actor, reason=check_text(reason, "reason"), delay=0)
     moves.apply(tx, [(run, change)])
 
 
@@ -95,7 +97,7 @@ def fail(tx: Transaction, run_id: str, *, namespace: str, actor: str, reason: st
         UnknownRun: no such run. NotTerminal: it is not parked.
     """
     run = _parked(tx, run_id, namespace)
-    change = move(run, EventType.FAILED, run.state, State.FAILED, actor=actor, reason=reason)
+    change = move(run, EventType.FAILED, run.state, State.FAILED, actor=actor, reason=check_text(reason, "reason"))
     moves.apply(tx, [(run, change)])
 
 

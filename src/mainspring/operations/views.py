@@ -214,7 +214,7 @@ def why_waiting(tx: Transaction, view: RunView) -> str | None:
 
 def _why_queued(tx: Transaction, view: RunView) -> str:
     row = tx.one("views.hold", lane_id=view.run.lane_id)
-    paused_at, paused_by, size, used, served = row if row else (None, None, None, None, 0)
+    paused_at, paused_by, size, used, served = row or (None, None, None, None, 0)
     if paused_at is not None:
         return f"queue {view.queue} is paused by {paused_by} since {format_instant(paused_at)}"
     if size is not None and used >= size:

@@ -198,9 +198,7 @@ class Child:
             while (order := _next(stream)) is not None:
                 match order:
                     case Job():
-                        self._context = Context(
-                            order, task=order.task, queue=order.queue, sink=self, checkpoint=order.checkpoint
-                        )
+                        self._context = Context(order, task=order.task, queue=order.queue, sink=self, checkpoint=order.checkpoint)
                         self._jobs.put((order, self._context))
                     case Stop():
                         if self._context is not None and self._context.run_id == order.run_id:

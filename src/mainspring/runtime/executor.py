@@ -53,6 +53,11 @@ class Attempt:
         """A checkpoint or progress, from whatever thread user code runs in."""
         self.executor.told(self.assignment.claimed, details, progress, now)
 
+    def arguments(self) -> Sequence[Any]:
+        """What user code is called with."""
+        assert self.context is not None
+        return arguments(self.spec.schema, self.context, self.assignment.claimed.body)
+
     def members(self) -> Iterator[Member]:
         """The members of the batch whose callback this is."""
         return self.executor.members_of(self.assignment.claimed.id)
@@ -185,16 +190,14 @@ class LoopExecutor:
                 attempt.why = "lease_lost"
                 outcome = Stopped()
             elif spec.executor == "async":
-                outcome = returned(await spec.function(*arguments(spec.schema, attempt.context, claimed.body)))
+                outcome = returned(await spec.function(*attempt.arguments()))
             elif spec.executor == "thread":
-                outcome = returned(await self._in_thread(attempt, arguments(spec.schema, attempt.context, claimed.body)))
+                outcome = returned(await self._in_thread(attempt, attempt.arguments()))
             else:
                 outcome = await self._in_process(attempt)
         except asyncio.CancelledError:
             outcome = Stopped()
-        except Exception as error:
-            outcome = raised(error)
-        except BaseException as error:  # SystemExit and KeyboardInterrupt of user code end the attempt, not the worker
+        except BaseException as error:  # noqa: BLE001  (SystemExit of user code ends the attempt, not the worker)
             outcome = raised(error)
         if attempt.why is not None:
             outcome = _after_stop(attempt.why, outcome)

@@ -50,7 +50,6 @@ class Runner:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._change = asyncio.Event()
-        self.started = asyncio.Event()
         self.finished = 0
 
     def ask_to_stop(self) -> None:
@@ -80,7 +79,6 @@ class Runner:
         forget_hub = self._client.hub.watch_work(_for_queues(self._plan.queues, self._bell))
         listener = Listener(database, self._plan.namespace, self._plan.queues, self._bell.ring)
         guard = asyncio.create_task(self._guard(worker))
-        self.started.set()
         try:
             await self._until(until, worker, executor, upkeep, driver)
             await self._wind_down(worker, executor)
@@ -134,7 +132,7 @@ class Runner:
             upkeep.ring()
             await asyncio.sleep(_LOOK_SECONDS)
             self._bell.ring()
-            while worker.steps == seen and not self._stop.is_set():
+            while worker.steps == seen and not self._stop.is_set():  # noqa: ASYNC110  (the step is in a thread)
                 await asyncio.sleep(_LOOK_SECONDS / 4)
         if until == "empty":
             waiting = await asyncio.to_thread(self._client.database.read, "runs.next_due", attempts.next_due_at)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from mainspring.core.attempts import Outcome, Unstarted
+from mainspring.core.attempts import Failed, Outcome, Unstarted
 from mainspring.core.lease import trusted_until
 from mainspring.core.policy import Policy
 from mainspring.core.states import State
-from mainspring.errors import CommitUnknown, LeaseLost
+from mainspring.errors import CommitUnknown, LeaseLost, MainspringError, WorldTrouble
 from mainspring.operations import attempts, views
 from mainspring.operations.attempts import Beat, Claimed, Ended
 from mainspring.operations.views import LaneView
@@ -69,7 +69,7 @@ class WorkerPlan:
 class _Turn(NamedTuple):
     """What one transaction did."""
 
-    lost: set[str]
+    lost: set[tuple[str, int]]
     claims: list[Assignment]
     held: list[attempts.HeldNow] | None
     limits: int
@@ -105,6 +105,7 @@ class Worker:
         self._checked_at = 0
         self._confirmed_at = 0
         self._limits = 0
+        self._flush = 2 * BATCH
         self._registered = False
         self._stopping = False
         self._mean_seconds: float | None = None
@@ -167,14 +168,15 @@ class Worker:
 
     def distrust(self) -> None:
         """The lease can no longer be believed: stop every attempt, and report nothing of them."""
-        for run_id in tuple(self._held):
-            self._lose(run_id)
+        self._suspicious = True  # should the lease prove to be ours after all, what we let go of must go back
+        for run_id, held in tuple(self._held.items()):
+            self._lose(run_id, held.token)
 
     # -- the step ---------------------------------------------------------------------------------------------------
 
     def step(self) -> Wake:
         """One transaction: outcomes, beats, renewal, claim. Answers when the next is due."""
-        ended = [self._ended.popleft() for _ in range(min(len(self._ended), 2 * BATCH))]
+        ended = [self._ended.popleft() for _ in range(min(len(self._ended), self._flush))]
         beats = self._due_beats(ended)
         room = self._room(len(ended))
         asked_at = self._system.monotonic()
@@ -188,27 +190,46 @@ class Worker:
         except CommitUnknown:
             self._suspicious = True
             raise
+        except WorldTrouble:
+            raise
+        except MainspringError as error:
+            if not self._isolate(ended, error):
+                raise
+            return Wake(0)
         finally:
             if turn is None:  # whatever went wrong, nothing of what ended is forgotten
                 self._keep(ended, beats)
-        if turn.renewed:
-            self._confirmed_at, self._limits = asked_at, turn.limits
-        self._settle(ended, turn)
-        if turn.held is not None:
-            self._checked_at, self._suspicious = asked_at, False
-            self._compare(turn.held, {a.claimed.id for a in turn.claims})
+        self._settle(ended, turn, asked_at)
         if turn.claims:
             self._executor.begin(turn.claims)
+        if turn.held is not None:
+            self._compare(turn.held, {a.claimed.id for a in turn.claims})
+            self._checked_at, self._suspicious = asked_at, False
         self.found_nothing = not turn.claims and room > 0
         self.steps += 1
         return self._next(room, len(turn.claims))
+
+    def _isolate(self, ended: "list[Ended]", error: MainspringError) -> bool:
+        """One of these outcomes cannot be written: find it by writing them one by one, and let it fail alone."""
+        if not ended:
+            return False
+        if len(ended) == 1:
+            log.error("the outcome of run %s could not be stored: %s", ended[0].held.id, error)
+            told = Failed(code="result_invalid", message="the outcome could not be stored", final=True)
+            if ended[0].outcome == told:
+                return False
+            ended[0] = ended[0]._replace(outcome=told)
+        self._flush = 1
+        return True
 
     def _turn(self, tx: Transaction, ended: Sequence[Ended], beats: Sequence[Beat], room: int, check: bool) -> _Turn:
         fresh = self._is_fresh()
         limits = self._limits if fresh else self._renew(tx)
         actor = f"worker:{self._id}"
-        lost = {beat.run_id for beat in beats} - attempts.heartbeat(tx, beats)
-        lost |= attempts.finish(tx, ended, actor=actor, limits=limits > 0)
+        kept = attempts.heartbeat(tx, beats)
+        lost = {(beat.run_id, beat.token) for beat in beats if beat.run_id not in kept}
+        gone = attempts.finish(tx, ended, actor=actor, limits=limits > 0)
+        lost |= {(end.held.id, end.held.token) for end in ended if end.held.id in gone}
         held = attempts.held(tx, self._id) if check else None
         claims = self._claim(tx, room) if room > 0 else []
         return _Turn(lost, claims, held, limits, renewed=not fresh)
@@ -253,17 +274,20 @@ class Worker:
 
     # -- what follows from a step -----------------------------------------------------------------------------------
 
-    def _settle(self, ended: Sequence[Ended], turn: _Turn) -> None:
+    def _settle(self, ended: Sequence[Ended], turn: _Turn, asked_at: int) -> None:
         self._registered = True
+        self._flush = 2 * BATCH
+        if turn.renewed:
+            self._confirmed_at, self._limits = asked_at, turn.limits
         for end in ended:
-            self._held.pop(end.held.id, None)
+            self._drop(end.held.id, end.held.token)
+        for run_id, token in turn.lost:
+            self._lose(run_id, token)
         for assignment in turn.claims:
             self._held[assignment.claimed.id] = assignment.claimed
         self.finished += len(ended)
         if ended:
             self._on_finished([end.held.id for end in ended])
-        for run_id in turn.lost:
-            self._lose(run_id)
 
     def _compare(self, held: Sequence[attempts.HeldNow], new: set[str]) -> None:
         """Bring what the database says together with what we know: cancels, lost leases, claims we were never told of."""
@@ -274,7 +298,7 @@ class Worker:
             if run_id in new or run_id in in_hand:
                 continue
             if now is None or now.token != mine.token:
-                self._lose(run_id)
+                self._lose(run_id, mine.token)
             elif now.state is State.CANCELLING:
                 self._executor.stop(run_id, "cancelled")
         orphans = [now for now in held if now.run_id not in self._held]
@@ -291,8 +315,15 @@ class Worker:
     def _read_policies(self, tx: Transaction, ids: Sequence[int]) -> dict[int, Policy]:
         return views.policies(tx, ids)
 
-    def _lose(self, run_id: str) -> None:
-        if self._held.pop(run_id, None) is not None:
+    def _drop(self, run_id: str, token: int) -> bool:
+        """Let go of a run, unless it is held under a newer fence by now."""
+        held = self._held.get(run_id)
+        if held is None or held.token != token:
+            return False
+        return self._held.pop(run_id, None) is not None
+
+    def _lose(self, run_id: str, token: int) -> None:
+        if self._drop(run_id, token):
             self.lost_leases += 1
             log.warning("the lease of run %s is lost; its attempt is stopped and reports nothing", run_id)
             self._executor.stop(run_id, "lease_lost")
@@ -325,9 +356,7 @@ class Worker:
         if self._ended or (claimed and claimed == min(room, BATCH) and self._room(0) > 0):
             return Wake(0)
         seconds = self.plan.poll_seconds * (0.9 + 0.2 * self._system.draw())
-        if self._held:
-            seconds = min(seconds, self.plan.ttl_us / 3e6)
-        return Wake(seconds)
+        return Wake(min(seconds, self.plan.ttl_us / 3e6))
 
     def _check_interval(self) -> int:
         return min(_CHECK_US, self.plan.ttl_us // 3)

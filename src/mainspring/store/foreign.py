@@ -146,13 +146,8 @@ def _check(database: "AnyDatabase", driver: Any) -> Kind:
 
 
 def _require_exclusive(database: Any, connection: Any) -> None:
-    # Whoever has the writer's lock or can get it at once is alone: an open transaction is then this thread's own.
-    if connection is database._writer and database._writer_lock.acquire(blocking=False):
-        try:
-            if connection.in_transaction:
-                return
-        finally:
-            database._writer_lock.release()
+    if database.is_exclusive(connection):
+        return
     raise _refusal(
         "this SQLite connection is not, or no longer, in a transaction of app.connection(); enqueue inside its `with` block"
     )

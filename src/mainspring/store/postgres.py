@@ -80,7 +80,7 @@ class PostgresTransaction:
         return changed
 
     def _run(self, command: str, bound: dict[str, Any]) -> psycopg.Cursor[Row]:
-        cursor = self._connection.cursor(row_factory=tuple_row)
+        cursor = psycopg.Cursor(self._connection, row_factory=tuple_row)  # whatever cursors the caller's connection makes
         return cursor.execute(cast("Any", command), bound, prepare=True)
 
 
@@ -126,6 +126,9 @@ class PostgresDatabase:
             connection.execute("BEGIN")
             try:
                 result = fn(PostgresTransaction(connection, self._statements, self.capabilities))
+            except (psycopg.IntegrityError, psycopg.DataError) as error:
+                _roll_back(connection)
+                raise BrokenInvariant(f"a statement of ours was refused: {_first_line(error)}") from error
             except BaseException:
                 _roll_back(connection)
                 raise

@@ -19,6 +19,7 @@ import apsw
 from mainspring.errors import (
     BrokenInvariant,
     CommitUnknown,
+    InvalidOption,
     MainspringError,
     StorageUnavailable,
     StorageUnwritable,
@@ -70,9 +71,8 @@ class SqliteTransaction:
         for command in prepared.commands:
             cursor = self._connection.execute(command.sql, bindings)
             if command.as_json:
-                (text,) = cursor.fetchone()
-                cursor.close()
-                answer = dialect.from_json_rows(text, prepared.columns)
+                ((text,),) = cursor.fetchall()
+                answer = dialect.from_json_rows(str(text), prepared.columns)
             elif found := cursor.fetchall():
                 answer = found
         return answer
@@ -189,6 +189,15 @@ class SqliteDatabase:
                 raise
             self._commit()
 
+    def is_exclusive(self, connection: apsw.Connection) -> bool:
+        """Whether ``connection`` is the one ``exclusive`` handed out to this thread, in its open transaction."""
+        if connection is not self._writer or not self._writer_lock.acquire(blocking=False):
+            return False
+        try:
+            return self._writer.in_transaction
+        finally:
+            self._writer_lock.release()
+
     def transaction_on(self, connection: apsw.Connection) -> SqliteTransaction:
         """Our statements inside a transaction that ``exclusive`` opened."""
         return SqliteTransaction(connection, self._statements, self._clock())
@@ -256,7 +265,7 @@ class SqliteDatabase:
             self._writer.execute("SAVEPOINT part")
             try:
                 request.result = request.fn(tx)
-            except BaseException as error:  # one part's failure is that part's alone
+            except BaseException as error:  # noqa: BLE001  (one part's failure goes to the caller of that part)
                 request.error = error
                 self._writer.execute("ROLLBACK TO part")
             self._writer.execute("RELEASE part")
@@ -275,6 +284,8 @@ class SqliteDatabase:
     def _turn(self) -> Iterator[None]:
         """This process's turn to write, with errors translated."""
         self._require_open()
+        if self._writer.in_transaction:
+            raise InvalidOption("this thread is inside app.connection(); pass it on with options(using=connection)", option="using")
         with self._turns.taken(), _translated(self.path):
             yield
 
@@ -356,7 +367,7 @@ class _Turns:
 
 def _open_lock(path: str) -> Any:
     try:
-        return Path(path).open("ab")  # noqa: SIM115  (held until the database is closed)
+        return Path(path).open("ab")
     except OSError as error:
         raise StorageUnwritable(f"cannot write {path}: {error.strerror}; choose a folder this user may write to") from error
 

@@ -43,10 +43,10 @@ ON CONFLICT (namespace, queue) DO UPDATE SET size = excluded.size, source = 'ope
 -- name: limits.lift
 -- An operator takes a queue's limit away, with the slots held in it. The row stays, so that the next deploy does not bring the
 -- limit back.
-DELETE FROM slots WHERE limit_id = :id;
 INSERT INTO limits (id, namespace, queue, size, used, source)
 VALUES (:id, :namespace, :queue, NULL, 0, 'operator')
 ON CONFLICT (namespace, queue) DO UPDATE SET size = NULL, used = 0, source = 'operator';
+DELETE FROM slots WHERE limit_id = :id;
 
 -- name: limits.lock
 -- Every limit, locked in one order: while they are, nobody takes or frees a slot.
@@ -87,6 +87,7 @@ SELECT s.limit_id, s.run_id FROM {{batch}} AS i JOIN slots s ON s.run_id = i.run
 -- Give back the slots of fences that are over. A slot that is gone already is not counted again: the caller read them under
 -- the lock of their run, and the run's move happens once.
 -- input batch: limit_id int, run_id uuid, token int
+SELECT id FROM limits WHERE id IN (SELECT i.limit_id FROM {{batch}} AS i) ORDER BY id {{lock}};
 UPDATE limits
 SET used = used - (SELECT count(*) FROM slots s JOIN {{batch}} AS i ON i.run_id = s.run_id AND i.token = s.token AND i.limit_id = s.limit_id
                    WHERE s.limit_id = limits.id)

@@ -1,0 +1,12 @@
+"""Calls from outside a worker: create runs, wait for them, look at them, stop them.
+
+A ``Client`` needs no task code: it speaks of tasks by name. An ``App`` has one inside, and adds the code.
+"""
+
+from mainspring.client.client import AsyncClient, Client
+from mainspring.client.handles import BatchHandle, Handle, Member
+from mainspring.client.queues import Queues
+from mainspring.client.requests import Request
+from mainspring.client.runs import Page, Runs
+
+__all__ = ["AsyncClient", "BatchHandle", "Client", "Handle", "Member", "Page", "Queues", "Request", "Runs"]

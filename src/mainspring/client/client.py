@@ -1,0 +1,283 @@
+"""``Client`` and ``AsyncClient``: everything that can be asked of a database by name. Thin shells over ``operations``."""
+
+import asyncio
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, TypeVar
+
+from mainspring import codec
+from mainspring.client.handles import BatchHandle, Handle, Member
+from mainspring.client.queues import Queues
+from mainspring.client.requests import Request
+from mainspring.client.runs import Runs
+from mainspring.client.writing import write_again
+from mainspring.core.ids import parse_run_id
+from mainspring.core.names import check_name
+from mainspring.core.policy import Policy
+from mainspring.errors import InvalidOption
+from mainspring.operations import batches, views
+from mainspring.operations.enqueue import Created, Keyed, Lane, NewRun, create, insertion, intern, policy_row
+from mainspring.store.database import Database, Transaction, drive
+from mainspring.store.foreign import arun_plan, run_plan
+from mainspring.store.opening import migrate_database, open_database, ready
+from mainspring.system import RealSystem, System
+from mainspring.wakeups import Hub
+
+T = TypeVar("T")
+
+MOST_AT_ONCE = 10_000
+_CHUNK = 1_000
+
+
+class Client:
+    """Everything that can be asked of a Mainspring database, by name, without the tasks' code.
+
+    ``database`` is a URL or an open database. Opening is lazy: the first call connects.
+    """
+
+    def __init__(
+        self,
+        database: "str | Database",
+        *,
+        namespace: str = "default",
+        system: System | None = None,
+        actor: str = "client",
+    ) -> None:
+        self.namespace = check_name(namespace, "namespace")
+        self.system: System = system or RealSystem()
+        self.actor = actor
+        self.hub = Hub()
+        self.runs = Runs(self)
+        self.queues = Queues(self)
+        self._url = database if isinstance(database, str) else None
+        self._database: Any = None if isinstance(database, str) else database
+        self._interned: set[int] = set()
+        self._after_commit: list[Callable[[Sequence[str]], None]] = [self.hub.work]
+
+    @property
+    def database(self) -> Any:
+        """The open database; opened at first use, refused if its schema is not this code's."""
+        if self._database is None:
+            assert self._url is not None
+            opened = open_database(self._url, clock=self.system.now)
+            try:
+                ready(opened)
+            except BaseException:
+                opened.close()
+                raise
+            self._database = opened
+        return self._database
+
+    def enqueue(self, task: str, /, *, queue: str = "default", priority: int = 0, version: int = 1, **payload: Any) -> Handle[Any]:
+        """Create a run of a task by name; its worker validates the payload when it claims the run."""
+        lane = Lane(
+            namespace=self.namespace,
+            queue=check_name(queue, "queue"),
+            task=check_name(task, "task"),
+            priority=priority,
+            version=version,
+        )
+        body = codec.encode_json(payload, what="payload", largest=codec.LARGEST)
+        (handle,) = self.submit([Request(lane=lane, policy=policy_row(Policy()), body=body)])
+        return handle
+
+    def submit(self, requests: Sequence[Request], *, using: Any = None) -> list[Handle[Any]]:
+        """Create runs, all in one transaction: ours, or with ``using`` the caller's. One handle per request, in order.
+
+        Raises:
+            KeyConflict: a key belongs to a run with another payload; nothing was created.
+            StorageUnavailable: nothing was created.
+        """
+        new, keyed = self._plan(requests)
+        if using is not None:
+            answers = run_plan(self.database, using, self._create_in(requests, new, keyed))
+        else:
+            self._intern(requests)
+            answers = self._create(new, keyed)
+            self.tell_work(sorted({request.lane.queue for request in requests}))
+        return self._handles(requests, answers)
+
+    async def asubmit(self, requests: Sequence[Request], *, using: Any = None) -> list[Handle[Any]]:
+        """``submit`` for an event loop; ``using`` may be a connection that is awaited."""
+        if using is None:
+            return await asyncio.to_thread(self.submit, requests)
+        new, keyed = self._plan(requests)
+        plan = await asyncio.to_thread(self._create_in, requests, new, keyed)
+        return self._handles(requests, await arun_plan(self.database, using, plan))
+
+    def submit_batch(self, members: Sequence[Request], callback: Request | None, *, fires_on: batches.FiresOn) -> BatchHandle[Any]:
+        """Create a batch with its members and its callback, all or nothing.
+
+        Raises:
+            InvalidOption: a request with keys, or more than 10,000 members.
+        """
+        if any(request.key or request.singleton for request in [*members, *([callback] if callback else [])]):
+            raise InvalidOption("members and callbacks of a batch take no keys; enqueue keyed runs by themselves", option="key")
+        _bound_size(members)
+        batch_id = self.system.new_id()
+        new = [self._new_run(request)._replace(batch_id=batch_id) for request in members]
+        then = self._new_run(callback)._replace(blocked="batch") if callback else None
+        self._intern([*members, *([callback] if callback else [])])
+        self._write(
+            "batches.create",
+            lambda tx: batches.create(tx, batch_id, new, then, namespace=self.namespace, fires_on=fires_on),
+        )
+        self.tell_work(sorted({request.lane.queue for request in members}))
+        handle = Handle[Any](self, then.id, "created", callback.decode) if then and callback else None
+        return BatchHandle(batch_id, [run.id for run in new], handle)
+
+    def members(self, callback_run_id: str) -> Iterator[Member]:
+        """The members of the batch whose callback this run is, in member order, with their results."""
+        row = self.database.read("batches.of_callback", lambda tx: tx.one("batches.of_callback", run_id=callback_run_id))
+        after: str | None = None
+        while row:
+            page: list[views.Ending] = self.database.read(
+                "batches.members", lambda tx, at=after: views.batch_members(tx, row[0], after=at)
+            )
+            yield from (Member(end.run_id, end.state, _result(end)) for end in page)
+            if len(page) < views.MOST:
+                return
+            after = page[-1].run_id
+
+    def workers(self) -> list[views.WorkerView]:
+        """The workers of this namespace, newest first."""
+        found: list[views.WorkerView] = self.database.read("workers.list", lambda tx: views.workers(tx, self.namespace))
+        return found
+
+    def handle(self, run_id: str, decode: Callable[[bytes], Any] = codec.decode_json) -> Handle[Any]:
+        """A handle of a run by its id, to wait for it."""
+        return Handle(self, parse_run_id(run_id), "existing", decode)
+
+    def migrate(self) -> list[str]:
+        """Bring the database to this code's schema; the names of the steps applied."""
+        database = self._database
+        if database is None:
+            assert self._url is not None
+            database = self._database = open_database(self._url, clock=self.system.now)
+        return migrate_database(database)
+
+    def tell_work(self, named: Sequence[str]) -> None:
+        """Hint, after a commit, that there is work in these queues."""
+        for call in self._after_commit:
+            call(named)
+
+    def after_commit(self, call: Callable[[Sequence[str]], None]) -> None:
+        """Have ``call(queues)`` called after each commit that created runs."""
+        self._after_commit.append(call)
+
+    def close(self) -> None:
+        """Close the database, if it was opened here."""
+        if self._database is not None and self._url is not None:
+            self._database.close()
+            self._database = None
+
+    # -- creating ---------------------------------------------------------------------------------------------------
+
+    def _plan(self, requests: Sequence[Request]) -> tuple[list[NewRun], dict[str, Keyed]]:
+        _bound_size(requests)
+        new = [self._new_run(request) for request in requests]
+        keyed = {
+            run.id: Keyed(
+                namespace=request.lane.namespace,
+                task=request.lane.task,
+                payload_hash=codec.payload_hash(request.body),
+                ttl=request.key_ttl,
+            )
+            for run, request in zip(new, requests, strict=True)
+            if request.key is not None or request.singleton is not None
+        }
+        return new, keyed
+
+    def _new_run(self, request: Request) -> NewRun:
+        return NewRun(
+            self.system.new_id(), request.lane.id, request.policy[0], request.body, self.actor,
+            request.due_at, request.delay, None, request.key, request.singleton,
+        )  # fmt: skip
+
+    def _create(self, new: list[NewRun], keyed: dict[str, Keyed]) -> list[Created]:
+        if keyed or len(new) > _CHUNK:
+            return self._write("runs.create", lambda tx: drive(tx, _in_chunks(new, keyed)))
+        self._insert_alone(new)
+        return [Created(run.id, "created") for run in new]
+
+    def _insert_alone(self, new: list[NewRun]) -> None:
+        query = insertion(new)
+        single = getattr(self.database, "single", None)
+        if single is not None:  # one statement, one round trip
+            single("runs.create", query.statement, **query.params)
+        else:
+            self._write("runs.create", lambda tx: tx.execute(query.statement, **query.params))
+
+    def _create_in(
+        self, requests: Sequence[Request], new: list[NewRun], keyed: dict[str, Keyed]
+    ) -> Generator[Any, Any, list[Created]]:
+        """The plan for a transaction of the caller's. Lanes go before it, by our own connection, lest others wait for its end;
+        on SQLite, where the caller holds the one writer, inside it."""
+        if not hasattr(self.database, "exclusive"):
+            self._intern(requests)
+            return create(new, keyed)
+        return _interned_first(requests, create(new, keyed))
+
+    def _intern(self, requests: Sequence[Request]) -> None:
+        wanted = {request.lane.id for request in requests} | {request.policy[0] for request in requests}
+        if wanted <= self._interned:
+            return
+        query = intern(*_distinct(requests))
+        self._write("runs.intern", lambda tx: tx.execute(query.statement, **query.params))
+        self._interned |= wanted
+
+    def _write(self, name: str, fn: Callable[[Transaction], T]) -> T:
+        """A write whose repetition changes nothing, so an unknown commit is simply tried again."""
+        return write_again(self.database, name, fn)
+
+    def _handles(self, requests: Sequence[Request], answers: Sequence[Created]) -> list[Handle[Any]]:
+        return [
+            Handle(self, answer.run_id, answer.outcome, request.decode) for request, answer in zip(requests, answers, strict=True)
+        ]
+
+
+class AsyncClient:
+    """``Client`` for an event loop: the same calls, awaited; each runs in a thread."""
+
+    def __init__(self, database: "str | Database", *, namespace: str = "default") -> None:
+        self.client = Client(database, namespace=namespace)
+
+    async def enqueue(self, task: str, /, **options: Any) -> Handle[Any]:
+        """See ``Client.enqueue``."""
+        return await asyncio.to_thread(self.client.enqueue, task, **options)
+
+    async def call(self, fn: Callable[[Client], T]) -> T:
+        """Any other call of the client: ``await client.call(lambda c: c.runs.get(run_id))``."""
+        return await asyncio.to_thread(fn, self.client)
+
+    async def close(self) -> None:
+        """Close the database."""
+        await asyncio.to_thread(self.client.close)
+
+
+def _interned_first(requests: "Sequence[Request]", plan: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    yield intern(*_distinct(requests))
+    return (yield from plan)
+
+
+def _in_chunks(new: "list[NewRun]", keyed: dict[str, Keyed]) -> Generator[Any, Any, "list[Created]"]:
+    answers: list[Created] = []
+    for start in range(0, len(new), _CHUNK):
+        answers += yield from create(new[start : start + _CHUNK], keyed)
+    return answers
+
+
+def _distinct(requests: Sequence[Request]) -> "tuple[list[Lane], list[tuple[int, str]]]":
+    lanes = {request.lane.id: request.lane for request in requests}
+    policies = {request.policy[0]: request.policy for request in requests}
+    return [lanes[key] for key in sorted(lanes)], [policies[key] for key in sorted(policies)]
+
+
+def _result(end: views.Ending) -> Any:
+    return codec.decode_json(end.body) if end.body is not None else None
+
+
+def _bound_size(requests: Sequence[Any]) -> None:
+    if len(requests) > MOST_AT_ONCE:
+        raise InvalidOption(
+            f"{len(requests):,} runs in one call; {MOST_AT_ONCE:,} is the most, so call once per chunk", option="items"
+        )

@@ -1,0 +1,91 @@
+"""A worker as a program or an event loop hosts it: start, signals, stop."""
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from mainspring.client import Client
+from mainspring.registry import Registry
+from mainspring.runtime.runner import Report, Runner, Until
+from mainspring.runtime.worker import WorkerPlan
+
+
+class WorkerProcess:
+    """A worker: ``run()`` blocks until it is stopped; ``stop()`` may be called from any thread."""
+
+    def __init__(
+        self, client: Callable[[], Client], registry: Registry, plan: Callable[[str], WorkerPlan], *, grace_seconds: float
+    ) -> None:
+        self._client = client
+        self._registry = registry
+        self._plan = plan
+        self._grace_seconds = grace_seconds
+        self._runner: Runner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, *, until: Until = "stopped") -> Report:
+        """Work in this thread until stopped, by ``stop()`` or by SIGTERM or SIGINT; ``until="drained"`` ends when nothing is due.
+
+        A second signal stops without waiting for what runs.
+
+        Raises:
+            BrokenInvariant: our bug; what was committed stays as it is.
+        """
+        return asyncio.run(self._run_with_signals(until))
+
+    async def arun(self, *, until: Until = "stopped", started: asyncio.Event | None = None) -> Report:
+        """``run`` in this event loop, without touching signals; ``started`` is set once the worker runs."""
+        self._loop = asyncio.get_running_loop()
+        client = await asyncio.to_thread(self._client)
+        plan = self._plan(client.system.new_id()[-8:])
+        self._runner = Runner(client, self._registry, plan, grace_seconds=self._grace_seconds)
+        if started is not None:
+            started.set()
+        return await self._runner.run(until)
+
+    def stop(self) -> None:
+        """Begin to stop; called again, stop without waiting. From any thread."""
+        loop, runner = self._loop, self._runner
+        if loop is not None and runner is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(runner.ask_to_stop)
+
+    @property
+    def finished(self) -> int:
+        """How many attempts have ended, durably, so far."""
+        return self._runner.finished if self._runner else 0
+
+    @contextlib.asynccontextmanager
+    async def hosted(self) -> AsyncIterator[None]:
+        """Work in this event loop for as long as the block lasts."""
+        started = asyncio.Event()
+        work = asyncio.create_task(self.arun(started=started))
+        begun = asyncio.create_task(started.wait())
+        try:
+            await asyncio.wait([work, begun], return_when=asyncio.FIRST_COMPLETED)
+            yield
+        finally:
+            begun.cancel()
+            self.stop()
+            await work
+
+    async def _run_with_signals(self, until: Until) -> Report:
+        with _signals(self.stop):
+            return await self.arun(until=until)
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT call ``stop``, in the main thread where there are signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
