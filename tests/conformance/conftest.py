@@ -98,8 +98,6 @@ def rival(database: AnyDatabase, clock: Clock) -> Iterator[AnyDatabase]:
 def empty(url: str) -> None:
     """Delete every row. Cheaper than TRUNCATE, which makes new files, while tables are this small."""
     with psycopg.connect(url) as session:
-        found = session.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations'"
-        )
+        found = session.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations'")
         for (table,) in found.fetchall():
             session.execute(psycopg.sql.SQL("DELETE FROM {}").format(psycopg.sql.Identifier(table)))

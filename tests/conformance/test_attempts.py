@@ -261,9 +261,7 @@ def test_many_outcomes_are_written_in_one_transaction(fleet: Fleet) -> None:
 
 
 @pytest.mark.case("jobs", 32)
-@pytest.mark.parametrize(
-    "outcome", [Succeeded(b"1"), ERROR, GaveItselfBack(), Unstarted(), Interrupted("shutdown", shutdown=True)]
-)
+@pytest.mark.parametrize("outcome", [Succeeded(b"1"), ERROR, GaveItselfBack(), Unstarted(), Interrupted("shutdown", shutdown=True)])
 def test_a_late_finish_with_an_old_token_changes_nothing_and_is_told(fleet: Fleet, outcome: Outcome) -> None:
     old = fleet.running()
     fleet.bury("w1")
@@ -329,9 +327,7 @@ def test_another_workers_word_about_the_same_fence_is_lost(fleet: Fleet) -> None
         (Unworkable("invalid_payload", ""), "unworkable"),
     ],
 )
-def test_a_run_asked_to_stop_ends_cancelled_and_keeps_what_the_attempt_achieved(
-    fleet: Fleet, outcome: Outcome, told: str
-) -> None:
+def test_a_run_asked_to_stop_ends_cancelled_and_keeps_what_the_attempt_achieved(fleet: Fleet, outcome: Outcome, told: str) -> None:
     held = fleet.running()
     fleet.cancel(held.id)
     assert fleet.finish(held, outcome) == set()

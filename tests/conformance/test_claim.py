@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mainspring.core.attempts import Failed, GaveItselfBack
+from mainspring.core.attempts import Failed, GaveItselfBack, Unstarted
 from mainspring.core.durations import HOUR, SECOND
 from mainspring.core.states import State
 from tests.support.builders import Fleet
@@ -24,7 +24,7 @@ def test_a_claim_hands_out_what_a_worker_needs_to_know(fleet: Fleet) -> None:
     fleet.submit(new)
     (claimed,) = fleet.claim()
     run = fleet.get(new.id)
-    assert (claimed.task, claimed.queue, claimed.version, claimed.policy_id) == ("send", "mail", 1, new.policy_id)
+    assert (claimed.lane_id, claimed.policy_id) == (new.lane_id, new.policy_id)
     assert (claimed.idempotency_key, claimed.singleton_key, claimed.batch_id) == ("k", "s", None)
     assert (claimed.created_at, claimed.due_at, claimed.limit_id) == (run.created_at, run.due_at, None)
 
@@ -50,8 +50,7 @@ def test_a_claim_takes_at_most_what_was_asked_for_and_the_oldest_first(fleet: Fl
 
 def test_higher_priority_is_claimed_first(fleet: Fleet) -> None:
     low, high, middle = (fleet.enqueue(priority=priority) for priority in (-5, 1000, 0))
-    assert [claimed.id for claimed in fleet.claim(most=1)] == [high]
-    assert [claimed.id for claimed in fleet.claim()] == [middle, low]
+    assert fleet.claim_one_by_one() == [high, middle, low]
 
 
 def test_within_a_priority_the_due_time_decides_across_tasks_and_queues(fleet: Fleet) -> None:
@@ -60,14 +59,23 @@ def test_within_a_priority_the_due_time_decides_across_tasks_and_queues(fleet: F
     second = fleet.enqueue(task="c", delay=2 * SECOND)
     fleet.pass_time(4 * SECOND)
     fleet.make_due()
-    assert [claimed.id for claimed in fleet.claim(most=2)] == [first, second]
-    assert [claimed.id for claimed in fleet.claim()] == [third]
+    assert fleet.claim_one_by_one() == [first, second, third]
+
+
+def test_a_claim_of_several_takes_the_same_runs_as_claims_of_one(fleet: Fleet) -> None:
+    for n in range(5):
+        fleet.enqueue(task="a", priority=n % 3)
+        fleet.enqueue(task="b", queue="other", priority=n % 2)
+    claimed = fleet.claim(most=4)
+    taken = {run.id for run in claimed}
+    fleet.finish(claimed, Unstarted())
+    assert set(fleet.claim_one_by_one()[:4]) == taken
 
 
 def test_several_queues_are_claimed_in_one_call(fleet: Fleet) -> None:
     ids = [fleet.enqueue(queue=queue) for queue in ("a", "b", "c")]
     assert [claimed.id for claimed in fleet.claim(queues=["a", "c"])] == [ids[0], ids[2]]
-    assert [claimed.queue for claimed in fleet.claim()] == ["b"]
+    assert [claimed.id for claimed in fleet.claim()] == [ids[1]]
 
 
 def test_foreign_tasks_are_left_to_others_however_many_wait(fleet: Fleet) -> None:
@@ -96,7 +104,7 @@ def test_a_full_queue_does_not_hide_another(fleet: Fleet) -> None:
     fleet.declare("full", limit=1)
     fleet.enqueue_many(50, queue="full", priority=100)
     open_run = fleet.enqueue(queue="open")
-    assert sorted(claimed.queue for claimed in fleet.claim()) == ["full", "open"]
+    assert sorted(fleet.lane(claimed).queue for claimed in fleet.claim()) == ["full", "open"]
     other = fleet.enqueue(queue="open")
     assert [claimed.id for claimed in fleet.claim(most=2)] == [other]
     assert fleet.get(open_run).state is State.RUNNING

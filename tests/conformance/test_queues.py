@@ -40,7 +40,7 @@ def test_waiting_runs_keep_their_place_over_a_pause(fleet: Fleet) -> None:
     pause(fleet)
     second = fleet.enqueue()
     assert resume(fleet)
-    assert [claimed.id for claimed in fleet.claim()] == [first, second]
+    assert fleet.claim_one_by_one() == [first, second]
 
 
 def test_pausing_twice_and_resuming_twice_say_so(fleet: Fleet) -> None:

@@ -10,7 +10,7 @@ from mainspring.core.budgets import Budgets
 from mainspring.core.durations import SECOND
 from mainspring.core.policy import Policy
 from mainspring.core.states import State
-from mainspring.operations import attempts, retention
+from mainspring.operations import attempts, retention, views
 from tests.support.builders import TTL, Fleet
 
 
@@ -179,3 +179,38 @@ def test_workers_gone_for_long_are_forgotten_unless_they_hold_something(fleet: F
         fleet.database.write("workers.leave", partial(attempts.leave, worker_id=worker))
     fleet.database.write("retention.forget", lambda tx: retention.forget(tx, workers_before=tx.now + 2 * TTL))
     assert fleet.sql("SELECT id FROM workers") == [("w1",)]
+
+
+def test_one_look_serves_the_fleet_for_a_while(fleet: Fleet) -> None:
+    fleet.running()
+    fleet.calm()
+    fleet.lapse("w1")
+    looks = partial(attempts.reap, policies=views.policies, ttl=TTL, actor="leader", every=10 * SECOND)
+    assert fleet.database.write("attempts.reap", looks) is None
+    fleet.pass_time(10 * SECOND)
+    assert fleet.database.write("attempts.reap", looks) == 1
+
+
+def test_a_claim_whose_answer_got_lost_is_given_back_and_spends_nothing(fleet: Fleet) -> None:
+    fleet.enqueue_many(2)
+    first, second = fleet.claim()
+    orphans = fleet.database.read("attempts.held", lambda tx: attempts.held(tx, "w1"))
+    fleet.finish(second)  # settled in between
+    give_back = partial(attempts.give_back, orphans=orphans, policies=views.policies, actor="worker:w1")
+    fleet.database.write("attempts.give_back", give_back)
+    fleet.database.write("attempts.give_back", give_back)
+    run = fleet.get(first.id)
+    assert (run.state, run.interruptions, fleet.story(first.id)) == (State.QUEUED, 0, ["created", "claimed", "given_back"])
+    assert fleet.get(second.id).state is State.SUCCEEDED
+
+
+def test_a_lost_claim_that_somebody_else_has_by_now_is_left_alone(fleet: Fleet) -> None:
+    fleet.running()
+    orphans = fleet.database.read("attempts.held", lambda tx: attempts.held(tx, "w1"))
+    fleet.bury("w1")
+    (again,) = fleet.claim("w2")
+    fleet.database.write(
+        "attempts.give_back",
+        partial(attempts.give_back, orphans=orphans, policies=views.policies, actor="worker:w1"),
+    )
+    assert fleet.get(again.id).worker_id == "w2"

@@ -59,7 +59,7 @@ def test_a_run_that_becomes_due_keeps_its_place_by_its_instant(fleet: Fleet) -> 
     fleet.pass_time(HOUR)
     newer = fleet.enqueue()
     fleet.make_due()
-    assert [claimed.id for claimed in fleet.claim()] == [older, newer]
+    assert fleet.claim_one_by_one() == [older, newer]
 
 
 # -- retry -------------------------------------------------------------------------------------------------------------

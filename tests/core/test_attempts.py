@@ -147,9 +147,7 @@ def test_a_move_keeps_what_it_does_not_name() -> None:
 
 outcomes = st.one_of(
     st.builds(Succeeded, st.none() | st.binary()),
-    st.builds(
-        Failed, code=st.just("error"), message=st.text(), final=st.booleans(), after_us=st.none() | st.integers(0, 10**15)
-    ),
+    st.builds(Failed, code=st.just("error"), message=st.text(), final=st.booleans(), after_us=st.none() | st.integers(0, 10**15)),
     st.builds(
         GaveItselfBack,
         after_us=st.integers(0, 10**12),

@@ -182,9 +182,7 @@ class Fleet:
         """Claim as a worker that has every task and queue of this test, unless told."""
         if worker not in self._workers:
             self.register(worker)
-        return self.database.write(
-            "attempts.claim", lambda tx: self.claim_in(tx, worker, most=most, queues=queues, tasks=tasks)
-        )
+        return self.database.write("attempts.claim", lambda tx: self.claim_in(tx, worker, most=most, queues=queues, tasks=tasks))
 
     def claim_in(
         self,
@@ -195,10 +193,19 @@ class Fleet:
         queues: Sequence[str] | None = None,
         tasks: Sequence[str] | None = None,
     ) -> list[Claimed]:
-        """Claim inside a transaction."""
+        """Claim inside a transaction; sorted by what the claim goes by, for the database answers in any order."""
         served = sorted({lane.queue for lane in self._lanes.values()}) if queues is None else queues
         known = sorted({lane.task for lane in self._lanes.values()}) if tasks is None else tasks
-        return attempts.claim(tx, worker, namespace=self.namespace, queues=served, tasks=known, most=most)
+        claimed = attempts.claim(tx, worker, namespace=self.namespace, queues=served, tasks=known, most=most)
+        return sorted(claimed, key=lambda run: (-self.lane(run).priority, run.due_at, run.id))
+
+    def lane(self, held: Claimed) -> Lane:
+        """The lane of a claimed run."""
+        return self._lanes[held.lane_id]
+
+    def claim_one_by_one(self, worker: str = "w1") -> list[str]:
+        """Claim one run at a time until nothing is left: the order in which the database hands them out."""
+        return [claimed.id for claims in iter(lambda: self.claim(worker, most=1), []) for claimed in claims]
 
     def running(self, worker: str = "w1", **options: Any) -> Claimed:
         """A run that a worker has just claimed."""
@@ -291,12 +298,12 @@ class Fleet:
         self.sql(f"INSERT INTO fleet (id, last_tick_at, reap_hold_until) VALUES (1, {self.now}, 0)")
 
     def reap(self) -> int:
-        """Look for lapsed leases once."""
+        """Look for lapsed leases once; how many runs were taken."""
         return self.database.write("attempts.reap", self.reap_in)
 
     def reap_in(self, tx: Transaction) -> int:
         """Look for lapsed leases inside a transaction."""
-        return attempts.reap(tx, views.policies, ttl=TTL, actor="leader")
+        return attempts.reap(tx, views.policies, ttl=TTL, actor="leader") or 0
 
     def bury(self, worker: str) -> int:
         """A worker dies, its lease lapses, and its runs are taken from it; how many."""

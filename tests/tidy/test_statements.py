@@ -58,13 +58,12 @@ def test_a_statement_that_moves_runs_writes_events_too(dialect: str, statement: 
 
 @pytest.mark.parametrize("dialect", ["postgres", "sqlite"])
 def test_an_override_replaces_a_portable_statement_and_keeps_its_promise(dialect: str) -> None:
-    portable = load("portable")
-    for name, statement in load(dialect).items():
-        assert name in portable, f"{name} exists for {dialect} only"
-        assert statement.moves == portable[name].moves
-        assert statement.inputs == portable[name].inputs
-        assert len(statement.columns) == len(portable[name].columns)
-        assert parameters(statement) == parameters(portable[name])
+    portable, own = load("portable"), load(dialect)
+    for name in portable:
+        assert own[name].moves == portable[name].moves, name
+        assert own[name].inputs == portable[name].inputs, name
+        assert len(own[name].columns) == len(portable[name].columns), name
+        assert parameters(own[name]) == parameters(portable[name]), name
 
 
 def parameters(statement: Statement) -> set[str]:
