@@ -57,12 +57,12 @@ def test_jitter_shortens_the_delay_of_a_retry() -> None:
     assert decision == Retrying(spent=Spent(failures=1), delay_us=750_000)
 
 
-def test_interruptions_back_off_from_five_seconds_doubling_to_five_minutes() -> None:
+def test_the_first_interruption_waits_for_nothing_and_the_next_back_off_from_five_seconds_to_five_minutes() -> None:
     spent, budgets, delays = Spent(), Budgets(), []
     while isinstance(decision := after_interruption(spent, budgets), Retrying):
         delays.append(decision.delay_us)
         spent = decision.spent
-    assert [delay // SECOND for delay in delays] == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+    assert [delay // SECOND for delay in delays] == [0, 5, 10, 20, 40, 80, 160, 300, 300]
     assert max(delays) == 5 * MINUTE
     assert decision == Exhausted(spent=Spent(interruptions=10), reason="interrupted")
 
