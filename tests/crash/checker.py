@@ -1,0 +1,301 @@
+"""Compares what was promised with what is there: one oracle for each promise, over the evidence of a trial.
+
+Here: pure functions that yield what does not hold, and ``recovery``. Not here: reading (``evidence``), and the promises that
+the database alone can break (``tests/support/invariants.py``; the trial asks both).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from mainspring.core.durations import SECOND
+from mainspring.core.states import EventType, State
+from tests.crash import jobs
+from tests.crash.evidence import Call, Event, Evidence, Line, Run
+from tests.support.invariants import Violation
+
+Found = Iterator[Violation]
+
+#: A dead worker's runs are taken over at most this long after its lease is over (and after the reaper's brake, where it held).
+GRACE_US = 2 * SECOND
+
+#: A word within this share of the lease after a renewal need not renew it again.
+_UNRENEWED = 0.1
+_OWN_WORDS = {EventType.CLAIMED, EventType.SUCCEEDED, EventType.RETRY_SCHEDULED, EventType.RELEASED}
+_TAKEN = {EventType.INTERRUPTED, EventType.GIVEN_BACK}
+_NEVER_SAID = ("Traceback", "database is locked", "BrokenInvariant", "stopped:")
+
+
+def violations(evidence: Evidence) -> list[Violation]:
+    """Everything that does not hold."""
+    return [each for oracle in ORACLES for each in oracle(evidence)]
+
+
+def _broken(oracle: Callable[[Evidence], Found], subject: str, detail: str) -> Violation:
+    return Violation(oracle.__name__, subject, detail)
+
+
+# -- producers: P1, P6 -------------------------------------------------------------------------------------------------
+
+
+def an_accepted_run_exists(evidence: Evidence) -> Found:
+    """P1: whatever a producer was told was accepted is there."""
+    for call in evidence.calls:
+        for run_id, _ in call.accepted or ():
+            if run_id not in evidence.runs:
+                yield _broken(an_accepted_run_exists, run_id, f"accepted in call {call.id}, and gone")
+
+
+def a_call_is_all_or_nothing(evidence: Evidence) -> Found:
+    """P1: a call made all the runs it wanted, or none; none if it was told so; and none twice."""
+    made = Counter(run.call for run in evidence.runs.values() if run.key is None)
+    nonces = Counter(run.payload.get("nonce") for run in evidence.runs.values() if run.key is None)
+    for call in evidence.calls:
+        if call.key is None and (wrong := _wrong_number(call, made[call.id])):
+            yield _broken(a_call_is_all_or_nothing, call.id, wrong)
+    for nonce, times in nonces.items():
+        if times > 1:
+            yield _broken(a_call_is_all_or_nothing, str(nonce), f"created {times} times")
+
+
+def _wrong_number(call: Call, made: int) -> str:
+    if made not in {0, call.size}:
+        return f"{made} of {call.size} runs"
+    if made and call.refused == "storage_unavailable":
+        return f"told that nothing was created, and there are {made} runs"
+    created = sum(outcome == "created" for _, outcome in call.accepted or ())
+    return f"told of {created} new runs, and there are {made}" if call.accepted and created != made else ""
+
+
+def a_key_names_one_run(evidence: Evidence) -> Found:
+    """P6: everybody who used a key was given the same run, and there is one."""
+    told: dict[str, set[str]] = defaultdict(set)
+    for call in evidence.calls:
+        if call.key is not None:
+            told[call.key].update(run_id for run_id, _ in call.accepted or ())
+    for run in evidence.runs.values():
+        if run.key is not None:
+            told[run.key].add(run.id)
+    for key, owners in told.items():
+        if len(owners) > 1:
+            yield _broken(a_key_names_one_run, key, f"names {sorted(owners)}")
+
+
+# -- runs: P1, P4, P5 --------------------------------------------------------------------------------------------------
+
+
+def every_run_succeeded_with_the_right_result(evidence: Evidence) -> Found:
+    """P1, P4: no task of a trial fails for good, so every run succeeds, with what its task returns for its payload."""
+    for run in evidence.runs.values():
+        if run.state is not State.SUCCEEDED:
+            yield _broken(every_run_succeeded_with_the_right_result, run.id, f"{run.task} is {run.state}")
+        elif run.task != "gather" and run.result != (right := jobs.expected(run.task, run.payload)):
+            yield _broken(every_run_succeeded_with_the_right_result, run.id, f"{run.result!r}, and not {right!r}")
+
+
+def a_death_spends_no_failure(evidence: Evidence) -> Found:
+    """The failures of a run are those its task raised, however often its workers died."""
+    for run in evidence.runs.values():
+        own = jobs.failures(run.task, run.payload)
+        if run.failures != own:
+            yield _broken(a_death_spends_no_failure, run.id, f"{run.failures} failures, and its task raised {own}")
+
+
+def a_callback_saw_all_members(evidence: Evidence) -> Found:
+    """P9: the callback of a batch ran after all its members and saw all their results."""
+    members: dict[str, dict[str, int]] = defaultdict(dict)
+    for run in evidence.runs.values():
+        if run.batch_id is not None:
+            members[run.call][run.id] = run.result
+    for run in evidence.runs.values():
+        if run.task == "gather" and run.result != members[run.call]:
+            yield _broken(a_callback_saw_all_members, run.id, f"saw {run.result}, and there were {members[run.call]}")
+
+
+# -- attempts: P3, P5, P8 ----------------------------------------------------------------------------------------------
+
+
+def a_fence_was_used_once(evidence: Evidence) -> Found:
+    """P3: user code began at most once under each token, ended at most once, and not without having begun."""
+    for (run_id, token), lines in evidence.attempts().items():
+        order = [line.what for line in lines if line.what != "saved"]
+        if order not in (["begin"], ["begin", "end"], ["begin", "stop"]):
+            yield _broken(a_fence_was_used_once, run_id, f"token {token}: {order}")
+
+
+def an_attempt_belongs_to_its_claim(evidence: Evidence) -> Found:
+    """P3: user code ran where its token was claimed, after the claim; and never under a claim that was given back unstarted."""
+    attempts = evidence.attempts()
+    for run in evidence.runs.values():
+        for token, claim, after in run.claims():
+            for line in attempts.pop((run.id, token), [])[:1]:
+                if line.by != claim.worker or line.at < claim.at:
+                    yield _broken(an_attempt_belongs_to_its_claim, run.id, f"token {token} of {claim.actor} ran in {line.by}")
+                if after is not None and after.type is EventType.GIVEN_BACK:
+                    yield _broken(an_attempt_belongs_to_its_claim, run.id, f"token {token} was given back, and it had begun")
+    for run_id, token in attempts:
+        yield _broken(an_attempt_belongs_to_its_claim, run_id, f"token {token} ran, and was never claimed")
+
+
+def a_success_was_written_by_the_newest_fence(evidence: Evidence) -> Found:
+    """P3, P5: the attempt with the run's last token reached its end, and its value is the result."""
+    ends = {(line.run, line.token): line.value for line in evidence.lines if line.what == "end"}
+    for run in evidence.runs.values():
+        if run.state is State.SUCCEEDED and ends.get((run.id, run.token), _NOTHING) != run.result:
+            told = ends.get((run.id, run.token), "no end")
+            yield _broken(a_success_was_written_by_the_newest_fence, run.id, f"token {run.token} told {told}, not {run.result}")
+
+
+_NOTHING = object()
+
+
+def attempts_of_a_run_do_not_overlap(evidence: Evidence) -> Found:
+    """P3: an attempt begins after the one before told its end, or after that one's lease was over and it was taken over.
+
+    Whoever was taken over may run on for a moment (it was stopped, or cut off from time); it can change nothing any more.
+    """
+    attempts = evidence.attempts()
+    for run in evidence.runs.values():
+        over = 0
+        for token, claim, after in run.claims():
+            lines = attempts.get((run.id, token), [])
+            if lines and lines[0].at < over:
+                yield _broken(attempts_of_a_run_do_not_overlap, run.id, f"token {token} began {over - lines[0].at} µs too early")
+            over = _over_at(lines, claim, after)
+
+
+def _over_at(lines: list[Line], claim: Event, after: Event | None) -> int:
+    """From when on the next attempt may begin."""
+    if after is None:
+        return claim.at
+    return after.at if after.type in _TAKEN else max([after.at, *(line.at for line in lines)])
+
+
+def no_worker_was_reaped_within_its_lease(evidence: Evidence) -> Found:
+    """P3: whoever was taken over had not been heard of for a whole lease."""
+    heard: dict[str, list[int]] = defaultdict(list)
+    taken: list[tuple[Run, Event, Event]] = []
+    for run in evidence.runs.values():
+        for event in run.events:
+            if event.type in _OWN_WORDS:
+                heard[event.actor].append(event.at)
+        for _, claim, after in run.claims():
+            if after is not None and after.type is EventType.INTERRUPTED:
+                taken.append((run, claim, after))
+    for run, claim, after in taken:
+        silent = after.at - max(at for at in heard[claim.actor] if at <= after.at)
+        if silent < evidence.lease_us * (1 - _UNRENEWED):
+            said = f"{claim.actor} was taken over {silent} µs after a word of its own"
+            yield _broken(no_worker_was_reaped_within_its_lease, run.id, said)
+
+
+def a_limit_holds_for_running_code(evidence: Evidence) -> Found:
+    """P8: never more attempts inside the limited queue's code than its limit, not counting whoever was taken over."""
+    changes: list[tuple[int, int]] = []
+    attempts = evidence.attempts()
+    for run in evidence.runs.values():
+        for token, claim, after in run.claims() if run.task == "threaded" else ():
+            if lines := attempts.get((run.id, token)):
+                began_at = lines[0].at
+                changes += [(began_at, 1), (max(began_at, _out_at(evidence, lines, claim, after)), -1)]
+    inside = 0
+    for at, change in sorted(changes):
+        inside += change
+        if inside > jobs.NARROW:
+            yield _broken(a_limit_holds_for_running_code, "narrow", f"{inside} of {jobs.NARROW} at {at}")
+
+
+def _out_at(evidence: Evidence, lines: list[Line], claim: Event, after: Event | None) -> int:
+    """When an attempt was over for the limit: it ended, its process died, or it was taken over."""
+    ends = [line.at for line in lines[1:]]
+    ends += [at for worker, at in evidence.record.deaths.items() if worker == claim.worker]
+    ends += [after.at] if after is not None and after.type in _TAKEN else []
+    return min(ends, default=0)
+
+
+def a_checkpoint_was_told_before(evidence: Evidence) -> Found:
+    """What an attempt finds as its checkpoint was told by an earlier fence, and no later attempt finds less."""
+    told: dict[str, list[Line]] = defaultdict(list)
+    for line in evidence.lines:
+        if line.what in {"saved", "begin"}:
+            told[line.run].append(line)
+    for run_id, lines in told.items():
+        newest = 0
+        for begin in sorted((line for line in lines if line.what == "begin"), key=lambda line: line.token):
+            saved = {line.checkpoint for line in lines if line.what == "saved" and line.token < begin.token}
+            found = begin.checkpoint or 0
+            if found < newest or (found and found not in saved):
+                yield _broken(a_checkpoint_was_told_before, run_id, f"token {begin.token} found {found} after {newest} of {saved}")
+            newest = found
+
+
+# -- processes: P7 -----------------------------------------------------------------------------------------------------
+
+
+class Takeover(NamedTuple):
+    """A run that a killed worker held: how long until the fleet took it, how much of that is more than allowed, and whether
+    the reaper's brake (after a silence of the whole fleet) was what it waited for."""
+
+    run_id: str
+    worker: str
+    after_us: int
+    late_us: int
+    braked: bool
+
+
+def recovery(evidence: Evidence) -> list[Takeover]:
+    """Each takeover of a run from a worker that was killed."""
+    deaths = evidence.record.deaths
+    return [
+        _takeover(evidence, run, claim, after, max(deaths[claim.worker], claim.at))
+        for run in evidence.runs.values()
+        for _, claim, after in run.claims()
+        if after is not None and claim.worker in deaths and after.worker != claim.worker and after.at >= deaths[claim.worker]
+    ]
+
+
+def _takeover(evidence: Evidence, run: Run, claim: Event, after: Event, died_at: int) -> Takeover:
+    over_at = died_at + evidence.lease_us
+    brakes = [until for until in evidence.holds if over_at < until <= after.at]
+    allowed_until = max([over_at, *brakes]) + GRACE_US
+    return Takeover(run.id, claim.worker, after.at - died_at, after.at - allowed_until, bool(brakes))
+
+
+def runs_of_the_dead_are_taken_over_in_time(evidence: Evidence) -> Found:
+    """P7: within lease + 2 s of a worker's death; where the reaper's brake held meanwhile, within 2 s of its end."""
+    for each in recovery(evidence):
+        if each.late_us > 0:
+            said = f"{each.worker} died, taken over after {each.after_us / 1e6:.2f} s, {each.late_us / 1e6:.2f} s too late"
+            yield _broken(runs_of_the_dead_are_taken_over_in_time, each.run_id, said)
+
+
+def a_process_ends_by_our_hand_only(evidence: Evidence) -> Found:
+    """No process ended but by SIGKILL, or with 0 after it was told to stop; and none spoke of a bug."""
+    for name, code in evidence.record.failed.items():
+        yield _broken(a_process_ends_by_our_hand_only, name, f"ended with {code}")
+    for name, said in evidence.logs:
+        for word in _NEVER_SAID:
+            if word in said:
+                yield _broken(a_process_ends_by_our_hand_only, name, said[max(0, said.index(word) - 200) :][:1500])
+                break
+
+
+ORACLES: tuple[Callable[[Evidence], Found], ...] = (
+    an_accepted_run_exists,
+    a_call_is_all_or_nothing,
+    a_key_names_one_run,
+    every_run_succeeded_with_the_right_result,
+    a_death_spends_no_failure,
+    a_callback_saw_all_members,
+    a_fence_was_used_once,
+    an_attempt_belongs_to_its_claim,
+    a_success_was_written_by_the_newest_fence,
+    attempts_of_a_run_do_not_overlap,
+    no_worker_was_reaped_within_its_lease,
+    a_limit_holds_for_running_code,
+    a_checkpoint_was_told_before,
+    runs_of_the_dead_are_taken_over_in_time,
+    a_process_ends_by_our_hand_only,
+)

@@ -1,0 +1,124 @@
+"""The work of a crash trial: an App whose tasks keep the ledger, and for each task what its runs must come to.
+
+Here: tasks of every kind (coroutine, thread, retried, released, checkpointed, keyed, in a batch, under a limit), and the pure
+functions that say the right result and the right number of failures. Not here: who is killed when.
+
+Every payload has a ``nonce``, ``CALL.PLACE``: which call of which producer wanted this run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mainspring import App, Context, Release, Task, fixed
+from tests.crash.ledger import Ledger
+
+NARROW = 3
+STEPS = 4
+
+
+class Jobs(NamedTuple):
+    """An App and its tasks by name."""
+
+    app: App
+    tasks: Mapping[str, Task[..., Any]]
+
+
+def build(url: str, ledger: Ledger) -> Jobs:
+    """The App with all its tasks; each process of a trial builds its own."""
+    app = App("crash", database=url)
+    app.queue("narrow", limit=NARROW)
+    made = [*_plain(app, ledger), *_demanding(app, ledger), *_related(app, ledger)]
+    return Jobs(app, {task.name: task for task in made})
+
+
+def expected(task: str, payload: Mapping[str, Any]) -> Any:
+    """What a run of this task returns in the end (a batch's callback: see ``evidence``)."""
+    return len(payload["nonce"]) if task in {"once", "only"} else payload["n"] * 3 + 1
+
+
+def failures(task: str, payload: Mapping[str, Any]) -> int:
+    """How often the task itself raises on the way there."""
+    return int(payload["n"]) % 3 if task == "flaky" else 0
+
+
+def _plain(app: App, ledger: Ledger) -> list[Task[..., Any]]:
+    @app.task(name="quick", max_interruptions=1000)
+    async def quick(ctx: Context, nonce: str, n: int) -> int:
+        with ledger.attempt(ctx) as result:
+            result.append(n * 3 + 1)
+        return n * 3 + 1
+
+    @app.task(name="slow", max_interruptions=1000)
+    async def slow(ctx: Context, nonce: str, n: int) -> int:
+        with ledger.attempt(ctx) as result:
+            await asyncio.sleep(0.05 * (n % 8))
+            result.append(n * 3 + 1)
+        return n * 3 + 1
+
+    @app.task(name="threaded", max_interruptions=1000, queue="narrow")
+    def threaded(ctx: Context, nonce: str, n: int) -> int:
+        with ledger.attempt(ctx) as result:
+            time.sleep(0.02 * (n % 5))
+            result.append(n * 3 + 1)
+        return n * 3 + 1
+
+    return [quick, slow, threaded]
+
+
+def _demanding(app: App, ledger: Ledger) -> list[Task[..., Any]]:
+    @app.task(name="flaky", max_interruptions=1000, max_attempts=3, backoff=fixed("100ms"))
+    def flaky(ctx: Context, nonce: str, n: int) -> int:
+        with ledger.attempt(ctx) as result:
+            if ctx.failures < n % 3:
+                raise OSError(f"failure {ctx.failures + 1} of {n % 3}")
+            result.append(n * 3 + 1)
+        return n * 3 + 1
+
+    @app.task(name="patient", max_interruptions=1000)
+    async def patient(ctx: Context, nonce: str, n: int) -> int:
+        with ledger.attempt(ctx) as result:
+            releases = ctx.attempt - 1 - ctx.failures - ctx.interruptions
+            if releases < n % 3:
+                raise Release(after="150ms", reason="not yet")
+            result.append(n * 3 + 1)
+        return n * 3 + 1
+
+    @app.task(name="stepwise", max_interruptions=1000)
+    def stepwise(ctx: Context, nonce: str, n: int) -> int:
+        with ledger.attempt(ctx) as result:
+            for step in range(ctx.checkpoint or 0, STEPS):
+                time.sleep(0.03)
+                ledger.write("saved", run=ctx.run_id, token=ctx.token, checkpoint=step + 1)
+                ctx.heartbeat(step + 1, now=True)
+            result.append(n * 3 + 1)
+        return n * 3 + 1
+
+    return [flaky, patient, stepwise]
+
+
+def _related(app: App, ledger: Ledger) -> list[Task[..., Any]]:
+    @app.task(name="once", max_interruptions=1000)
+    async def once(ctx: Context, nonce: str) -> int:
+        with ledger.attempt(ctx) as result:
+            result.append(len(nonce))
+        return len(nonce)
+
+    @app.task(name="only", max_interruptions=1000)
+    async def only(ctx: Context, nonce: str) -> int:
+        with ledger.attempt(ctx) as result:
+            await asyncio.sleep(0.1)
+            result.append(len(nonce))
+        return len(nonce)
+
+    @app.task(name="gather", max_interruptions=1000)
+    def gather(ctx: Context, nonce: str) -> dict[str, int]:
+        with ledger.attempt(ctx) as result:
+            result.append({member.run_id: member.result for member in ctx.members()})
+        seen: dict[str, int] = result[0]
+        return seen
+
+    return [once, only, gather]

@@ -1,0 +1,127 @@
+"""A producer process of a crash trial: ``python -m tests.crash.producer NAME``. Enqueues in every way, until told to stop.
+
+It writes down what it is about to ask, and then what it was told: ``accepted`` with the ids, or ``refused`` with the code.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mainspring import Handle, MainspringError, batch
+from tests.crash.jobs import Jobs
+from tests.crash.ledger import Ledger
+from tests.crash.worker import open_jobs
+
+PLAIN = ("quick", "quick", "slow", "threaded", "flaky", "patient", "stepwise")
+_PAUSE_SECONDS = 0.03
+_TRIES = 3
+
+
+class Producer:
+    """Calls of one process, each with a number of its own."""
+
+    def __init__(self, jobs: Jobs, ledger: Ledger, dice: random.Random) -> None:
+        self._app, self._tasks = jobs
+        self._ledger = ledger
+        self._dice = dice
+        self._numbers = itertools.count()
+
+    def call(self) -> None:
+        """One call, of a random kind."""
+        kind = self._dice.choices(
+            [self.one, self.delayed, self.many, self.together, self.keyed, self.alone], weights=[8, 2, 2, 1, 3, 2]
+        )[0]
+        try:
+            kind()
+        except MainspringError:
+            return  # written down; on with the next
+
+    def one(self) -> None:
+        """A single run."""
+        self.single(self._dice.choice(PLAIN), {})
+
+    def delayed(self) -> None:
+        """A single run, due later."""
+        self.single(self._dice.choice(PLAIN), {"delay": f"{self._dice.randrange(50, 400)}ms"})
+
+    def many(self) -> None:
+        """Several runs in one transaction."""
+        call, size = self._next(), self._dice.randrange(2, 6)
+        task = self._tasks["quick"]
+        self._ask(call, size, lambda: _told(task.enqueue_many(self._payloads(call, size))))
+
+    def together(self) -> None:
+        """A batch and its callback."""
+        call, size = self._next(), self._dice.randrange(1, 5)
+        member, gather = self._tasks["slow"], self._tasks["gather"]
+        members = [member.call(**payload) for payload in self._payloads(call, size)]
+
+        def send() -> list[str]:
+            sent = batch(members, then=gather.call(nonce=f"{call}.{size}")).enqueue()
+            assert sent.callback is not None
+            return [*sent.members, sent.callback.id]
+
+        self._ask(call, size + 1, lambda: [(run_id, "created") for run_id in send()])
+
+    def keyed(self) -> None:
+        """A run under a key that other producers use as well; asked for again after an error."""
+        key = f"key-{time.time_ns() // 500_000_000}-{self._dice.randrange(2)}"
+        task = self._tasks["once"].options(key=key)
+        for _ in range(_TRIES):
+            try:
+                self._ask(self._next(), 1, lambda: _told([task.enqueue(nonce=key)]), key=key)
+                return
+            except MainspringError:
+                continue
+
+    def alone(self) -> None:
+        """A run of which there may be one at a time."""
+        call, singleton = self._next(), f"single-{self._dice.randrange(3)}"
+        task = self._tasks["only"].options(singleton=singleton)
+        self._ask(call, 1, lambda: _told([task.enqueue(nonce=f"{call}.0")]), singleton=singleton)
+
+    def single(self, name: str, options: dict[str, Any]) -> None:
+        """A run of this task, with these options."""
+        call, task = self._next(), self._tasks[name].options(**options)
+        (payload,) = self._payloads(call, 1)
+        self._ask(call, 1, lambda: _told([task.enqueue(**payload)]))
+
+    def _ask(self, call: str, size: int, send: Callable[[], Sequence[tuple[str, str]]], **about: Any) -> None:
+        self._ledger.write("asked", call=call, size=size, **about)
+        try:
+            told = send()
+        except MainspringError as error:
+            self._ledger.write("refused", call=call, code=error.code)
+            raise
+        self._ledger.write("accepted", call=call, ids=[run_id for run_id, _ in told], outcomes=[o for _, o in told], **about)
+
+    def _next(self) -> str:
+        return f"{self._ledger.process}-{next(self._numbers)}"
+
+    def _payloads(self, call: str, size: int) -> list[dict[str, Any]]:
+        return [{"nonce": f"{call}.{place}", "n": self._dice.randrange(1000)} for place in range(size)]
+
+
+def _told(handles: Sequence[Handle[Any]]) -> list[tuple[str, str]]:
+    return [(handle.id, handle.outcome) for handle in handles]
+
+
+def main() -> None:
+    """Enqueue until told to stop."""
+    jobs, ledger = open_jobs(sys.argv[1])
+    producer, stop = Producer(jobs, ledger, random.Random(sys.argv[1])), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    while not stop.wait(_PAUSE_SECONDS):
+        producer.call()
+    jobs.app.close()
+
+
+if __name__ == "__main__":
+    main()
