@@ -30,7 +30,7 @@ from mainspring.operations.views import RunView
 from mainspring.testing.postgres import postgres_server
 
 MOST_MEMBERS = 10_000
-_FEW_FILES = 600
+_FEW_FILES = 2_000
 _LEAST_SECONDS = 3.0
 _SILENCE_SECONDS = 120.0
 _MARK = ".gitignore"
@@ -70,7 +70,9 @@ def _demonstrate(given: Given, url: str, console: Console) -> int:
     began = time.perf_counter()
     pace = _pace(given, total)
     if pace:
-        console.print(f"a small tree: each run sleeps {pace} s first, or there would be no half way to be killed at")
+        console.print(
+            f"a small tree: each run sleeps {pace} s first, or there would be no half way to be killed at", soft_wrap=True
+        )
     batches = _enqueue(given.tree, listing, pace)
     with running(url, workers=given.workers, log=given.home / "workers.log") as fleet, telling(console, total) as teller:
         killed = _watch(given, fleet, teller, batches, before=before, total=total)
@@ -86,7 +88,7 @@ def _demonstrate(given: Given, url: str, console: Console) -> int:
     )
     console.print(table(story))
     verdict = _compare(given.tree, found, batches, console) and _survived(given, story, console)
-    _point_further(given, url, batches, console)
+    _point_further(given, url, story.tally.interrupted, console)
     return 0 if verdict else 1
 
 
@@ -179,6 +181,7 @@ def _tally(batches: list[BatchHandle[Summary]]) -> Tally:
         attempts=sum(run.token for run in views),
         interruptions=sum(run.interruptions for run in views),
         failures=sum(run.failures for run in views),
+        interrupted=next((run.id for run in views if run.interruptions), None),
     )
 
 
@@ -223,20 +226,20 @@ def _survived(given: Given, story: Story, console: Console) -> bool:
     return True
 
 
-def _point_further(given: Given, url: str, batches: list[BatchHandle[Summary]], console: Console) -> None:
+def _point_further(given: Given, url: str, interrupted: str | None, console: Console) -> None:
+    """Commands to paste, for as long as there is a database to look at."""
     if given.db == "postgres":
         console.print(
             "\nThe PostgreSQL server went away with this demo; give --db a URL of your own to keep the runs.", soft_wrap=True
         )
         return
-    last = batches[-1].callback
+    program = os.path.relpath(Path(sys.executable).with_name("mainspring"))
+    lines = [f"export MAINSPRING_DATABASE={url}", f"{program} run list --limit 5", f"{program} queue list"]
+    if interrupted:
+        lines.append(f"{program} run events {interrupted}   # the ledger of a run that was interrupted")
     console.print("\nlook further:")
-    console.print(f"  export MAINSPRING_DATABASE={url}", soft_wrap=True, markup=False)
-    program = Path(sys.executable).with_name("mainspring")
-    shown = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
-    for rest in ("run list --limit 5", f"run events {last.id}" if last else "", "queue list"):
-        if rest:
-            console.print(f"  {shown} {rest}", soft_wrap=True, markup=False)
+    for line in lines:
+        console.print(f"  {line}", soft_wrap=True, markup=False)
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------

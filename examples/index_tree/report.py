@@ -72,12 +72,13 @@ def telling(console: Console, total: int) -> Iterator[Teller]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What the ledger says of all runs together."""
+    """What the rows of all runs say together; ``interrupted`` is one that was, to look at."""
 
     runs: int
     attempts: int
     interruptions: int
     failures: int
+    interrupted: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
