@@ -166,8 +166,7 @@ OWN_TABLE = replace(
     made_also=", kept AS (INSERT INTO payloads SELECT id, body FROM made)",
     claim_body="(SELECT bytes FROM payloads p WHERE p.run_id = c.id) FROM claimed c",
     finish_also=", kept AS (INSERT INTO results SELECT id, body FROM ended)",
-    finished="INSERT INTO events (run_id, seq, type, at, actor)"
-    " SELECT id, seq, 'succeeded', $4, $5 FROM ended RETURNING run_id",
+    finished="INSERT INTO events (run_id, seq, type, at, actor) SELECT id, seq, 'succeeded', $4, $5 FROM ended RETURNING run_id",
 )
 INLINE = replace(
     PLAIN,
@@ -179,8 +178,7 @@ INLINE = replace(
     claim_returns=", r.payload",
     claim_body="c.payload FROM claimed c",
     finish_set=", result = g.body",
-    finished="INSERT INTO events (run_id, seq, type, at, actor)"
-    " SELECT id, seq, 'succeeded', $4, $5 FROM ended RETURNING run_id",
+    finished="INSERT INTO events (run_id, seq, type, at, actor) SELECT id, seq, 'succeeded', $4, $5 FROM ended RETURNING run_id",
 )
 IN_ROW = replace(
     PLAIN,
@@ -211,8 +209,7 @@ LAYOUTS: dict[str, Layout] = {
         tables=runs_table()
         + ACTIVE
         + events_table(
-            ", id bigint GENERATED ALWAYS AS IDENTITY, namespace text NOT NULL DEFAULT 'default',"
-            " attempt int NOT NULL DEFAULT 1"
+            ", id bigint GENERATED ALWAYS AS IDENTITY, namespace text NOT NULL DEFAULT 'default', attempt int NOT NULL DEFAULT 1"
         )
         + "CREATE INDEX events_at ON events (at);",
     ),
@@ -486,9 +483,7 @@ class Embedded:
     def enqueue(self, keys: list[str | bytes]) -> None:
         at, shape = now(), self.shape
         inline = {"runs": ", payload"}.get(shape.bodies, "") + (", ledger" * shape.ledger_in_row)
-        insert = (
-            f"INSERT INTO runs (id, lane_id, policy_id, state, due_at, created_at {inline}) VALUES (?, 1, 1, 'queued', ?, ?"
-        )
+        insert = f"INSERT INTO runs (id, lane_id, policy_id, state, due_at, created_at {inline}) VALUES (?, 1, 1, 'queued', ?, ?"
         entry = b"1 created %d user:bench " % at + PAYLOAD
         more = (PAYLOAD,) * (shape.bodies == "runs") + (entry,) * shape.ledger_in_row
         self.run("BEGIN IMMEDIATE")

@@ -72,8 +72,7 @@ POSTGRES_TABLES = (
     "CREATE TABLE runs (id uuid PRIMARY KEY, state text NOT NULL, due_at bigint NOT NULL, token bigint NOT NULL DEFAULT 0,"
     " seq bigint NOT NULL DEFAULT 1, worker_id text, payload bytea, result bytea)",
     "CREATE INDEX runs_queued ON runs (due_at, id) WHERE state = 'queued'",
-    "CREATE TABLE events (run_id uuid, seq bigint, type text NOT NULL, at bigint NOT NULL, actor text,"
-    " PRIMARY KEY (run_id, seq))",
+    "CREATE TABLE events (run_id uuid, seq bigint, type text NOT NULL, at bigint NOT NULL, actor text, PRIMARY KEY (run_id, seq))",
 )
 POSTGRES_ENQUEUE = """WITH made AS (
     INSERT INTO runs (id, state, due_at, payload) SELECT id, 'queued', $2, $3 FROM unnest($1::uuid[]) AS given (id) RETURNING id

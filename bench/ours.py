@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import threading
 import time
 from typing import Any
 
@@ -48,22 +49,28 @@ def filled(url: str, count: int) -> App:
     return app
 
 
-async def work_off(app: App, count: int) -> None:
+def work_off(app: App, count: int) -> float:
+    """Run a worker as a program does, until so many attempts have ended; the instant of the last."""
     process = app.worker(concurrency=CONCURRENCY)
-    work = asyncio.create_task(process.arun())
-    while process.finished < count and not work.done():
-        await asyncio.sleep(0.002)
-    done_at = time.perf_counter()
-    process.stop()
-    await work
-    work_off.done_at = done_at  # type: ignore[attr-defined]
+    done: list[float] = []
+
+    def watch() -> None:
+        while process.finished < count:
+            time.sleep(0.002)
+        done.append(time.perf_counter())
+        process.stop()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    process.run()
+    watcher.join()
+    return done[0]
 
 
 def drain(url: str, count: int) -> float:
     app = filled(url, count)
     started = time.perf_counter()
-    asyncio.run(work_off(app, count))
-    rate: float = count / (work_off.done_at - started)  # type: ignore[attr-defined]
+    rate = count / (work_off(app, count) - started)
     app.close()
     return rate
 
@@ -90,21 +97,24 @@ def drain_two(url: str, count: int) -> float:
 def drain_beside(url: str, count: int, barrier: Any, finished: Any) -> None:
     app = app_on(url)
 
-    async def work() -> None:
-        process = app.worker(concurrency=CONCURRENCY)
-        running = asyncio.create_task(process.arun())
+    process = app.worker(concurrency=CONCURRENCY)
+
+    def watch() -> None:
         told = 0
         while finished.value < count:
-            await asyncio.sleep(0.002)
+            time.sleep(0.002)
+            now = process.finished
             with finished.get_lock():
-                finished.value += process.finished - told
-            told = process.finished
+                finished.value += now - told
+            told = now
         process.stop()
-        await running
 
     assert app.client.database
     barrier.wait()
-    asyncio.run(work())
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    process.run()
+    watcher.join()
     app.close()
 
 

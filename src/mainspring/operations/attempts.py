@@ -87,11 +87,12 @@ def _claim_in_steps(tx: Transaction, worker_id: str, where: dict[str, Any]) -> l
     picked = tx.rows("attempts.pick", **where)
     if not picked:
         return []
-    taken = tx.rows("attempts.take", worker_id=worker_id, batch=sorted((row[0], row[1]) for row in picked))
-    if len(taken) < len(picked):  # another claim was first
-        mine = {row[0] for row in taken}
-        picked = [row for row in picked if row[0] in mine]
-    return [Claimed(row[0], row[1] + 1, row[2] + 1, *row[3:]) for row in picked]
+    taken = tx.execute("attempts.take", worker_id=worker_id, batch=sorted((row[0], row[1]) for row in picked))
+    runs = [Claimed(row[0], row[1] + 1, row[2] + 1, *row[3:]) for row in picked]
+    if taken == len(runs):
+        return runs
+    mine = {(now.run_id, now.token) for now in held(tx, worker_id)}  # another claim was first with some
+    return [run for run in runs if (run.id, run.token) in mine]
 
 
 def start(tx: Transaction, run_id: str, token: int) -> bool:
@@ -128,7 +129,9 @@ def _succeed(tx: Transaction, ended: Sequence[Ended], actor: str) -> set[str]:
     if not ended:
         return set()
     batch = sorted((end.held.id, end.held.token, end.held.seq + 1, end.outcome.result) for end in ended)  # type: ignore[union-attr]
-    return {row[0] for row in tx.rows("attempts.succeed", batch=batch, actor=actor)}
+    if tx.execute("attempts.succeed", batch=batch, actor=actor) == len(batch):
+        return {row[0] for row in batch}
+    return {row[0] for row in tx.rows("attempts.succeeded", batch=batch)}
 
 
 def _apply(tx: Transaction, ended: Sequence[Ended], actor: str, limits: bool) -> set[str]:

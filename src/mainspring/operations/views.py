@@ -195,6 +195,7 @@ class LaneView(NamedTuple):
     queue: str
     task: str
     version: int
+    priority: int
 
 
 def lanes(tx: Transaction, ids: Sequence[int]) -> dict[int, LaneView]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mainspring.client import Member
 from mainspring.context import Context
 from mainspring.core.attempts import Failed, Interrupted, Outcome, Stopped, Unstarted
+from mainspring.errors import WorldTrouble
 from mainspring.operations.attempts import Claimed
 from mainspring.registry import Registry, TaskSpec
 from mainspring.runtime.outcomes import arguments, raised, returned
@@ -186,9 +187,8 @@ class LoopExecutor:
         claimed, spec = attempt.assignment.claimed, attempt.spec
         outcome: Outcome
         try:
-            if claimed.interruptions and not await self._put_on_record(attempt):
-                attempt.why = "lease_lost"
-                outcome = Stopped()
+            if claimed.interruptions and (instead := await self._put_on_record(attempt)) is not None:
+                outcome = instead
             elif spec.executor == "async":
                 outcome = returned(await spec.function(*attempt.arguments()))
             elif spec.executor == "thread":
@@ -203,10 +203,20 @@ class LoopExecutor:
             outcome = _after_stop(attempt.why, outcome)
         self._finish(attempt, outcome, self._loop.time() - began)
 
-    async def _put_on_record(self, attempt: Attempt) -> bool:
-        """A run that was interrupted before is started on the record, so that what never began spends nothing."""
+    async def _put_on_record(self, attempt: Attempt) -> Outcome | None:
+        """A run that was interrupted before is started on the record, so that what never began spends nothing.
+
+        None: it is recorded, begin. Else what the attempt comes to instead.
+        """
         assert self.worker is not None
-        return await asyncio.to_thread(self.worker.start, attempt.assignment.claimed)
+        try:
+            if await asyncio.to_thread(self.worker.start, attempt.assignment.claimed):
+                return None
+        except WorldTrouble as error:  # the database's trouble and not the run's: nothing began, so nothing is spent
+            log.warning("run %s goes back unstarted: %s", attempt.assignment.claimed.id, error)
+            return Unstarted()
+        attempt.why = "lease_lost"
+        return Stopped()
 
     async def _in_thread(self, attempt: Attempt, arguments: Sequence[Any]) -> Any:
         if self._threads is None:

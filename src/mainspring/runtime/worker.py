@@ -257,6 +257,7 @@ class Worker:
             self._policies |= views.policies(tx, list(unknown))
         if unknown := {run.lane_id for run in claimed} - self._lanes.keys():
             self._lanes |= views.lanes(tx, list(unknown))
+        claimed.sort(key=lambda run: (-self._lanes[run.lane_id].priority, run.due_at, run.id))
         lanes, policies, saved = self._lanes, self._policies, _checkpoints(tx, claimed)
         return [Assignment(run, lanes[run.lane_id], policies[run.policy_id], saved.get(run.id)) for run in claimed]
 

@@ -29,9 +29,13 @@ _LISTEN_SECONDS = 0.2
 
 #: Our statements reach rows by key, a batch at a time. A plan made from statistics of an empty table must not scan a full one.
 _SESSION = "SET jit = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; "
-_SESSION += "SET plan_cache_mode = force_generic_plan"
+_SESSION += "SET plan_cache_mode = force_generic_plan; "
+#: A process that stops inside a transaction (paused, or gone without a word) must not keep its locks: the fleet waits for them.
+_SESSION += "SET idle_in_transaction_session_timeout = '2s'"
 
 _CONFLICTS = (pg.SerializationFailure, pg.DeadlockDetected)
+#: The connection is gone. The second is the server's word that it ended a transaction we left idle, so nothing was committed.
+_BROKEN = (psycopg.OperationalError, pg.IdleInTransactionSessionTimeout)
 
 
 class PostgresTransaction:
@@ -116,7 +120,7 @@ class PostgresDatabase:
             except _CONFLICTS as error:
                 if attempt == _TRIES:
                     raise StorageConflict(f"{name} met a conflict {attempt} times: {error}") from error
-            except (psycopg.OperationalError, PoolTimeout) as error:
+            except (*_BROKEN, PoolTimeout) as error:
                 if attempt == _TRIES or isinstance(error, PoolTimeout):
                     raise StorageUnavailable(f"{name}: {_first_line(error)}") from error
         raise BrokenInvariant("unreachable: every try returns or raises")
@@ -151,7 +155,7 @@ class PostgresDatabase:
                         return fn(PostgresTransaction(connection, self._statements, self.capabilities))
                     finally:
                         _roll_back(connection)
-            except (psycopg.OperationalError, PoolTimeout) as error:
+            except (*_BROKEN, PoolTimeout) as error:
                 if attempt == 2 or isinstance(error, PoolTimeout):
                     raise StorageUnavailable(f"{name}: {_first_line(error)}") from error
         raise BrokenInvariant("unreachable: every try returns or raises")
@@ -168,7 +172,7 @@ class PostgresDatabase:
             except _CONFLICTS as error:
                 if attempt == _TRIES:
                     raise StorageConflict(f"{name} met a conflict {attempt} times: {error}") from error
-            except (psycopg.OperationalError, PoolTimeout) as error:
+            except (*_BROKEN, PoolTimeout) as error:
                 if attempt == _TRIES or isinstance(error, PoolTimeout):
                     raise StorageUnavailable(f"{name}: {_first_line(error)}") from error
         raise BrokenInvariant("unreachable: every try returns or raises")

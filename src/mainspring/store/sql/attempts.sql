@@ -33,40 +33,42 @@ WHERE namespace = :namespace AND queue {{any queues text}} AND size IS NOT NULL
 ORDER BY id {{lock}};
 
 -- name: attempts.take
--- Lease picked runs to a worker: the fence grows by one, and the claim is logged. Answers those that were still there.
+-- Lease picked runs to a worker: the fence grows by one, and the claim is logged. A run that is no longer there is passed over;
+-- the count of events tells.
 -- moves: queued -> running
 -- input batch: id uuid, token int
--- columns: id text
-SELECT r.id
-FROM {{batch}} AS i JOIN runs r ON r.id = i.id
-WHERE r.state = 'queued' AND r.token = i.token
-ORDER BY r.id {{lock}};
-INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
-SELECT r.id, r.seq + 1, 'claimed', 'running', {{now}}, 'worker:' || :worker_id, NULL, NULL
-FROM {{batch}} AS i JOIN runs r ON r.id = i.id
-WHERE r.state = 'queued' AND r.token = i.token;
 UPDATE runs AS r
 SET state = 'running', token = r.token + 1, seq = r.seq + 1, worker_id = :worker_id, reason = NULL
 FROM {{batch}} AS i
 WHERE r.id = i.id AND r.state = 'queued' AND r.token = i.token;
+INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
+SELECT r.id, r.seq, 'claimed', 'running', {{now}}, 'worker:' || :worker_id, NULL, NULL
+FROM {{batch}} AS i JOIN runs r ON r.id = i.id
+WHERE r.state = 'running' AND r.token = i.token + 1
+ON CONFLICT (run_id, seq) DO NOTHING;
 
 -- name: attempts.succeed
--- End runs whose attempt succeeded and on whose end nothing hangs. Answers those that were still held under their fence.
+-- End runs whose attempt succeeded and on whose end nothing hangs. One that is no longer held under its fence is passed over; the
+-- count of events tells.
 -- moves: running -> succeeded
 -- input batch: id uuid, token int, seq int, body bytes
--- columns: id text
-SELECT r.id
-FROM {{batch}} AS i JOIN runs r ON r.id = i.id
-WHERE r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1
-ORDER BY r.id {{lock}};
-INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
-SELECT i.id, i.seq, 'succeeded', 'succeeded', {{now}}, :actor, NULL, i.body
-FROM {{batch}} AS i JOIN runs r ON r.id = i.id
-WHERE r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1;
 UPDATE runs AS r
 SET state = 'succeeded', reason = NULL, seq = i.seq, worker_id = NULL, ended_at = {{now}}
 FROM {{batch}} AS i
 WHERE r.id = i.id AND r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1;
+INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
+SELECT i.id, i.seq, 'succeeded', 'succeeded', {{now}}, :actor, NULL, i.body
+FROM {{batch}} AS i JOIN runs r ON r.id = i.id
+WHERE r.token = i.token AND r.state = 'succeeded' AND r.seq = i.seq
+ON CONFLICT (run_id, seq) DO NOTHING;
+
+-- name: attempts.succeeded
+-- Which of these runs have succeeded under that very fence, now or in an earlier try of the same call.
+-- input batch: id uuid, token int, seq int, body bytes
+-- columns: id text
+SELECT r.id
+FROM {{batch}} AS i JOIN runs r ON r.id = i.id
+WHERE r.token = i.token AND r.state = 'succeeded' AND r.seq = i.seq;
 
 -- name: attempts.held
 -- What the database says a worker holds, for the worker to compare with what it knows.

@@ -71,8 +71,8 @@ SELECT id, body FROM policies WHERE id {{any ids int}};
 
 -- name: lanes.some
 -- Lanes by id: what a run is.
--- columns: id int, queue text, task text, version int
-SELECT id, queue, task, version FROM lanes WHERE id {{any ids int}};
+-- columns: id int, queue text, task text, version int, priority int
+SELECT id, queue, task, version, priority FROM lanes WHERE id {{any ids int}};
 
 -- name: lanes.get
 -- One lane.

@@ -48,10 +48,9 @@ SELECT c.id, c.token, c.seq, c.lane_id, c.policy_id,
 FROM claimed c;
 
 -- name: attempts.succeed
--- End runs whose attempt succeeded and on whose end nothing hangs, in one statement.
+-- End runs whose attempt succeeded and on whose end nothing hangs, in one statement. The count of events tells how many.
 -- moves: running -> succeeded
 -- input batch: id uuid, token int, seq int, body bytes
--- columns: id text
 WITH moved AS (
     UPDATE runs AS r
     SET state = 'succeeded', reason = NULL, seq = i.seq, worker_id = NULL, ended_at = {{now}}
@@ -60,5 +59,4 @@ WITH moved AS (
     RETURNING i.id, i.seq, i.body
 )
 INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
-SELECT id, seq, 'succeeded', 'succeeded', {{now}}, :actor, NULL, body FROM moved
-RETURNING run_id;
+SELECT id, seq, 'succeeded', 'succeeded', {{now}}, :actor, NULL, body FROM moved;

@@ -1,0 +1,3 @@
+-- name: attempts.gates
+-- Nothing to lock: there is one writer.
+-- columns: id int
