@@ -7,7 +7,7 @@ the database alone can break (``tests/support/invariants.py``; the trial asks bo
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from mainspring.core.durations import SECOND
@@ -127,16 +127,22 @@ def a_fence_was_used_once(evidence: Evidence) -> Found:
 
 def an_attempt_belongs_to_its_claim(evidence: Evidence) -> Found:
     """P3: user code ran where its token was claimed, after the claim; and never under a claim that was given back unstarted."""
-    attempts = evidence.attempts()
+    attempts, said = evidence.attempts(), dict(evidence.logs)
     for run in evidence.runs.values():
         for token, claim, after in run.claims():
-            for line in attempts.pop((run.id, token), [])[:1]:
-                if line.by != claim.worker or line.at < claim.at:
-                    yield _broken(an_attempt_belongs_to_its_claim, run.id, f"token {token} of {claim.actor} ran in {line.by}")
-                if after is not None and after.type is EventType.GIVEN_BACK:
-                    yield _broken(an_attempt_belongs_to_its_claim, run.id, f"token {token} was given back, and it had begun")
+            lines = attempts.pop((run.id, token), None)
+            if lines and (lines[0].by != claim.worker or lines[0].at < claim.at):
+                yield _broken(an_attempt_belongs_to_its_claim, run.id, f"token {token} of {claim.actor} ran in {lines[0].by}")
+            if lines and after is not None and after.type is EventType.GIVEN_BACK and not _was_cut_off(run, after, said):
+                yield _broken(an_attempt_belongs_to_its_claim, run.id, f"token {token} was given back, and it had begun")
     for run_id, token in attempts:
         yield _broken(an_attempt_belongs_to_its_claim, run_id, f"token {token} ran, and was never claimed")
+
+
+def _was_cut_off(run: Run, given_back: Event, said: Mapping[str, str]) -> bool:
+    """A worker that could not reach the database stops what it runs and, its lease being its own after all, gives it back: an
+    outage is nobody's interruption. It says so in its log."""
+    return f"the lease of run {run.id} is lost" in said.get(given_back.worker, "")
 
 
 def a_success_was_written_by_the_newest_fence(evidence: Evidence) -> Found:

@@ -87,6 +87,11 @@ class Fleet:
             )
         self._living[name] = Process(name=name, role=role, popen=popen, fault=fault)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Who lives."""
+        return frozenset(self._living)
+
     def replace_dead(self) -> None:
         """Replace whoever has died; let go on whoever was stopped for long enough."""
         for process in tuple(self._living.values()):

@@ -59,13 +59,14 @@ class Report:
         takeovers = checker.recovery(evidence)
         braked = max((each.after_us for each in takeovers if each.braked), default=0) / 1e6
         longest = max((each.after_us for each in takeovers if not each.braked), default=0) / 1e6
+        held_up = sum(each.braked for each in takeovers)
         attempts = sum(line.what == "begin" for line in evidence.lines)
         interruptions = sum(run.interruptions for run in evidence.runs.values())
         return [
             f"kills {record.killed} ({', '.join(f'{count} {how}' for how, count in record.kills.items())}), "
             f"stops {len(record.pauses)}, reaper's brakes {len(evidence.holds)}, {self.seconds:.0f} s",
             f"runs {len(evidence.runs)}, attempts {attempts}, interruptions {interruptions}, takeovers {len(takeovers)}, "
-            f"max recovery {longest:.2f} s ({braked:.2f} s where the brake held), violations {len(self.violations)}",
+            f"max recovery {longest:.2f} s ({held_up} behind the brake: {braked:.2f} s), violations {len(self.violations)}",
         ]
 
 
@@ -120,11 +121,11 @@ class Trial:
                 pause_at = time.monotonic() + self._dice.uniform(0.5, 1.5) * _PAUSE_EVERY_SECONDS
 
     def _drain(self) -> int:
-        """Until all runs have ended, or time is up; how many have not."""
+        """Until all workers are up and all runs have ended, or time is up; how many have not."""
         give_up_at = time.monotonic() + self._plan.drain_seconds
-        while (left := self._unfinished()) and time.monotonic() < give_up_at:
+        while (self._unfinished() or not self._all_are_up()) and time.monotonic() < give_up_at:
             self._look("draining")
-        return left
+        return self._unfinished()
 
     def _judge(self, left: int) -> Report:
         evidence = Evidence(
@@ -158,6 +159,9 @@ class Trial:
                 f"  {self._seconds():4.0f} s  {doing}: {record.killed} of {self._plan.kills} kills, {len(record.pauses)} stops, "
                 f"{ended} runs ended, {self._unfinished()} to go"
             )
+
+    def _all_are_up(self) -> bool:
+        return self._fleet.names <= {worker.id.partition(".")[0] for worker in self._app.client.workers()}
 
     def _unfinished(self) -> int:
         return sum(count for state, count in self._counts().items() if state not in TERMINAL)
