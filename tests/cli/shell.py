@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,10 +105,9 @@ class Shell:
         return process
 
     def enqueue(self, task: str, **arguments: Any) -> str:
-        """The id of a new run."""
-        answer = self.run("enqueue", task, json.dumps(arguments))
-        assert answer.code == 0, answer.err
-        return answer.out.strip()
+        """The id of a new run, made without the command."""
+        with closing(self.client()) as client:
+            return client.enqueue(task, **arguments).id
 
     def drain(self) -> None:
         """Run what is due."""
