@@ -123,7 +123,7 @@ async def test_a_step_that_goes_well_forgets_the_pauses_before_it(caplog: pytest
     def script(n: int) -> Wake:
         if n in {0, 1, 3}:
             raise StorageUnavailable("away")
-        return Wake(0.0 if n < 4 else 3600)
+        return Wake(0.001 if n < 4 else 3600)
 
     driver, service = Driver(), Scripted(script)
     driver.start(service)

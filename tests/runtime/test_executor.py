@@ -41,9 +41,7 @@ class Bench:
 
     def __init__(self, concurrency: int) -> None:
         self.registry = Registry(queue="main")
-        self.executor = LoopExecutor(
-            self.registry, concurrency=concurrency, members=lambda _: iter(()), on_ended=lambda _: None
-        )
+        self.executor = LoopExecutor(self.registry, concurrency=concurrency, members=lambda _: iter(()), on_ended=lambda _: None)
         self.executor.worker = cast("Worker", self)
         self.told: list[tuple[str, bytes | None, str | None, bool]] = []
         self.ends: dict[tuple[str, int], Outcome] = {}
@@ -92,7 +90,7 @@ class Bench:
         }  # fmt: skip
         claimed = Claimed(**told | row)
         self._waiting[claimed.id, claimed.token] = asyncio.get_running_loop().create_future()
-        lane = LaneView(id=1, queue="main", task=name, version=1)
+        lane = LaneView(id=1, queue="main", task=name, version=1, priority=0)
         self.executor.begin([Assignment(claimed, lane, policy or Policy(), saved)])
         return claimed
 
@@ -357,9 +355,7 @@ async def test_a_heartbeat_is_told_to_the_worker_from_any_thread() -> None:
 
 @pytest.mark.parametrize(("details", "error"), [("x" * 65_536, PayloadTooLarge), (object(), PayloadInvalid)])
 @in_loop
-async def test_a_checkpoint_that_cannot_be_stored_is_refused_where_it_is_made(
-    details: Any, error: type[MainspringError]
-) -> None:
+async def test_a_checkpoint_that_cannot_be_stored_is_refused_where_it_is_made(details: Any, error: type[MainspringError]) -> None:
     def task(ctx: Context) -> str:
         try:
             ctx.heartbeat(details)

@@ -256,6 +256,7 @@ def test_a_checkpoint_told_by_an_attempt_that_lost_its_lease_is_never_seen(stage
     post.step()
     post.worker.tell(post.last, b'"true"', None, False)
     post.step()
+    stage.freeze(DEFAULT_TTL)
     stage.fleet.bury("w1")
     post.worker.tell(post.hands[0], b'"late"', None, True)
     post.settle()
@@ -326,6 +327,7 @@ def test_a_worker_paused_beyond_its_lease_stops_its_attempts_and_reports_nothing
     post = stage.post()
     post.step()
     paused = post.last
+    stage.freeze(DEFAULT_TTL)
     stage.fleet.bury("w1")
     story = stage.fleet.story(run_id)
     assert stage.fleet.get(run_id).interruptions == 1
@@ -341,6 +343,7 @@ def test_a_worker_that_was_declared_gone_goes_on_under_a_new_name(stage: Stage) 
     stage.fleet.enqueue()
     post = stage.post()
     post.step()
+    stage.freeze(DEFAULT_TTL)
     stage.fleet.bury("w1")
     post.settle()
     assert post.worker.id != "w1"
@@ -355,6 +358,7 @@ def test_an_outcome_that_comes_after_the_lease_was_lost_changes_nothing(stage: S
     post = stage.post()
     post.step()
     late = post.last
+    stage.freeze(DEFAULT_TTL)
     stage.fleet.bury("w1")
     rival = stage.post("w2")
     rival.step()
@@ -372,6 +376,7 @@ def test_an_outcome_of_a_lost_lease_does_not_stop_the_attempt_that_replaced_it_h
     post = stage.post()
     post.step()
     post.end(post.last, Failed(code="error", message="late"))
+    stage.freeze(DEFAULT_TTL)
     stage.fleet.bury("w1")
     stage.fleet.enqueue()
     post.settle()
@@ -392,6 +397,7 @@ def test_a_worker_hears_that_one_run_was_taken_from_it_while_it_lives(stage: Sta
     stage.fleet.enqueue_many(150)
     post = stage.post(concurrency=150)
     post.settle()
+    stage.freeze(DEFAULT_TTL)
     stage.fleet.bury("w1")
     stage.advance(2 * SECOND)
     post.settle()
@@ -583,9 +589,7 @@ def test_what_was_claimed_beside_a_failing_give_back_is_begun_all_the_same(stage
     for _ in range(5):
         stage.advance(2 * SECOND)
         post.settle()
-    assert sorted({claimed.id for claimed in post.hands}) == sorted(
-        str(row[0]) for row in stage.fleet.sql("SELECT id FROM runs")
-    )
+    assert sorted({claimed.id for claimed in post.hands}) == sorted(str(row[0]) for row in stage.fleet.sql("SELECT id FROM runs"))
     assert other in {claimed.id for claimed in post.hands}
 
 

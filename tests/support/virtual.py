@@ -181,10 +181,14 @@ class Stage:
         """The upkeep that some process does."""
         return Maintenance(self.database, system=self.system, ttl_us=ttl, actor="worker:upkeep", on_due=on_due)
 
-    def advance(self, us: int) -> None:
-        """Let time pass, on both clocks; each process looks at its own lease meanwhile, as its guard does."""
+    def freeze(self, us: int) -> None:
+        """Let time pass while every process is paused: nobody looks at anything."""
         self.system.clock.now += us
         self.system.elapsed += us
+
+    def advance(self, us: int) -> None:
+        """Let time pass, on both clocks; each process looks at its own lease meanwhile, as its guard does."""
+        self.freeze(us)
         for post in self.posts:
             if not post.worker.is_trusted:
                 post.worker.distrust()
