@@ -560,7 +560,7 @@ async def test_a_cancelled_coroutine_stops() -> None:
     async with bench() as b:
         claimed = b.begin(task)
         await begun.wait()
-        b.executor.stop(claimed.id, "cancelled")
+        b.executor.stop(claimed.id, claimed.token, "cancelled")
         assert await b.outcome(claimed) == Stopped()
 
 
@@ -576,7 +576,7 @@ async def test_a_cancelled_thread_hears_of_it_at_its_next_heartbeat() -> None:
     async with bench() as b:
         claimed = b.begin(task)
         await happened(begun)
-        b.executor.stop(claimed.id, "cancelled")
+        b.executor.stop(claimed.id, claimed.token, "cancelled")
         assert await b.outcome(claimed) == Stopped()
 
 
@@ -593,8 +593,8 @@ async def test_a_cancelled_attempt_that_finishes_keeps_its_true_outcome() -> Non
     async with bench() as b:
         claimed = b.begin(task)
         await happened(begun)
-        b.executor.stop(claimed.id, "cancelled")
-        b.executor.stop(claimed.id, "cancelled")
+        b.executor.stop(claimed.id, claimed.token, "cancelled")
+        b.executor.stop(claimed.id, claimed.token, "cancelled")
         assert await b.outcome(claimed) == Succeeded(b'"all done"')
 
 
@@ -609,7 +609,7 @@ async def test_a_cancelled_attempt_that_waits_for_a_place_never_begins() -> None
         first = b.begin(gate.wait, task="gate")
         second = b.begin(waiting)
         await turns()
-        b.executor.stop(second.id, "cancelled")
+        b.executor.stop(second.id, second.token, "cancelled")
         assert await b.outcome(second) == Stopped()
         gate.set()
         await b.outcome(first)
@@ -619,7 +619,7 @@ async def test_a_cancelled_attempt_that_waits_for_a_place_never_begins() -> None
 @in_loop
 async def test_a_stop_of_an_unknown_attempt_does_nothing() -> None:
     async with bench() as b:
-        b.executor.stop("nobody", "cancelled")
+        b.executor.stop("nobody", 1, "cancelled")
         assert await b.of(made("async", lambda: 1)) == Succeeded(b"1")
 
 
@@ -641,7 +641,7 @@ async def test_a_coroutine_whose_lease_is_lost_is_stopped_and_reports_nothing() 
     async with bench() as b:
         claimed = b.begin(task)
         await begun.wait()
-        b.executor.stop(claimed.id, "lease_lost")
+        b.executor.stop(claimed.id, claimed.token, "lease_lost")
         await stopped.wait()
         await turns()
         assert b.ends == {}
@@ -664,7 +664,7 @@ async def test_a_thread_whose_lease_is_lost_is_told_so_by_its_next_heartbeat_and
     async with bench() as b:
         claimed = b.begin(task)
         await happened(begun)
-        b.executor.stop(claimed.id, "lease_lost")
+        b.executor.stop(claimed.id, claimed.token, "lease_lost")
         await happened(heard)
         await b.is_quiet()
         assert b.ends == {}
@@ -686,8 +686,8 @@ async def test_a_lost_lease_overrules_a_cancel() -> None:
     async with bench() as b:
         claimed = b.begin(task)
         await happened(begun)
-        b.executor.stop(claimed.id, "cancelled")
-        b.executor.stop(claimed.id, "lease_lost")
+        b.executor.stop(claimed.id, claimed.token, "cancelled")
+        b.executor.stop(claimed.id, claimed.token, "lease_lost")
         await turns()
         gate.set()
         await b.is_quiet()
@@ -703,7 +703,7 @@ async def test_a_run_that_waits_for_a_place_and_loses_its_lease_is_forgotten() -
         first = b.begin(gate.wait, task="gate")
         second = b.begin(made("async", ran.set))
         await turns()
-        b.executor.stop(second.id, "lease_lost")
+        b.executor.stop(second.id, second.token, "lease_lost")
         await turns()
         gate.set()
         await b.outcome(first)
@@ -727,7 +727,7 @@ async def test_a_run_that_comes_back_while_its_lost_attempt_still_runs_here_is_r
     async with bench() as b:
         first = b.begin(stubborn, task="stubborn", id="the-run", token=1)
         await happened(begun[1])
-        b.executor.stop(first.id, "lease_lost")
+        b.executor.stop(first.id, first.token, "lease_lost")
         second = b.begin(stubborn, task="stubborn", id="the-run", token=2)
         await happened(begun[2])
         gates[1].set()

@@ -105,7 +105,7 @@ class ScriptedExecutor:
     def begin(self, claims: Sequence[Assignment]) -> None:
         self.begun += claims
 
-    def stop(self, run_id: str, why: str) -> None:
+    def stop(self, run_id: str, token: int, why: str) -> None:
         self.stopped.append((run_id, why))
 
 
