@@ -230,7 +230,6 @@ class App:
         key_ttl: Duration | None = None,
         singleton: KeyOption = None,
         executor: ExecutorKind = "auto",
-        version: int = 1,
     ) -> "Decorator": ...
 
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]  # options are typed above
@@ -288,7 +287,7 @@ class App:
 
     def migrate(self) -> list[str]:
         """Bring the database to this code's schema; the names of the steps applied."""
-        client = Client(self._url or default_database(), namespace=self.namespace)
+        client = Client(self._database_url(), namespace=self.namespace)
         try:
             return client.migrate()
         finally:
@@ -303,8 +302,11 @@ class App:
                 self._client.close()
             self._client = self._notifier = None
 
+    def _database_url(self) -> str:
+        return default_database() if self._url is None else self._url
+
     def _connect(self) -> Client:
-        client = Client(self._url or default_database(), namespace=self.namespace, actor=f"app:{self.name}")
+        client = Client(self._database_url(), namespace=self.namespace, actor=f"app:{self.name}")
         database = client.database
         for queue, limit in self.registry.queues.items():
             client.queues.declare(queue, limit=limit)
@@ -333,26 +335,27 @@ class App:
         Raises:
             InvalidOption, UnknownQueue: naming the option and what to write.
         """
-        if not isinstance(concurrency, int) or not 1 <= concurrency <= 10_000:
+        if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= 10_000:
             raise InvalidOption(f"concurrency must be from 1 to 10000, not {concurrency!r}", option="concurrency")
-        chosen = tuple(self.registry.known_queue(queue) for queue in queues) if queues else tuple(self.registry.queues)
+        if isinstance(queues, str):
+            raise InvalidOption(f"queues must be a list of names; write queues=[{queues!r}]", option="queues")
         ttl_us = parse_duration(lease, option="lease")
         if ttl_us < 1_000_000:
             raise InvalidOption(f'lease must be at least "1s", not {lease!r}', option="lease")
-        return WorkerProcess(
-            lambda: self.client,
-            self.registry,
-            lambda suffix: WorkerPlan(
-                id=f"{check_name(name, 'worker name') if name else process_name()}.{suffix}",
-                namespace=self.namespace,
-                queues=chosen,
-                tasks=tuple(self.registry.names()),
-                concurrency=concurrency,
-                ttl_us=ttl_us,
-                poll_seconds=parse_duration(poll, option="poll") / 1e6,
-            ),
-            grace_seconds=parse_duration(grace, option="grace") / 1e6,
+        poll_us = parse_duration(poll, option="poll")
+        if poll_us < 1_000:
+            raise InvalidOption(f'poll must be at least "1ms", not {poll!r}', option="poll")
+        plan = WorkerPlan(
+            id=check_name(name, "worker name") if name is not None else process_name(),
+            namespace=self.namespace,
+            queues=tuple(self.registry.known_queue(queue) for queue in queues) if queues else tuple(self.registry.queues),
+            tasks=tuple(self.registry.names()),
+            concurrency=concurrency,
+            ttl_us=ttl_us,
+            poll_seconds=poll_us / 1e6,
         )
+        grace_seconds = parse_duration(grace, option="grace") / 1e6
+        return WorkerProcess(lambda: self.client, self.registry, plan, grace_seconds=grace_seconds)
 
     @contextlib.asynccontextmanager
     async def running(self, **options: Any) -> AsyncIterator["App"]:

@@ -9,11 +9,12 @@ import hashlib
 import inspect
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 import msgspec
+import msgspec.inspect
 
 from mainspring.errors import InvalidOption, PayloadInvalid, PayloadTooLarge, ResultInvalid, ResultTooLarge, shown
 
@@ -120,7 +121,7 @@ class PayloadSchema:
 
     def _refuse_odd(self, values: Mapping[str, Any], body: bytes) -> None:
         """NaN and infinity would quietly become null; nesting past the bound would burden whoever reads it."""
-        if b"null" in body and (path := _path_of_nan(values, "")):
+        if b"null" in body and (path := _path_of_nan(_plain(values), "")):
             problem = f"{path[1:]} is not a number that JSON has"
         elif body.count(b"[") + body.count(b"{") > DEEPEST and _depth(body) > DEEPEST:
             problem = f"nested deeper than {DEEPEST} levels"
@@ -144,6 +145,10 @@ def payload_schema(function: Callable[..., Any], context_type: type) -> PayloadS
         if parameter.kind is parameter.KEYWORD_ONLY:
             raise InvalidOption(f"{name} takes {parameter.name} by keyword only; drop the *, so that it has a place", option="task")
         if kind is context_type:
+            if context is not None:
+                raise InvalidOption(
+                    f"{name} asks for its Context twice ({context}, {parameter.name}); once is enough", option="task"
+                )
             context, context_at = parameter.name, place
             continue
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
@@ -152,8 +157,11 @@ def payload_schema(function: Callable[..., Any], context_type: type) -> PayloadS
     try:
         struct = msgspec.defstruct("Payload", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
         decoder = msgspec.json.Decoder(struct, dec_hook=_decode_hook)
+        odd = next((kind for field, kind, *_ in fields for kind in _unstorable(kind)), None)
     except TypeError as error:
         raise InvalidOption(f"the parameters of {name} cannot be stored: {error}", option="parameters") from None
+    if odd is not None:
+        raise InvalidOption(f"the parameters of {name} cannot be stored: {shown(odd)} has no JSON form", option="parameters")
     names = tuple(field[0] for field in fields)
     kept = [p for p in signature.parameters.values() if p.name != context]
     return PayloadSchema(
@@ -166,6 +174,22 @@ def payload_schema(function: Callable[..., Any], context_type: type) -> PayloadS
         signature=signature.replace(parameters=kept),
         getter=operator.attrgetter(*names) if names else None,
     )
+
+
+def _unstorable(kind: Any) -> Iterator[type]:
+    """Types within an annotation that neither msgspec nor a model of their own can read from JSON."""
+    waiting: list[Any] = [msgspec.inspect.type_info(kind)]
+    seen: set[int] = set()
+    while waiting:
+        info = waiting.pop()
+        if id(info) in seen or not isinstance(info, (msgspec.inspect.Type, msgspec.inspect.Field)):
+            continue
+        seen.add(id(info))
+        if isinstance(info, msgspec.inspect.CustomType) and not hasattr(info.cls, "model_validate"):
+            yield info.cls
+        for name in info.__struct_fields__:
+            part = getattr(info, name)
+            waiting += part if isinstance(part, tuple) else [part]
 
 
 def _defaulted(parameter: inspect.Parameter, kind: Any) -> tuple[str, Any, Any]:
@@ -192,7 +216,7 @@ def encode_result(value: Any) -> bytes:
         body: bytes = _encoder.encode(value)
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         raise ResultInvalid(f"the result {shown(value)} cannot be stored: {error}; return a value that has a JSON form") from None
-    if b"null" in body and (path := _path_of_nan(value, "result")):
+    if b"null" in body and (path := _path_of_nan(_plain(value), "result")):
         raise ResultInvalid(f"{path} is not a number that JSON has; return a finite one, or None")
     if len(body) > LARGEST:
         raise ResultTooLarge(
@@ -235,6 +259,11 @@ def _error(error: Exception) -> dict[str, str]:
 def _readable(error: Exception) -> str:
     message, _, path = str(error).partition(" - at `$")
     return message + (f" at {path.rstrip('`')}" if path.rstrip("`") else "")
+
+
+def _plain(value: Any) -> Any:
+    """A value as mappings, lists and numbers."""
+    return msgspec.to_builtins(value, enc_hook=_encode_hook, str_keys=True)
 
 
 def _path_of_nan(value: Any, path: str) -> str | None:

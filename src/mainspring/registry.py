@@ -131,16 +131,15 @@ class Registry:
         key_ttl: Duration | None = None,
         singleton: KeyOption = None,
         executor: ExecutorKind = "auto",
-        version: int = 1,
     ) -> TaskSpec:
         """Register a function as a task; see ``App.task`` for the options.
 
         Raises:
             InvalidOption, InvalidName, DuplicateTask, UnknownQueue: naming the option and what to write.
         """
-        if not callable(function) or inspect.isclass(function):
-            raise InvalidOption(f"a task is a function, not {function!r}", option="task")
-        named = check_name(name or _full_name(function), "task name")
+        if not inspect.isroutine(function):
+            raise InvalidOption(f"a task is a function, not {shown(function)}; write a `def` or `async def`", option="task")
+        named = check_name(_full_name(function) if name is None else name, "task name")
         schema = codec.payload_schema(function, Context)
         policy = Policy(
             budgets=Budgets(
@@ -160,7 +159,7 @@ class Registry:
             function=function,
             schema=schema,
             executor=_executor(executor, function),
-            version=_whole(version, "version"),
+            version=1,
             options=options,
             decode_result=codec.result_decoder(get_type_hints(function).get("return", Any)),
         )
@@ -239,7 +238,9 @@ class Registry:
         return sorted({*self._tasks, *self._aliases})
 
     def _enter(self, spec: TaskSpec, aliases: Sequence[str]) -> None:
-        for name in (spec.name, *aliases):
+        if isinstance(aliases, str):
+            raise InvalidOption(f"aliases must be a list of names; write aliases=[{aliases!r}]", option="aliases")
+        for name in (spec.name, *(check_name(alias, "alias") for alias in aliases)):
             if name in self._tasks or name in self._aliases:
                 other = self.get(name).function
                 raise DuplicateTask(
@@ -247,7 +248,7 @@ class Registry:
                     option="name",
                 )
         self._tasks[spec.name] = spec
-        self._aliases |= {check_name(alias, "alias"): spec.name for alias in aliases}
+        self._aliases |= dict.fromkeys(aliases, spec.name)
 
 
 def _as_call(item: tuple[Any, ...] | Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:

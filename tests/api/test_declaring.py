@@ -128,7 +128,6 @@ REFUSED_OPTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"aliases": "one.string"}, "alias", "list"),
     ({"executor": "greenlet"}, "executor", "thread"),
     ({"executor": "async"}, "executor", "async def"),
-    ({"version": 0}, "version", "1"),
     ({"key": ""}, "key", "1-512"),
     ({"key": 7}, "key", "string"),
     ({"key_ttl": "1d"}, "key_ttl", "key="),

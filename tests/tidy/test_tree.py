@@ -27,6 +27,7 @@ IMPORT_MILLISECONDS = 300
 
 EMPTY_NAMES = {"utils", "util", "manager", "managers", "helper", "helpers", "base", "common", "misc"}
 MAY_CATCH_ALL = {"runtime/driver.py", "runtime/executor.py", "runtime/child.py",
+    "runtime/outcomes.py",  # asks exceptions of user code for their text
     "store/sqlite.py",  # hands an error to the caller whose part of a group commit it was
 }  # the last: the executor's half in a child
 MAY_KNOW_DRIVERS = ("store/", "testing/postgres.py")

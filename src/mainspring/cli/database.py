@@ -63,7 +63,7 @@ def check(
     json: output.Json = False,
 ) -> None:
     """Look for damage: schema, file, slots of limits, ledgers that do not give their run. 1 if something was found."""
-    from mainspring.cli.inspection import integrity
+    from mainspring.store.inspection import integrity
     from mainspring.store.migrate import pending
 
     with connected(context, current=False) as client:

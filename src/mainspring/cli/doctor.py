@@ -128,8 +128,8 @@ def _folder(file: Path) -> Line:
 
 
 def _facts(client: Client) -> Iterator[Line]:
-    from mainspring.cli.inspection import facts
     from mainspring.core.durations import format_duration
+    from mainspring.store.inspection import facts
 
     found = facts(client.database, client.system.now())
     yield Line("database", "ok", f"{found.kind} {found.server} ({found.driver}), schema current")

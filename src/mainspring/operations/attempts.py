@@ -172,12 +172,11 @@ def checkpoints(tx: Transaction, run_ids: Sequence[str]) -> dict[str, bytes]:
 
 
 def give_back(tx: Transaction, orphans: Sequence[HeldNow], policies: Policies, *, actor: str) -> None:
-    """Give back runs that were claimed by a commit whose answer got lost: their code never began, so nothing is spent."""
+    """Give back runs that a worker holds and does not have, with nothing spent."""
     runs = moves.lock_runs(tx, [orphan.run_id for orphan in orphans])
     mine = [runs[o.run_id] for o in orphans if o.run_id in runs and runs[o.run_id].token == o.token and runs[o.run_id].worker_id]
     known = policies(tx, [run.policy_id for run in mine])
-    pairs = [(run, settle(run, run.state, Unstarted(), known[run.policy_id], draw=0.0, actor=actor)) for run in mine]
-    moves.apply(tx, pairs)
+    moves.apply(tx, [(run, settle(run, run.state, Unstarted(), known[run.policy_id], draw=0.0, actor=actor)) for run in mine])
 
 
 def make_due(tx: Transaction, *, most: int, actor: str) -> int:
@@ -192,6 +191,11 @@ def next_due_at(tx: Transaction) -> int | None:
     """The earliest instant for which any run waits."""
     row = tx.one("runs.next_due")
     return row[0] if row else None
+
+
+def waits_for_time(tx: Transaction, *, namespace: str, queues: Sequence[str], tasks: Sequence[str]) -> bool:
+    """Whether a run of these queues and tasks is due later."""
+    return bool(tx.rows("runs.waiting", namespace=namespace, queues=queues, tasks=tasks))
 
 
 # -- when a holder is gone ------------------------------------------------------------------------------------------

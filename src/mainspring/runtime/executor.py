@@ -5,17 +5,18 @@ end here: each becomes an outcome.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mainspring.client import Member
 from mainspring.context import Context
-from mainspring.core.attempts import Failed, Interrupted, Outcome, Stopped, Unstarted
-from mainspring.errors import WorldTrouble
+from mainspring.core.attempts import Failed, Interrupted, Outcome, Stopped, Unstarted, Unworkable
+from mainspring.errors import UnknownTask, WorldTrouble
 from mainspring.operations.attempts import Claimed
 from mainspring.registry import Registry, TaskSpec
 from mainspring.runtime.outcomes import arguments, raised, returned
@@ -30,6 +31,10 @@ _ABANDONED_SHARE = 0.25
 _SWEEP_SECONDS = 0.05
 _SHORT_SECONDS = 1.0
 _CLOCK_STEP = 0.001
+
+
+#: A run's id and the token of one attempt at it: an attempt that lost its lease may still run beside the one that replaced it.
+Fence: TypeAlias = tuple[str, int]
 
 
 class Attempt:
@@ -53,6 +58,11 @@ class Attempt:
     def tell(self, details: bytes | None, progress: str | None, now: bool) -> None:
         """A checkpoint or progress, from whatever thread user code runs in."""
         self.executor.told(self.assignment.claimed, details, progress, now)
+
+    @property
+    def fence(self) -> Fence:
+        """What tells this attempt from every other."""
+        return self.assignment.claimed.id, self.assignment.claimed.token
 
     def arguments(self) -> Sequence[Any]:
         """What user code is called with."""
@@ -81,13 +91,14 @@ class LoopExecutor:
         self._on_ended = on_ended
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[Assignment] = deque()
-        self._running: dict[str, Attempt] = {}
+        self._running: dict[Fence, Attempt] = {}
         self._specs: dict[str, TaskSpec] = {}
         self._threads: ThreadPoolExecutor | None = None
         self._processes: ProcessPool | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
         self.abandoned = 0
+        self.left_behind = 0
         self.worker: Worker | None = None
 
     # -- for the worker, from its step's thread ---------------------------------------------------------------------
@@ -96,9 +107,9 @@ class LoopExecutor:
         """Run these, now or when a place is free."""
         self._loop.call_soon_threadsafe(self._admit, claims)
 
-    def stop(self, run_id: str, why: str) -> None:
+    def stop(self, run_id: str, token: int, why: str) -> None:
         """Ask one attempt to stop."""
-        self._loop.call_soon_threadsafe(self._stop, run_id, why)
+        self._loop.call_soon_threadsafe(self._stop, (run_id, token), why)
 
     # -- for the runner, in the loop --------------------------------------------------------------------------------
 
@@ -123,18 +134,21 @@ class LoopExecutor:
 
     def interrupt(self) -> None:
         """Cut off what still runs, for a shutdown."""
-        for run_id in tuple(self._running):
-            self._stop(run_id, "shutdown")
+        for fence in tuple(self._running):
+            self._stop(fence, "shutdown")
 
     def abandon(self) -> None:
         """Report what does not stop as interrupted, and forget it."""
         for attempt in tuple(self._running.values()):
+            if attempt.spec.executor == "thread" and attempt.task is not None:
+                attempt.task.cancel()
+                self.left_behind += 1
             self._finish(attempt, Interrupted("shutdown", shutdown=True), None)
 
     async def close(self) -> None:
         """Give back threads and processes."""
         if self._threads is not None:
-            self._threads.shutdown(wait=self.abandoned == 0, cancel_futures=True)
+            self._threads.shutdown(wait=self.abandoned + self.left_behind == 0, cancel_futures=True)
         if self._processes is not None:
             await self._processes.close()
 
@@ -155,18 +169,22 @@ class LoopExecutor:
     def _launch(self, assignment: Assignment) -> None:
         claimed, name = assignment.claimed, assignment.lane.task
         spec = self._specs.get(name) or self._find(name)
+        if spec is None:
+            self._report(claimed, Unworkable("unknown_task", f"this worker has no task {name!r}"), None)
+            return
         seconds = assignment.policy.timeout_us / 1e6
         attempt = Attempt(self, assignment, spec, self._loop.time() + seconds)
-        self._running[claimed.id] = attempt
+        self._running[claimed.id, claimed.token] = attempt
         attempt.task = self._loop.create_task(self._attempt(attempt))
         if seconds < _SHORT_SECONDS:
             self._loop.call_later(seconds, self._look_at_clock)
         elif self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
-    def _find(self, name: str) -> TaskSpec:
-        spec = self._specs[name] = self._registry.get(name)
-        return spec
+    def _find(self, name: str) -> TaskSpec | None:
+        with contextlib.suppress(UnknownTask):
+            self._specs[name] = self._registry.get(name)
+        return self._specs.get(name)
 
     def told(self, claimed: Claimed, details: bytes | None, progress: str | None, now: bool) -> None:
         """An attempt saved a checkpoint or progress. From any thread."""
@@ -184,15 +202,16 @@ class LoopExecutor:
     async def _attempt(self, attempt: Attempt) -> None:
         """Run user code and report how it ended. Never raises."""
         began = self._loop.time()
-        claimed, spec = attempt.assignment.claimed, attempt.spec
-        outcome: Outcome
+        spec = attempt.spec
+        outcome: Outcome | None
         try:
-            if claimed.interruptions and (instead := await self._put_on_record(attempt)) is not None:
-                outcome = instead
+            outcome = await self._put_on_record(attempt) if attempt.assignment.claimed.interruptions else None
+            if outcome is not None:
+                pass
             elif spec.executor == "async":
                 outcome = returned(await spec.function(*attempt.arguments()))
             elif spec.executor == "thread":
-                outcome = returned(await self._in_thread(attempt, attempt.arguments()))
+                outcome = await self._in_thread(attempt)
             else:
                 outcome = await self._in_process(attempt)
         except asyncio.CancelledError:
@@ -204,25 +223,23 @@ class LoopExecutor:
         self._finish(attempt, outcome, self._loop.time() - began)
 
     async def _put_on_record(self, attempt: Attempt) -> Outcome | None:
-        """A run that was interrupted before is started on the record, so that what never began spends nothing.
-
-        None: it is recorded, begin. Else what the attempt comes to instead.
-        """
+        """A run that was interrupted before is started on the record, so that what never began spends nothing. An outcome:
+        user code must not begin."""
         assert self.worker is not None
         try:
             if await asyncio.to_thread(self.worker.start, attempt.assignment.claimed):
                 return None
-        except WorldTrouble as error:  # the database's trouble and not the run's: nothing began, so nothing is spent
+        except WorldTrouble as error:
             log.warning("run %s goes back unstarted: %s", attempt.assignment.claimed.id, error)
             return Unstarted()
         attempt.why = "lease_lost"
         return Stopped()
 
-    async def _in_thread(self, attempt: Attempt, arguments: Sequence[Any]) -> Any:
+    async def _in_thread(self, attempt: Attempt) -> Outcome:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix="mainspring-task")
         context = contextvars.copy_context()
-        future = self._threads.submit(context.run, attempt.spec.function, *arguments)
+        future = self._threads.submit(context.run, _call, attempt)
         try:
             return await asyncio.shield(asyncio.wrap_future(future, loop=self._loop))
         except asyncio.CancelledError:
@@ -248,13 +265,7 @@ class LoopExecutor:
 
         if self._processes is None:
             self._processes = ProcessPool(self._concurrency)
-        claimed = attempt.assignment.claimed
-        job = Job.of(attempt.spec, attempt.assignment)
-        try:
-            return await self._processes.run(job, attempt.tell)
-        except asyncio.CancelledError:
-            await self._processes.kill(claimed.id)
-            raise
+        return await self._processes.run(Job.of(attempt.spec, attempt.assignment), attempt.tell)
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 
@@ -268,13 +279,13 @@ class LoopExecutor:
     def _look_at_clock(self) -> None:
         now = self._loop.time() + _CLOCK_STEP
         for attempt in [attempt for attempt in self._running.values() if attempt.deadline <= now]:
-            self._stop(attempt.assignment.claimed.id, "timeout")
+            self._stop(attempt.fence, "timeout")
 
-    def _stop(self, run_id: str, why: str) -> None:
+    def _stop(self, fence: Fence, why: str) -> None:
         """Ask user code to stop; after the grace of its policy it is cut off (a thread: left alone, its place kept)."""
-        attempt = self._running.get(run_id)
+        attempt = self._running.get(fence)
         if attempt is None:
-            self._forget_waiting(run_id, why)
+            self._forget_waiting(fence, why)
             return
         if attempt.why is not None and why != "lease_lost":
             return
@@ -285,11 +296,11 @@ class LoopExecutor:
             if attempt.task is not None:
                 attempt.task.cancel()
         elif attempt.spec.executor == "process" and self._processes is not None:
-            self._processes.ask_to_stop(run_id, why)
+            self._processes.ask_to_stop(fence[0], why, token=fence[1])
         self._loop.call_later(attempt.assignment.policy.grace_us / 1e6, self._cut_off, attempt)
 
     def _cut_off(self, attempt: Attempt) -> None:
-        if self._running.get(attempt.assignment.claimed.id) is not attempt or attempt.task is None:
+        if self._running.get(attempt.fence) is not attempt or attempt.task is None:
             return
         if attempt.spec.executor == "async":  # it swallows cancellation: report it, and let it be
             self.abandoned += 1
@@ -298,9 +309,9 @@ class LoopExecutor:
         else:
             attempt.task.cancel()
 
-    def _forget_waiting(self, run_id: str, why: str) -> None:
+    def _forget_waiting(self, fence: Fence, why: str) -> None:
         for assignment in self._inbox:
-            if assignment.claimed.id == run_id:
+            if (assignment.claimed.id, assignment.claimed.token) == fence:
                 self._inbox.remove(assignment)
                 if why != "lease_lost":
                     self._report(assignment.claimed, Stopped() if why == "cancelled" else Unstarted(), None)
@@ -314,7 +325,7 @@ class LoopExecutor:
         attempt.reported = True
         attempt.context = None  # user code may hold it; nobody else does, so that it goes when user code lets go
         claimed = attempt.assignment.claimed
-        del self._running[claimed.id]
+        del self._running[attempt.fence]
         if attempt.why != "lease_lost":
             self._report(claimed, outcome, seconds)
         if self._inbox:
@@ -324,6 +335,14 @@ class LoopExecutor:
         assert self.worker is not None
         self.worker.ended(claimed, outcome, seconds=seconds)
         self._on_ended(claimed.id)
+
+
+def _call(attempt: Attempt) -> Outcome:
+    """Run a function to its outcome in its own thread: nothing it raises crosses over as an exception."""
+    try:
+        return returned(attempt.spec.function(*attempt.arguments()))
+    except BaseException as error:  # noqa: BLE001  (whatever user code raises is an outcome)
+        return raised(error)
 
 
 def _after_stop(why: str | None, outcome: Outcome) -> Outcome:

@@ -7,6 +7,7 @@ import importlib.util
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 
 from mainspring.client import Client
 from mainspring.registry import Registry
@@ -17,9 +18,7 @@ from mainspring.runtime.worker import WorkerPlan
 class WorkerProcess:
     """A worker: ``run()`` blocks until it is stopped; ``stop()`` may be called from any thread."""
 
-    def __init__(
-        self, client: Callable[[], Client], registry: Registry, plan: Callable[[str], WorkerPlan], *, grace_seconds: float
-    ) -> None:
+    def __init__(self, client: Callable[[], Client], registry: Registry, plan: WorkerPlan, *, grace_seconds: float) -> None:
         self._client = client
         self._registry = registry
         self._plan = plan
@@ -44,7 +43,7 @@ class WorkerProcess:
         """``run`` in this event loop, without touching signals; ``started`` is set once the worker runs."""
         self._loop = asyncio.get_running_loop()
         client = await asyncio.to_thread(self._client)
-        plan = self._plan(client.system.new_id()[-8:])
+        plan = replace(self._plan, id=f"{self._plan.id}.{client.system.new_id()[-8:]}")  # no two workers share a name
         self._runner = Runner(client, self._registry, plan, grace_seconds=self._grace_seconds)
         if started is not None:
             started.set()

@@ -13,8 +13,10 @@ from mainspring.system import System
 
 MOST_DUE = 1_000
 MOST_SWEPT = 500
+MOST_PARKED = 100
 _LONGEST_SECONDS = 1.0
 _WORKERS_KEPT_US = 1 * DAY
+_UNSERVED_US = 1 * DAY
 
 
 class Maintenance:

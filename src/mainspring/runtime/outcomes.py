@@ -5,7 +5,7 @@ means once an attempt was asked to stop (``executor``).
 """
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mainspring import codec
@@ -29,6 +29,7 @@ from mainspring.errors import (
 MESSAGE_BYTES = 4096
 _TRACEBACK_BYTES = 16_384
 _NOTE_BYTES = 40
+_NAME_BYTES = 200
 
 
 class UnreadablePayloadError(Exception):
@@ -87,13 +88,20 @@ def _released(signal: Release) -> Outcome:
 
 
 def _unexpected(error: BaseException) -> Failed:
-    lines = traceback.format_exception(error)
     return Failed(
-        code=getattr(error, "code", "error") if isinstance(error, MainspringError) else "error",
-        message=bounded(str(error), MESSAGE_BYTES),
-        type=type(error).__qualname__,
-        traceback=bounded("".join(lines), _TRACEBACK_BYTES),
+        code=error.code if isinstance(error, MainspringError) else "error",
+        message=bounded(_told(lambda: str(error)), MESSAGE_BYTES),
+        type=bounded(type(error).__qualname__, _NAME_BYTES),
+        traceback=bounded(_told(lambda: "".join(traceback.format_exception(error))), _TRACEBACK_BYTES),
     )
+
+
+def _told(tell: Callable[[], str]) -> str:
+    """What an exception says of itself, for some cannot even do that."""
+    try:
+        return tell()
+    except BaseException as error:  # noqa: BLE001  (code of the user's again: its __str__)
+        return f"(an exception that cannot be printed: its text raised {type(error).__qualname__})"
 
 
 def bounded(text: str, most: int) -> str:

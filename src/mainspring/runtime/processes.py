@@ -62,7 +62,7 @@ class ProcessPool:
         A child that dies makes the attempt ``Failed("process_died")``; one that was killed on purpose, ``Stopped``. Cancelling
         this call kills the child.
         """
-        attempt = self._attempts[job.id] = _Attempt()
+        attempt = self._attempts[job.id] = _Attempt(job.token)
         try:
             async with self._places:
                 return await self._run(attempt, job, tell)
@@ -70,9 +70,10 @@ class ProcessPool:
             if self._attempts.get(job.id) is attempt:
                 del self._attempts[job.id]
 
-    def ask_to_stop(self, run_id: str, why: str) -> None:
-        """Have ``ctx.is_cancelled`` turn true in the child, and its next check raise. Unknown ids are left alone."""
-        if (attempt := self._attempts.get(run_id)) is not None:
+    def ask_to_stop(self, run_id: str, why: str, *, token: int | None = None) -> None:
+        """Have ``ctx.is_cancelled`` turn true in the child, and its next check raise. Unknown ids, and attempts under another
+        token, are left alone."""
+        if (attempt := self._attempts.get(run_id)) is not None and token in {None, attempt.token}:
             attempt.is_stopped = True
             if attempt.child is not None:
                 attempt.child.send(Stop(run_id, why))
@@ -131,9 +132,10 @@ class ProcessPool:
 class _Attempt:
     """One attempt under way, with or without a child yet."""
 
-    __slots__ = ("child", "is_stopped")
+    __slots__ = ("child", "is_stopped", "token")
 
-    def __init__(self) -> None:
+    def __init__(self, token: int) -> None:
+        self.token = token
         self.child: _Child | None = None
         self.is_stopped = False
 

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mainspring.client import Client
+from mainspring.core.attempts import Succeeded
 from mainspring.errors import MainspringError
 from mainspring.operations import attempts
+from mainspring.operations.attempts import Ended
 from mainspring.registry import Registry
 from mainspring.runtime.driver import Bell, Driver
 from mainspring.runtime.executor import LoopExecutor
 from mainspring.runtime.maintenance import Maintenance
 from mainspring.runtime.worker import Worker, WorkerPlan
+from mainspring.store.database import Transaction
 from mainspring.wakeups import Listener
 
 log = logging.getLogger("mainspring")
@@ -75,12 +78,12 @@ class Runner:
             actor=f"worker:{self._plan.id}",
             on_due=self._bell.ring,
         )
-        upkeep = driver.start(maintenance)
+        self._upkeep = driver.start(maintenance)
         forget_hub = self._client.hub.watch_work(_for_queues(self._plan.queues, self._bell))
         listener = Listener(database, self._plan.namespace, self._plan.queues, self._bell.ring)
         guard = asyncio.create_task(self._guard(worker))
         try:
-            await self._until(until, worker, executor, upkeep, driver)
+            await self._until(until, worker, executor, driver)
             await self._wind_down(worker, executor)
         finally:
             forget_hub()
@@ -101,10 +104,13 @@ class Runner:
         self._bell.ring()
         self._change.set()
 
-    def _count(self, run_ids: Sequence[str]) -> None:
-        """Outcomes are durable: tell who waits for them in this process. From the step's thread."""
-        self.finished += len(run_ids)
-        self._client.hub.ended(run_ids)
+    def _count(self, ended: Sequence[Ended]) -> None:
+        """Outcomes are durable: tell who waits for them in this process, and have due times looked at anew. From the step's
+        thread."""
+        self.finished += len(ended)
+        self._client.hub.ended([end.held.id for end in ended])
+        if any(type(end.outcome) is not Succeeded for end in ended):
+            self._upkeep.ring()
 
     async def _guard(self, worker: Worker) -> None:
         """Stops trusting the lease in time, even while the database does not answer."""
@@ -113,31 +119,38 @@ class Runner:
             if not worker.is_trusted:
                 worker.distrust()
 
-    async def _until(self, until: Until, worker: Worker, executor: LoopExecutor, upkeep: Bell, driver: Driver) -> None:
+    async def _until(self, until: Until, worker: Worker, executor: LoopExecutor, driver: Driver) -> None:
         stop = asyncio.create_task(self._stop.wait())
         try:
             while not (self._stop.is_set() or executor.is_worn_out or driver.broken is not None):
                 await asyncio.wait([stop], timeout=_LOOK_SECONDS if until != "stopped" else 0.25)
-                if until != "stopped" and await self._is_done(until, worker, executor, upkeep):
+                if until != "stopped" and await self._is_done(until, worker, executor):
                     return
         finally:
             stop.cancel()
 
-    async def _is_done(self, until: Until, worker: Worker, executor: LoopExecutor, upkeep: Bell) -> bool:
-        """Nothing in hand, and a look at everything since then found nothing either."""
-        for _ in range(2):
-            if not (executor.is_idle and worker.has_nothing and worker.found_nothing):
-                return False
-            seen = worker.steps
-            upkeep.ring()
-            await asyncio.sleep(_LOOK_SECONDS)
+    async def _is_done(self, until: Until, worker: Worker, executor: LoopExecutor) -> bool:
+        """Nothing in hand, nothing due later where that counts, and then a look at everything that found nothing either."""
+        if not self._is_resting(worker, executor):
+            return False
+        if until == "empty" and await asyncio.to_thread(self._client.database.read, "runs.waiting", self._waits_for_time):
+            return False
+        self._upkeep.ring()
+        await asyncio.sleep(_LOOK_SECONDS)
+        seen = worker.steps
+        self._bell.ring()
+        while worker.steps < seen + 2 and not self._stop.is_set():
             self._bell.ring()
-            while worker.steps == seen and not self._stop.is_set():  # noqa: ASYNC110  (the step is in a thread)
-                await asyncio.sleep(_LOOK_SECONDS / 4)
-        if until == "empty":
-            waiting = await asyncio.to_thread(self._client.database.read, "runs.next_due", attempts.next_due_at)
-            return waiting is None
-        return True
+            await asyncio.sleep(_LOOK_SECONDS / 4)
+        return self._is_resting(worker, executor)
+
+    @staticmethod
+    def _is_resting(worker: Worker, executor: LoopExecutor) -> bool:
+        return executor.is_idle and worker.has_nothing and worker.found_nothing
+
+    def _waits_for_time(self, tx: Transaction) -> bool:
+        plan = self._plan
+        return attempts.waits_for_time(tx, namespace=plan.namespace, queues=plan.queues, tasks=plan.tasks)
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 

@@ -39,8 +39,8 @@ class Executor(Protocol):
     def begin(self, claims: "Sequence[Assignment]") -> None:
         """Run these, now or when a place is free."""
 
-    def stop(self, run_id: str, why: str) -> None:
-        """Ask one attempt to stop (``cancelled``, ``lease_lost``). Unknown ids are left alone."""
+    def stop(self, run_id: str, token: int, why: str) -> None:
+        """Ask one attempt to stop (``cancelled``, ``lease_lost``). Unknown ones are left alone."""
 
 
 class Assignment(NamedTuple):
@@ -88,7 +88,7 @@ class Worker:
         plan: WorkerPlan,
         *,
         system: System,
-        on_finished: Callable[[Sequence[str]], None] = lambda run_ids: None,
+        on_finished: Callable[[Sequence[Ended]], None] = lambda ended: None,
     ) -> None:
         self._on_finished = on_finished
         self.plan = plan
@@ -192,7 +192,7 @@ class Worker:
             raise
         except WorldTrouble:
             raise
-        except MainspringError as error:
+        except (MainspringError, TypeError, ValueError) as error:  # refused by the database, or by the encoding on the way
             if not self._isolate(ended, error):
                 raise
             return Wake(0)
@@ -201,7 +201,7 @@ class Worker:
                 self._keep(ended, beats)
         self._settle(ended, turn, asked_at)
         if turn.claims:
-            self._executor.begin(turn.claims)
+            self._begin(turn.claims)
         if turn.held is not None:
             self._compare(turn.held, {a.claimed.id for a in turn.claims})
             self._checked_at, self._suspicious = asked_at, False
@@ -209,7 +209,16 @@ class Worker:
         self.steps += 1
         return self._next(room, len(turn.claims))
 
-    def _isolate(self, ended: "list[Ended]", error: MainspringError) -> bool:
+    def _begin(self, claims: Sequence[Assignment]) -> None:
+        """Have claims run, unless the turn took so long that their lease can no longer be believed: those go back unstarted."""
+        if self.is_trusted:
+            self._executor.begin(claims)
+            return
+        for assignment in claims:
+            self._held.pop(assignment.claimed.id, None)
+        self._suspicious = True
+
+    def _isolate(self, ended: list[Ended], error: Exception) -> bool:
         """One of these outcomes cannot be written: find it by writing them one by one, and let it fail alone."""
         if not ended:
             return False
@@ -288,7 +297,7 @@ class Worker:
             self._held[assignment.claimed.id] = assignment.claimed
         self.finished += len(ended)
         if ended:
-            self._on_finished([end.held.id for end in ended])
+            self._on_finished(ended)
 
     def _compare(self, held: Sequence[attempts.HeldNow], new: set[str]) -> None:
         """Bring what the database says together with what we know: cancels, lost leases, claims we were never told of."""
@@ -301,20 +310,17 @@ class Worker:
             if now is None or now.token != mine.token:
                 self._lose(run_id, mine.token)
             elif now.state is State.CANCELLING:
-                self._executor.stop(run_id, "cancelled")
-        orphans = [now for now in held if now.run_id not in self._held]
-        if orphans:
+                self._executor.stop(run_id, mine.token, "cancelled")
+        if orphans := [now for now in held if now.run_id not in self._held]:
             self._give_back(orphans)
 
     def _give_back(self, orphans: Sequence[attempts.HeldNow]) -> None:
-        """Runs claimed by a commit whose answer got lost: nobody started them, so they go back unspent."""
+        """What the database says is ours and we do not have goes back unspent: either its claim was committed by a call whose
+        answer got lost, or we cut it off ourselves because the lease was in doubt, and neither is a fault of the run."""
         self._database.write(
             "attempts.give_back",
-            lambda tx: attempts.give_back(tx, orphans, self._read_policies, actor=f"worker:{self._id}"),
+            lambda tx: attempts.give_back(tx, orphans, views.policies, actor=f"worker:{self._id}"),
         )
-
-    def _read_policies(self, tx: Transaction, ids: Sequence[int]) -> dict[int, Policy]:
-        return views.policies(tx, ids)
 
     def _drop(self, run_id: str, token: int) -> bool:
         """Let go of a run, unless it is held under a newer fence by now."""
@@ -327,7 +333,7 @@ class Worker:
         if self._drop(run_id, token):
             self.lost_leases += 1
             log.warning("the lease of run %s is lost; its attempt is stopped and reports nothing", run_id)
-            self._executor.stop(run_id, "lease_lost")
+            self._executor.stop(run_id, token, "lease_lost")
 
     def _keep(self, ended: Sequence[Ended], beats: Sequence[Beat]) -> None:
         self._ended.extendleft(reversed(ended))

@@ -4,6 +4,7 @@ Fragments in ``.sql`` files::
 
     {{now}}                                     the database's clock, UTC microseconds
     {{lock}} {{skip_locked}}                    lock the rows read; ... passing over those locked by others
+    {{by_id}}                                   reach runs by primary key, whatever statistics say
     {{any tasks text}}                          = any element of the list parameter :tasks
     {{batch}}                                   a list parameter declared by an ``-- input batch:`` line, as a table of rows
     {{uuid}} {{bytes}} {{int}} {{strict}} {{clustered}}   column types and table options (migrations only)
@@ -84,6 +85,7 @@ def _pg_words(skip_locked: bool) -> dict[str, str]:
     return {
         "now": _PG_NOW,
         "lock": "FOR UPDATE",
+        "by_id": "",
         "skip_locked": "FOR UPDATE SKIP LOCKED" if skip_locked else "FOR UPDATE",
         "uuid": "UUID",
         "bytes": "BYTEA",
@@ -141,6 +143,7 @@ _PG_ELEMENTS: dict[str, Callable[[Any], str]] = {
 _SQLITE_WORDS = {
     "now": ":now",
     "lock": "",
+    "by_id": "INDEXED BY sqlite_autoindex_runs_1",
     "skip_locked": "",
     "uuid": "TEXT",
     "bytes": "BLOB",

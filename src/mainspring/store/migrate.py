@@ -51,8 +51,9 @@ def migrations() -> tuple[Migration, ...]:
 
 
 def current_version(database: Migratable) -> int:
-    """The version the database is at; 0 before the first step."""
-    database.script(_HISTORY)
+    """The version the database is at; 0 before the first step. Only looks."""
+    if not database.read("schema.exists", lambda tx: tx.rows("schema.exists")):
+        return 0
     row = database.read("schema.version", lambda tx: tx.one("schema.version"))
     return int(row[0]) if row else 0
 
@@ -76,7 +77,9 @@ def pending(database: Migratable) -> list[Migration]:
 
 def migrate(database: Migratable, *, dialect_name: str) -> list[Migration]:
     """Apply what is pending and return it. Several processes may call at once: one applies, the others find nothing to do."""
-    pending(database)
+    if not pending(database):
+        return []
+    database.script(_HISTORY)
     return [step for step in migrations() if database.migrate_step(step.version, _text(step, dialect_name))]
 
 

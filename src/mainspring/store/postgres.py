@@ -25,15 +25,19 @@ T = TypeVar("T")
 _TRIES = 5
 _POOL = 10
 _POOL_TIMEOUT_SECONDS = 10.0
+_CONNECT_SECONDS = 10
 _LISTEN_SECONDS = 0.2
 
-#: Our statements reach rows by key, a batch at a time. A plan made from statistics of an empty table must not scan a full one.
-_SESSION = "SET jit = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; "
-_SESSION += "SET plan_cache_mode = force_generic_plan; "
-#: A process that stops inside a transaction (paused, or gone without a word) must not keep its locks: the fleet waits for them.
-_SESSION += "SET idle_in_transaction_session_timeout = '2s'"
+_SESSION = (
+    # Our statements reach rows by key, a batch at a time: a plan made while a table was empty must not scan it when it is full.
+    "SET jit = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; "
+    "SET plan_cache_mode = force_generic_plan; "
+    # A process that stops in the middle of a transaction (paused, cut off, killed) must not keep its locks from the others.
+    "SET idle_in_transaction_session_timeout = '2s'; SET client_connection_check_interval = '1s'"
+)
 
-_CONFLICTS = (pg.SerializationFailure, pg.DeadlockDetected)
+#: What a transaction that was rolled back for sure raises: it is simply run again.
+_CONFLICTS = (pg.SerializationFailure, pg.DeadlockDetected, pg.IdleInTransactionSessionTimeout)
 #: The connection is gone. The second is the server's word that it ended a transaction we left idle, so nothing was committed.
 _BROKEN = (psycopg.OperationalError, pg.IdleInTransactionSessionTimeout)
 
@@ -98,6 +102,7 @@ class PostgresDatabase:
     def __init__(self, conninfo: str, *, portable: bool = False, pool_size: int = _POOL) -> None:
         self.conninfo = conninfo
         self.capabilities = Capabilities(skip_locked=not portable, notify=not portable)
+        _require_reachable(conninfo)
         source = "portable" if portable else "postgres"
         self._statements = {name: dialect.compile_postgres(s, skip_locked=not portable) for name, s in load(source).items()}
         self._pool = ConnectionPool(
@@ -105,12 +110,11 @@ class PostgresDatabase:
             min_size=0,
             max_size=pool_size,
             timeout=_POOL_TIMEOUT_SECONDS,
-            kwargs={"autocommit": True, "connect_timeout": 10},
+            kwargs={"autocommit": True, "connect_timeout": _CONNECT_SECONDS},
             configure=_configure,
             open=True,
         )
         self._closed = threading.Event()
-        self.read("clock.now", lambda tx: tx.now)
 
     def write(self, name: str, fn: Callable[[Transaction], T], /) -> T:
         """Run ``fn`` in a transaction, again after a conflict with others or a connection lost before the commit."""
@@ -193,7 +197,7 @@ class PostgresDatabase:
     def notifications(self, channel: str, stop: threading.Event) -> Iterator[str]:
         """Payloads sent to ``channel``, until ``stop`` is set. Yields '' each time it begins to listen: hints may be missed."""
         try:
-            with psycopg.connect(self.conninfo, autocommit=True, connect_timeout=10) as connection:
+            with psycopg.connect(self.conninfo, autocommit=True, connect_timeout=_CONNECT_SECONDS) as connection:
                 connection.execute(cast("Any", f"LISTEN {channel}"))
                 yield ""
                 while not stop.is_set():
@@ -233,6 +237,14 @@ class PostgresDatabase:
             raise StorageUnavailable("this database is closed; open a new App or Client")
         with self._pool.connection() as connection:
             yield connection
+
+
+def _require_reachable(conninfo: str) -> None:
+    """Connect once, for the server's own reason if it cannot be: a pool would only say that it waited."""
+    try:
+        psycopg.connect(conninfo, connect_timeout=_CONNECT_SECONDS).close()
+    except psycopg.OperationalError as error:
+        raise StorageUnavailable(f"cannot connect to PostgreSQL: {_first_line(error)}") from error
 
 
 def _configure(connection: psycopg.Connection[Any]) -> None:

@@ -40,6 +40,7 @@ _GROUP = 128
 _READERS = 4
 _STATEMENT_CACHE = 400
 _WAL_PAGES = 4000
+_MAGIC = b"SQLite format 3\x00"
 _CAPABILITIES = Capabilities(skip_locked=False, notify=False)
 
 
@@ -139,9 +140,15 @@ class SqliteDatabase:
         self._writer_lock = threading.RLock()
         self._readers: deque[apsw.Connection] = deque()
         self._closed = False
-        self._turns = _Turns(None if self._in_memory else path, busy_seconds)
         with _translated(path):
-            self._writer = self._connect()
+            _require_database(path)
+        self._turns = _Turns(None if self._in_memory else path, busy_seconds)
+        try:
+            with _translated(path):
+                self._writer = self._connect()
+        except BaseException:
+            self._turns.close()
+            raise
 
     @property
     def capabilities(self) -> Capabilities:
@@ -363,6 +370,15 @@ class _Turns:
     def close(self) -> None:
         for file in self._files:
             file.close()
+
+
+def _require_database(path: str) -> None:
+    """Refuse a file that is something else before anything is written beside it."""
+    file = Path(path)
+    if path != ":memory:" and file.is_file() and file.stat().st_size:
+        with file.open("rb") as content:
+            if content.read(len(_MAGIC)) != _MAGIC:
+                raise StorageUnwritable(f"{path} is not a SQLite database; choose another file")
 
 
 def _open_lock(path: str) -> Any:

@@ -37,13 +37,13 @@ ORDER BY id {{lock}};
 -- the count of events tells.
 -- moves: queued -> running
 -- input batch: id uuid, token int
-UPDATE runs AS r
+UPDATE runs AS r {{by_id}}
 SET state = 'running', token = r.token + 1, seq = r.seq + 1, worker_id = :worker_id, reason = NULL
 FROM {{batch}} AS i
 WHERE r.id = i.id AND r.state = 'queued' AND r.token = i.token;
 INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
 SELECT r.id, r.seq, 'claimed', 'running', {{now}}, 'worker:' || :worker_id, NULL, NULL
-FROM {{batch}} AS i JOIN runs r ON r.id = i.id
+FROM {{batch}} AS i JOIN runs r {{by_id}} ON r.id = i.id
 WHERE r.state = 'running' AND r.token = i.token + 1
 ON CONFLICT (run_id, seq) DO NOTHING;
 
@@ -52,13 +52,13 @@ ON CONFLICT (run_id, seq) DO NOTHING;
 -- count of events tells.
 -- moves: running -> succeeded
 -- input batch: id uuid, token int, seq int, body bytes
-UPDATE runs AS r
+UPDATE runs AS r {{by_id}}
 SET state = 'succeeded', reason = NULL, seq = i.seq, worker_id = NULL, ended_at = {{now}}
 FROM {{batch}} AS i
 WHERE r.id = i.id AND r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1;
 INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
 SELECT i.id, i.seq, 'succeeded', 'succeeded', {{now}}, :actor, NULL, i.body
-FROM {{batch}} AS i JOIN runs r ON r.id = i.id
+FROM {{batch}} AS i JOIN runs r {{by_id}} ON r.id = i.id
 WHERE r.token = i.token AND r.state = 'succeeded' AND r.seq = i.seq
 ON CONFLICT (run_id, seq) DO NOTHING;
 
@@ -67,7 +67,7 @@ ON CONFLICT (run_id, seq) DO NOTHING;
 -- input batch: id uuid, token int, seq int, body bytes
 -- columns: id text
 SELECT r.id
-FROM {{batch}} AS i JOIN runs r ON r.id = i.id
+FROM {{batch}} AS i JOIN runs r {{by_id}} ON r.id = i.id
 WHERE r.token = i.token AND r.state = 'succeeded' AND r.seq = i.seq;
 
 -- name: attempts.held
@@ -110,7 +110,7 @@ ON CONFLICT (run_id) DO UPDATE SET token = excluded.token, started_at = excluded
 INSERT INTO checkpoints (run_id, token, started_at, beat_at, details, progress)
 SELECT r.id, r.token, NULL, {{now}}, i.details, i.progress
 FROM {{batch}} AS i
-JOIN runs r ON r.id = i.run_id
+JOIN runs r {{by_id}} ON r.id = i.run_id
 WHERE r.token = i.token AND r.state IN ('running', 'cancelling')
 ON CONFLICT (run_id) DO UPDATE
 SET token = excluded.token, beat_at = excluded.beat_at, details = coalesce(excluded.details, checkpoints.details),

@@ -58,15 +58,15 @@ ON CONFLICT (id) DO NOTHING;
 -- input batch: data text, body bytes
 SELECT r.id
 FROM {{batch}} AS i
-JOIN runs r ON r.id = i.id
+JOIN runs r {{by_id}} ON r.id = i.id
 WHERE r.token = i.token AND r.state = i.origin AND r.seq = i.seq - 1
 ORDER BY r.id {{lock}};
 INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
 SELECT i.id, i.seq, i.type, i.state, {{now}}, i.actor, i.data, i.body
 FROM {{batch}} AS i
-JOIN runs r ON r.id = i.id
+JOIN runs r {{by_id}} ON r.id = i.id
 WHERE r.token = i.token AND r.state = i.origin AND r.seq = i.seq - 1;
-UPDATE runs AS r
+UPDATE runs AS r {{by_id}}
 SET state = i.state, reason = i.reason, seq = i.seq,
     due_at = CASE WHEN i.due_at > {{now}} THEN i.due_at WHEN i.due_at IS NOT NULL THEN {{now}} WHEN i.delay IS NOT NULL THEN {{now}} + i.delay ELSE r.due_at END,
     failures = i.failures, interruptions = i.interruptions, releases = i.releases,
@@ -116,3 +116,23 @@ FROM runs
 WHERE state IN ('scheduled', 'retrying', 'released')
 ORDER BY due_at
 LIMIT 1;
+
+-- name: runs.waiting
+-- Whether a run of these queues and tasks waits for its time.
+-- columns: id text
+SELECT r.id
+FROM lanes l JOIN runs r ON r.lane_id = l.id
+WHERE l.namespace = :namespace AND l.queue {{any queues text}} AND l.task {{any tasks text}}
+  AND r.state IN ('scheduled', 'retrying', 'released')
+LIMIT 1;
+
+-- name: runs.unserved
+-- Runs that have been queued since before an instant, and that no live worker can execute.
+-- columns: id text, namespace text, task text
+SELECT r.id, l.namespace, l.task
+FROM lanes l JOIN runs r ON r.lane_id = l.id
+WHERE r.state = 'queued' AND r.due_at < :before
+  AND NOT EXISTS (SELECT 1 FROM workers w
+                  WHERE w.namespace = l.namespace AND w.state = 'live' AND replace(w.tasks, '"' || l.task || '"', '') <> w.tasks)
+ORDER BY r.due_at, r.id
+LIMIT :most;

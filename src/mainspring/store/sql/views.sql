@@ -84,7 +84,7 @@ SELECT id, namespace, queue, priority, concurrency_key, kind, task, version FROM
 -- input batch: run_id uuid, code text
 INSERT INTO dead_letters (run_id, namespace, task, code, opened_at, closed_at)
 SELECT r.id, l.namespace, l.task, i.code, {{now}}, NULL
-FROM {{batch}} AS i JOIN runs r ON r.id = i.run_id JOIN lanes l ON l.id = r.lane_id
+FROM {{batch}} AS i JOIN runs r {{by_id}} ON r.id = i.run_id JOIN lanes l ON l.id = r.lane_id
 WHERE true
 ON CONFLICT (run_id) DO NOTHING;
 
