@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 import uvloop
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.qm import QueueManager

@@ -105,7 +105,6 @@ class Worker:
         self._checked_at = 0
         self._confirmed_at = 0
         self._limits = 0
-        self._flush = 2 * BATCH
         self._registered = False
         self._stopping = False
         self._mean_seconds: float | None = None
@@ -176,7 +175,7 @@ class Worker:
 
     def step(self) -> Wake:
         """One transaction: outcomes, beats, renewal, claim. Answers when the next is due."""
-        ended = [self._ended.popleft() for _ in range(min(len(self._ended), self._flush))]
+        ended = [self._ended.popleft() for _ in range(min(len(self._ended), 2 * BATCH))]
         beats = self._due_beats(ended)
         room = self._room(len(ended))
         asked_at = self._system.monotonic()
@@ -192,9 +191,11 @@ class Worker:
             raise
         except WorldTrouble:
             raise
-        except (MainspringError, TypeError, ValueError) as error:  # refused by the database, or by the encoding on the way
-            if not self._isolate(ended, error):
+        except (MainspringError, TypeError, ValueError):  # refused by the database, or by the encoding on the way
+            if not ended:
                 raise
+            self._write_alone(ended)
+            ended = []
             return Wake(0)
         finally:
             if turn is None:  # whatever went wrong, nothing of what ended is forgotten
@@ -209,6 +210,23 @@ class Worker:
         self.steps += 1
         return self._next(room, len(turn.claims))
 
+    def _write_alone(self, ended: Sequence[Ended]) -> None:
+        """One of these outcomes cannot be written: write each by itself, and let that one fail alone."""
+        for end in ended:
+            try:
+                lost = self._finish_one(end)
+            except WorldTrouble:
+                self._ended.append(end)
+                continue
+            except (MainspringError, TypeError, ValueError) as error:
+                log.error("the outcome of run %s could not be stored: %s", end.held.id, error)
+                told = Failed(code="result_invalid", message="the outcome could not be stored", final=True)
+                lost = self._finish_one(end._replace(outcome=told))
+            self._settle([end], _Turn({(end.held.id, end.held.token)} if lost else set(), [], None, self._limits, False), 0)
+
+    def _finish_one(self, end: Ended) -> set[str]:
+        return self._database.write("worker.turn", lambda tx: attempts.finish(tx, [end], actor=f"worker:{self._id}", limits=True))
+
     def _begin(self, claims: Sequence[Assignment]) -> None:
         """Have claims run, unless the turn took so long that their lease can no longer be believed: those go back unstarted."""
         if self.is_trusted:
@@ -217,19 +235,6 @@ class Worker:
         for assignment in claims:
             self._held.pop(assignment.claimed.id, None)
         self._suspicious = True
-
-    def _isolate(self, ended: list[Ended], error: Exception) -> bool:
-        """One of these outcomes cannot be written: find it by writing them one by one, and let it fail alone."""
-        if not ended:
-            return False
-        if len(ended) == 1:
-            log.error("the outcome of run %s could not be stored: %s", ended[0].held.id, error)
-            told = Failed(code="result_invalid", message="the outcome could not be stored", final=True)
-            if ended[0].outcome == told:
-                return False
-            ended[0] = ended[0]._replace(outcome=told)
-        self._flush = 1
-        return True
 
     def _turn(self, tx: Transaction, ended: Sequence[Ended], beats: Sequence[Beat], room: int, check: bool) -> _Turn:
         fresh = self._is_fresh()
@@ -286,7 +291,6 @@ class Worker:
 
     def _settle(self, ended: Sequence[Ended], turn: _Turn, asked_at: int) -> None:
         self._registered = True
-        self._flush = 2 * BATCH
         if turn.renewed:
             self._confirmed_at, self._limits = asked_at, turn.limits
         for end in ended:
