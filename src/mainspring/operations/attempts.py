@@ -4,7 +4,7 @@ Every write about an attempt names its run, its fence (``token``) and the state 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mainspring.core.attempts import Interrupted, Outcome, Succeeded, Unstarted, settle
 from mainspring.core.lease import reap_hold_until
@@ -16,6 +16,8 @@ from mainspring.store.database import Transaction
 
 #: Finds captured policies by id, asking the database only for those not seen before.
 Policies = Callable[[Transaction, Sequence[int]], dict[int, Policy]]
+
+T = TypeVar("T")
 
 _REAPED_WORKERS = 10
 _REAPED_RUNS = 100
@@ -68,13 +70,26 @@ class HeldNow(NamedTuple):
 
 
 def claim(
-    tx: Transaction, worker_id: str, *, namespace: str, queues: Sequence[str], tasks: Sequence[str], most: int
+    tx: Transaction,
+    worker_id: str,
+    *,
+    namespace: str,
+    queues: Sequence[str],
+    tasks: Sequence[str],
+    most: int,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> list[Claimed]:
-    """Lease up to ``most`` runs of these queues and tasks to a worker: the first by priority, due time and id, in any order."""
+    """Lease up to ``most`` runs of these queues and tasks to a worker: the first by priority, due time and id, in any order.
+
+    ``meanwhile`` is called once the question is on its way.
+    """
     where = {"namespace": namespace, "queues": queues, "tasks": tasks, "most": most}
     if tx.capabilities.skip_locked:
-        runs = [Claimed(*row) for row in tx.rows("attempts.claim", worker_id=worker_id, **where)]
+        answer = tx.ask("attempts.claim", worker_id=worker_id, **where)
+        meanwhile()
+        runs = [Claimed(*row) for row in answer()]
     else:
+        meanwhile()
         runs = _claim_in_steps(tx, worker_id, where)
     if limited := [(run.limit_id, run.id, run.token) for run in runs if run.limit_id is not None]:
         tx.execute("slots.take", batch=limited)
@@ -111,12 +126,26 @@ def finish(tx: Transaction, ended: Sequence[Ended], *, actor: str, limits: bool 
     A run that was asked to stop meanwhile ends as a cancelled one does. An outcome that was already written under the same
     fence (a commit whose answer got lost) is not written twice, and is not lost either.
     """
+    lost, _ = finish_and(tx, ended, list, actor=actor, limits=limits)
+    return lost
+
+
+def finish_and(
+    tx: Transaction, ended: Sequence[Ended], claim_next: Callable[[], list[T]], *, actor: str, limits: bool
+) -> tuple[set[str], list[T]]:
+    """``finish``, and ``claim_next`` while the answer is on its way: what a busy worker does in each transaction.
+
+    Where there are limits, everything that ends gives its slot back before the claim looks for one.
+    """
     plain = [end for end in ended if type(end.outcome) is Succeeded and not _has_followers(end.held, limits)]
     rest = ended if not plain else [end for end in ended if type(end.outcome) is not Succeeded or _has_followers(end.held, limits)]
-    moved = _succeed(tx, plain, actor) | _apply(tx, rest, actor, limits)
+    succeeded = _succeed(tx, plain, actor)
+    moved = _apply(tx, rest, actor, limits)
+    claimed = claim_next()
+    moved |= succeeded()
     if len(moved) == len(ended):
-        return set()
-    return _finish_late(tx, [end for end in ended if end.held.id not in moved], actor, limits)
+        return set(), claimed
+    return _finish_late(tx, [end for end in ended if end.held.id not in moved], actor, limits), claimed
 
 
 def _has_followers(held: Claimed, limits: bool) -> bool:
@@ -124,14 +153,20 @@ def _has_followers(held: Claimed, limits: bool) -> bool:
     return limits or held.batch_id is not None or held.singleton_key is not None
 
 
-def _succeed(tx: Transaction, ended: Sequence[Ended], actor: str) -> set[str]:
-    """The common case: nothing to decide, and nothing follows. The same move as ``runs.move`` makes, with less to carry."""
+def _succeed(tx: Transaction, ended: Sequence[Ended], actor: str) -> Callable[[], set[str]]:
+    """The common case: nothing to decide, and nothing follows. The same move as ``runs.move`` makes, with less to carry. The call
+    of what is returned waits for the runs that moved."""
     if not ended:
-        return set()
+        return set
     batch = sorted((end.held.id, end.held.token, end.held.seq + 1, end.outcome.result) for end in ended)  # type: ignore[union-attr]
-    if tx.execute("attempts.succeed", batch=batch, actor=actor) == len(batch):
-        return {row[0] for row in batch}
-    return {row[0] for row in tx.rows("attempts.succeeded", batch=batch)}
+    count = tx.send("attempts.succeed", batch=batch, actor=actor)
+
+    def moved() -> set[str]:
+        if count() == len(batch):
+            return {row[0] for row in batch}
+        return {row[0] for row in tx.rows("attempts.succeeded", batch=batch)}
+
+    return moved
 
 
 def _apply(tx: Transaction, ended: Sequence[Ended], actor: str, limits: bool) -> set[str]:

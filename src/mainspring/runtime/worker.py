@@ -100,6 +100,7 @@ class Worker:
         self._policies: dict[int, Policy] = {}
         self._lanes: dict[int, LaneView] = {}
         self._ended: deque[Ended] = deque()
+        self._claims: list[Assignment] = []
         self._beats: dict[str, Beat] = {}
         self._beats_due_at = 0
         self._checked_at = 0
@@ -198,17 +199,20 @@ class Worker:
             ended = []
             return Wake(0)
         finally:
+            self._hand_over()
             if turn is None:  # whatever went wrong, nothing of what ended is forgotten
                 self._keep(ended, beats)
         self._settle(ended, turn, asked_at)
-        if turn.claims:
-            self._begin(turn.claims)
+        self._claims = turn.claims
+        wake = self._next(room, len(turn.claims))
+        if wake.after_seconds > 0 or turn.held is not None or not self._database.capabilities.skip_locked:
+            self._hand_over()
         if turn.held is not None:
             self._compare(turn.held, {a.claimed.id for a in turn.claims})
             self._checked_at, self._suspicious = asked_at, False
         self.found_nothing = not turn.claims and room > 0
         self.steps += 1
-        return self._next(room, len(turn.claims))
+        return wake
 
     def _write_alone(self, ended: Sequence[Ended]) -> None:
         """One of these outcomes cannot be written: write each by itself, and let that one fail alone."""
@@ -227,8 +231,12 @@ class Worker:
     def _finish_one(self, end: Ended) -> set[str]:
         return self._database.write("worker.turn", lambda tx: attempts.finish(tx, [end], actor=f"worker:{self._id}", limits=True))
 
-    def _begin(self, claims: Sequence[Assignment]) -> None:
-        """Have claims run, unless the turn took so long that their lease can no longer be believed: those go back unstarted."""
+    def _hand_over(self) -> None:
+        """Have what was claimed run, unless the turn took so long that its lease can no longer be believed: then it goes back
+        unstarted. A busy worker does this once its next question to a server is on its way: user code holds the interpreter."""
+        claims, self._claims = self._claims, []
+        if not claims:
+            return
         if self.is_trusted:
             self._executor.begin(claims)
             return
@@ -237,15 +245,19 @@ class Worker:
         self._suspicious = True
 
     def _turn(self, tx: Transaction, ended: Sequence[Ended], beats: Sequence[Beat], room: int, check: bool) -> _Turn:
+        if room <= 0:  # there will be no claim to wait for
+            self._hand_over()
         fresh = self._is_fresh()
         limits = self._limits if fresh else self._renew(tx)
         actor = f"worker:{self._id}"
         kept = attempts.heartbeat(tx, beats)
         lost = {(beat.run_id, beat.token) for beat in beats if beat.run_id not in kept}
-        gone = attempts.finish(tx, ended, actor=actor, limits=limits > 0)
+        ending = {end.held.id for end in ended}
+        held = [now for now in attempts.held(tx, self._id) if now.run_id not in ending] if check else None
+        gone, claims = attempts.finish_and(
+            tx, ended, lambda: self._claim(tx, room) if room > 0 else [], actor=actor, limits=limits > 0
+        )
         lost |= {(end.held.id, end.held.token) for end in ended if end.held.id in gone}
-        held = attempts.held(tx, self._id) if check else None
-        claims = self._claim(tx, room) if room > 0 else []
         return _Turn(lost, claims, held, limits, renewed=not fresh)
 
     def _is_fresh(self) -> bool:
@@ -263,7 +275,13 @@ class Worker:
     def _claim(self, tx: Transaction, room: int) -> list[Assignment]:
         plan = self.plan
         claimed = attempts.claim(
-            tx, self._id, namespace=plan.namespace, queues=plan.queues, tasks=plan.tasks, most=min(room, BATCH)
+            tx,
+            self._id,
+            namespace=plan.namespace,
+            queues=plan.queues,
+            tasks=plan.tasks,
+            most=min(room, BATCH),
+            meanwhile=self._hand_over,
         )
         if not claimed:
             return []

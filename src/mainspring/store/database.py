@@ -53,6 +53,13 @@ class Transaction(Protocol):
     def execute(self, statement: str, /, **params: Any) -> int:
         """Run a statement for its effect; returns how many rows it changed (the last part of a script counts)."""
 
+    def send(self, statement: str, /, **params: Any) -> Callable[[], int]:
+        """``execute`` without waiting for the answer, where the database can: the call of what is returned waits. Until then the
+        next statement may be on its way too."""
+
+    def ask(self, statement: str, /, **params: Any) -> Callable[[], list[Row]]:
+        """``rows`` without waiting for the answer, where the database can: the call of what is returned waits."""
+
 
 class Database(Protocol):
     """One database, shared by all threads of a process."""

@@ -45,11 +45,16 @@ _BROKEN = (psycopg.OperationalError, pg.IdleInTransactionSessionTimeout)
 class PostgresTransaction:
     """Our statements on one psycopg connection, inside a transaction; see ``store.database.Transaction``."""
 
-    __slots__ = ("_connection", "_now", "_statements", "capabilities")
+    __slots__ = ("_connection", "_now", "_pipeline", "_statements", "capabilities")
 
     def __init__(
-        self, connection: psycopg.Connection[Any], statements: dict[str, dialect.Compiled], capabilities: Capabilities
+        self,
+        connection: psycopg.Connection[Any],
+        statements: dict[str, dialect.Compiled],
+        capabilities: Capabilities,
+        pipeline: psycopg.Pipeline | None = None,
     ) -> None:
+        self._pipeline = pipeline
         self.capabilities = capabilities
         self._connection = connection
         self._statements = statements
@@ -64,14 +69,7 @@ class PostgresTransaction:
 
     def rows(self, statement: str, /, **params: Any) -> list[Row]:
         """All rows the statement answers."""
-        compiled = self._statements[statement]
-        bound = compiled.bind(params)
-        answer: list[Row] = []
-        for command in compiled.commands:
-            cursor = self._run(command, bound)
-            if cursor.description is not None:
-                answer = cursor.fetchall()
-        return answer
+        return self.ask(statement, **params)()
 
     def one(self, statement: str, /, **params: Any) -> Row | None:
         """The only row, or None."""
@@ -80,16 +78,32 @@ class PostgresTransaction:
 
     def execute(self, statement: str, /, **params: Any) -> int:
         """How many rows the last command changed."""
+        return self.send(statement, **params)()
+
+    def send(self, statement: str, /, **params: Any) -> Callable[[], int]:
+        """Send a statement; the call of what is returned waits for how many rows it changed."""
+        cursors = self._run_all(statement, params)
+        return lambda: self._answered(cursors)[-1].rowcount
+
+    def ask(self, statement: str, /, **params: Any) -> Callable[[], list[Row]]:
+        """Send a statement; the call of what is returned waits for its rows."""
+        cursors = self._run_all(statement, params)
+        return lambda: [row for cursor in self._answered(cursors) if cursor.description is not None for row in cursor]
+
+    def _run_all(self, statement: str, params: dict[str, Any]) -> list[psycopg.Cursor[Row]]:
         compiled = self._statements[statement]
         bound = compiled.bind(params)
-        changed = 0
-        for command in compiled.commands:
-            changed = self._run(command, bound).rowcount
-        return changed
+        return [self._run(command, bound) for command in compiled.commands]
 
     def _run(self, command: str, bound: dict[str, Any]) -> psycopg.Cursor[Row]:
         cursor = psycopg.Cursor(self._connection, row_factory=tuple_row)  # whatever cursors the caller's connection makes
         return cursor.execute(cast("Any", command), bound, prepare=True)
+
+    def _answered(self, cursors: list[psycopg.Cursor[Row]]) -> list[psycopg.Cursor[Row]]:
+        """In a pipeline the answers may still be on their way."""
+        if self._pipeline is not None and cursors[-1].pgresult is None:
+            self._pipeline.sync()
+        return cursors
 
 
 class PostgresDatabase:
@@ -130,10 +144,13 @@ class PostgresDatabase:
         raise BrokenInvariant("unreachable: every try returns or raises")
 
     def _write_once(self, fn: Callable[[Transaction], T]) -> T:
+        """One try. In a pipeline, so that ``BEGIN`` and whatever ``fn`` sends without asking need no round trip of their own."""
         with self._connection() as connection:
-            connection.execute("BEGIN")
             try:
-                result = fn(PostgresTransaction(connection, self._statements, self.capabilities))
+                with connection.pipeline() as pipeline:
+                    connection.execute("BEGIN")
+                    result = fn(PostgresTransaction(connection, self._statements, self.capabilities, pipeline))
+                    pipeline.sync()
             except (psycopg.IntegrityError, psycopg.DataError) as error:
                 _roll_back(connection)
                 raise BrokenInvariant(f"a statement of ours was refused: {_first_line(error)}") from error

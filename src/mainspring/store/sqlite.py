@@ -88,6 +88,16 @@ class SqliteTransaction:
         self.rows(statement, **params)
         return self._connection.changes()
 
+    def send(self, statement: str, /, **params: Any) -> Callable[[], int]:
+        """``execute``: there is nobody to wait for."""
+        changed = self.execute(statement, **params)
+        return lambda: changed
+
+    def ask(self, statement: str, /, **params: Any) -> Callable[[], list[Row]]:
+        """``rows``: there is nobody to wait for."""
+        answer = self.rows(statement, **params)
+        return lambda: answer
+
 
 class _Command:
     __slots__ = ("as_json", "sql")
