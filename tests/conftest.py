@@ -55,11 +55,7 @@ def pytest_configure_node(node: Any) -> None:
 def postgres_url(request: pytest.FixtureRequest) -> str:
     """URL of the run's PostgreSQL server, shared by all tests; leave its database ``postgres`` as it is."""
     given = getattr(request.config, "workerinput", None)
-    offer = (
-        _start_postgres(request.config)
-        if given is None
-        else Offer(url=given["postgres"][0], reason=given["postgres"][1])
-    )
+    offer = _start_postgres(request.config) if given is None else Offer(url=given["postgres"][0], reason=given["postgres"][1])
     return offer.url or miss("postgres", offer.reason)
 
 

@@ -63,13 +63,16 @@ class PayloadSchema:
             PayloadInvalid: the arguments do not fit; every field that does not is named. Nothing was created.
             PayloadTooLarge: more than 256 KiB of JSON.
         """
-        values = self._bound(args, kwargs)
         try:
-            body = _encoder.encode(self.struct(**values))
+            value = self.struct(*args, **kwargs)
+        except TypeError as error:
+            raise self._misfit(args, kwargs, error) from None
+        try:
+            body: bytes = _encoder.encode(value)
             self.decoder.decode(body)
         except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-            raise self._invalid(values, error) from None
-        self._refuse_odd(values, body)
+            raise self._invalid(value, error) from None
+        self._refuse_odd(value, body)
         if len(body) > LARGEST:
             raise PayloadTooLarge(
                 f"the payload of {self.function} is {len(body):,} bytes and {LARGEST:,} is the most; "
@@ -98,16 +101,19 @@ class PayloadSchema:
             return values
         return (*values[: self.context_at], context, *values[self.context_at :])
 
-    def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def _misfit(self, args: Sequence[Any], kwargs: Mapping[str, Any], error: TypeError) -> PayloadInvalid:
+        """A call that names or counts its arguments wrongly, in the words Python itself has for that."""
+        told = str(error)
         try:
-            return self.signature.bind(*args, **kwargs).arguments
-        except TypeError as error:
-            names = ", ".join(self.fields) or "no arguments"
-            message = f"{self.function} takes ({names}): {error}"
-            raise PayloadInvalid(message, errors=[{"field": "$", "message": str(error)}]) from None
+            self.signature.bind(*args, **kwargs)
+        except TypeError as better:
+            told = str(better)
+        names = ", ".join(self.fields) or "no arguments"
+        return PayloadInvalid(f"{self.function} takes ({names}): {told}", errors=[{"field": "$", "message": told}])
 
-    def _invalid(self, values: Mapping[str, Any], error: Exception) -> PayloadInvalid:
-        wrong = [found for name, value in values.items() if (found := self._wrong(name, value))] or [_error(error)]
+    def _invalid(self, value: msgspec.Struct, error: Exception) -> PayloadInvalid:
+        values = {name: getattr(value, name) for name in self.fields}
+        wrong = [found for name, given in values.items() if (found := self._wrong(name, given))] or [_error(error)]
         told = "; ".join(f"{entry['field']}: {entry['message']}" for entry in wrong)
         return PayloadInvalid(f"the payload of {self.function} does not fit: {told}", errors=wrong)
 
@@ -119,9 +125,9 @@ class PayloadSchema:
             return {"field": name, "message": _readable(error)}
         return None
 
-    def _refuse_odd(self, values: Mapping[str, Any], body: bytes) -> None:
+    def _refuse_odd(self, value: msgspec.Struct, body: bytes) -> None:
         """NaN and infinity would quietly become null; nesting past the bound would burden whoever reads it."""
-        if b"null" in body and (path := _path_of_nan(_plain(values), "")):
+        if b"null" in body and (path := _path_of_nan(_plain(value), "")):
             problem = f"{path[1:]} is not a number that JSON has"
         elif body.count(b"[") + body.count(b"{") > DEEPEST and _depth(body) > DEEPEST:
             problem = f"nested deeper than {DEEPEST} levels"
@@ -155,7 +161,7 @@ def payload_schema(function: Callable[..., Any], context_type: type) -> PayloadS
             raise InvalidOption(f"{name} takes *{parameter.name}; a task's parameters must be named", option=parameter.name)
         fields.append((parameter.name, kind) if parameter.default is parameter.empty else _defaulted(parameter, kind))
     try:
-        struct = msgspec.defstruct("Payload", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
+        struct = msgspec.defstruct("Payload", fields, forbid_unknown_fields=True, gc=False)
         decoder = msgspec.json.Decoder(struct, dec_hook=_decode_hook)
         odd = next((kind for field, kind, *_ in fields for kind in _unstorable(kind)), None)
     except TypeError as error:

@@ -90,9 +90,7 @@ def test_a_release_waits_at_least_a_tenth_of_a_second(asked: int, given: int) ->
 def test_a_bound_of_two_allows_two_releases_and_refuses_the_third_uncounted() -> None:
     budgets = Budgets(max_releases=2)
     assert isinstance(after_release(Spent(releases=1), budgets, after_us=SECOND), Released)
-    assert after_release(Spent(releases=2), budgets, after_us=SECOND) == Exhausted(
-        spent=Spent(releases=2), reason="deadline"
-    )
+    assert after_release(Spent(releases=2), budgets, after_us=SECOND) == Exhausted(spent=Spent(releases=2), reason="deadline")
 
 
 def test_a_bound_of_no_releases_refuses_the_first() -> None:

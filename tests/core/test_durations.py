@@ -98,8 +98,7 @@ def test_the_refusal_says_what_to_write_instead() -> None:
     with pytest.raises(InvalidOption) as caught:
         parse_duration("soon", option="delay")
     assert caught.value.message == (
-        'delay \'soon\' is no duration: write "90s", "5m", "1h30m", "2d", "250ms", "PT1H30M",'
-        " a number of seconds or a timedelta"
+        'delay \'soon\' is no duration: write "90s", "5m", "1h30m", "2d", "250ms", "PT1H30M", a number of seconds or a timedelta'
     )
 
 

@@ -53,9 +53,7 @@ def test_a_pasted_id_is_read_in_its_canonical_form(text: str) -> None:
     assert parse_run_id(text) == ID
 
 
-@pytest.mark.parametrize(
-    "text", ["", "7", ID[:-1], ID + "0", ID.replace("-", ""), ID.replace("-7", "-4"), "١" + ID[1:], None, 7]
-)
+@pytest.mark.parametrize("text", ["", "7", ID[:-1], ID + "0", ID.replace("-", ""), ID.replace("-7", "-4"), "١" + ID[1:], None, 7])
 def test_what_is_no_run_id_is_refused_showing_one(text: object) -> None:
     assert not is_run_id(text)
     with pytest.raises(InvalidOption, match="run_id must be a run id such as") as caught:

@@ -70,7 +70,5 @@ def test_a_short_lease_has_a_short_brake() -> None:
         (101, 99, False),
     ],
 )
-def test_a_lease_is_reaped_once_it_lapsed_and_no_hold_protects_it(
-    expires_at: int, hold_until: int | None, reaped: bool
-) -> None:
+def test_a_lease_is_reaped_once_it_lapsed_and_no_hold_protects_it(expires_at: int, hold_until: int | None, reaped: bool) -> None:
     assert may_be_reaped(expires_at, now=100, hold_until=hold_until) is reaped

@@ -13,9 +13,7 @@ def test_a_name_is_up_to_two_hundred_plain_characters(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a" * 201, "a b", "a\n", "größe", "a:b", None, 5, b"a"])
 def test_a_bad_name_is_refused_naming_it_and_what_to_write(name: object) -> None:
-    with pytest.raises(
-        InvalidName, match=r"^queue must be 1-200 characters of A-Z a-z 0-9 \. _ / -, such as"
-    ) as caught:
+    with pytest.raises(InvalidName, match=r"^queue must be 1-200 characters of A-Z a-z 0-9 \. _ / -, such as") as caught:
         check_name(name, "queue")
     assert caught.value.code == "invalid_option"
     assert caught.value.details == {"option": "queue"}
@@ -28,9 +26,7 @@ def test_a_key_is_up_to_512_printable_characters(key: str) -> None:
 
 @pytest.mark.parametrize("key", ["", "k" * 513, "a\x00b", "a\nb", "\x7f", "\x85", "\ud800", None, 7])
 def test_a_bad_key_is_refused_naming_it_and_the_way_out(key: object) -> None:
-    with pytest.raises(
-        InvalidName, match=r"^singleton must be a string of 1-512 .*; hash what does not fit$"
-    ) as caught:
+    with pytest.raises(InvalidName, match=r"^singleton must be a string of 1-512 .*; hash what does not fit$") as caught:
         check_key(key, "singleton")
     assert caught.value.details == {"option": "singleton"}
     assert len(caught.value.message) < 250

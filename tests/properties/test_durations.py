@@ -17,9 +17,7 @@ from mainspring.core.durations import (
 )
 from mainspring.errors import InvalidOption
 
-SPANS = st.one_of(
-    st.integers(0, LONGEST), st.integers(0, 2_000_000), st.integers(0, LONGEST // SECOND).map(SECOND.__mul__)
-)
+SPANS = st.one_of(st.integers(0, LONGEST), st.integers(0, 2_000_000), st.integers(0, LONGEST // SECOND).map(SECOND.__mul__))
 YEAR_1, YEAR_9999 = -62_135_596_800 * SECOND, 253_402_300_800 * SECOND - 1
 
 

@@ -36,9 +36,7 @@ def full_delay(policy: Backoff, n: int) -> int:
 
 
 @given(POLICIES, RETRIES, st.floats(0, 1), DRAWS)
-def test_a_jittered_delay_lies_between_its_share_and_the_full_delay(
-    policy: Backoff, n: int, jitter: float, draw: float
-) -> None:
+def test_a_jittered_delay_lies_between_its_share_and_the_full_delay(policy: Backoff, n: int, jitter: float, draw: float) -> None:
     full = full_delay(policy, n)
     assert 0 <= full <= LONGEST_DELAY
     assert full - Fraction(full) * Fraction(jitter) - 1 <= delay_us(policy, n, jitter=jitter, draw=draw) <= full

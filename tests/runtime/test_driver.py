@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -94,11 +95,14 @@ async def test_a_bell_may_be_rung_from_any_thread_and_many_rings_are_one() -> No
     assert service.steps <= 1 + 8
 
 
-def test_a_bell_of_a_closed_loop_rings_for_nobody() -> None:
-    async def make() -> Bell:
-        return Bell(asyncio.get_running_loop())
-
-    asyncio.run(make()).ring()
+def test_rings_before_a_wait_are_one_ring_and_are_used_up_by_it() -> None:
+    bell = Bell()
+    bell.ring()
+    bell.ring()
+    bell.wait(3600)  # returns at once
+    began = time.monotonic()
+    bell.wait(0.01)
+    assert time.monotonic() - began >= 0.009
 
 
 @in_loop

@@ -39,9 +39,7 @@ class Told:
         return self.calls[0][0]
 
 
-def job(
-    task: Task[Any, Any] | TaskSpec, *args: Any, run_id: str = "run-1", checkpoint: bytes | None = None, **changed: Any
-) -> Job:
+def job(task: Task[Any, Any] | TaskSpec, *args: Any, run_id: str = "run-1", checkpoint: bytes | None = None, **changed: Any) -> Job:
     spec = task if isinstance(task, TaskSpec) else task.spec
     whole = Job(
         module=spec.function.__module__,

@@ -26,7 +26,10 @@ MAX_FUNCTION_LINES = 60
 IMPORT_MILLISECONDS = 300
 
 EMPTY_NAMES = {"utils", "util", "manager", "managers", "helper", "helpers", "base", "common", "misc"}
-MAY_CATCH_ALL = {"runtime/driver.py", "runtime/executor.py", "runtime/child.py",
+MAY_CATCH_ALL = {
+    "runtime/driver.py",
+    "runtime/executor.py",
+    "runtime/child.py",
     "runtime/outcomes.py",  # asks exceptions of user code for their text
     "store/sqlite.py",  # hands an error to the caller whose part of a group commit it was
 }  # the last: the executor's half in a child
@@ -35,9 +38,7 @@ MAY_READ_CONFIG = ("config.py", "app.py", "cli/", "testing/", "__init__.py")
 DRIVERS = {"apsw", "psycopg", "psycopg_pool", "asyncpg", "sqlalchemy", "sqlite3"}
 
 UNFINISHED = re.compile("TO" + "DO|FIX" + "ME|XX" + "X")
-ELSEWHERE = re.compile(
-    r"/root/\w|/home/\w+/|/Users/\w+/|file:///\w|(?:pypi\.org|pythonhosted\.org|registry\.npmjs\.org)"
-)
+ELSEWHERE = re.compile(r"/root/\w|/home/\w+/|/Users/\w+/|file:///\w|(?:pypi\.org|pythonhosted\.org|registry\.npmjs\.org)")
 
 every_module = pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 
@@ -58,9 +59,7 @@ def imported(module: Path) -> Iterator[str]:
             case ast.Import(names=names):
                 yield from (alias.name for alias in names)
             case ast.ImportFrom(module=source, names=names, level=level):
-                origin = (
-                    [*package[: len(package) - level + 1], *([source] if source else [])] if level else [source or ""]
-                )
+                origin = [*package[: len(package) - level + 1], *([source] if source else [])] if level else [source or ""]
                 yield from (f"{'.'.join(origin)}.{alias.name}" for alias in names)
             case _:
                 pass
@@ -135,8 +134,7 @@ def test_core_imports_the_standard_library_and_itself(module: Path) -> None:
         strangers = {
             name
             for name in imported(module)
-            if name.split(".")[0] not in sys.stdlib_module_names
-            and not name.startswith(("mainspring.core", "mainspring.errors"))
+            if name.split(".")[0] not in sys.stdlib_module_names and not name.startswith(("mainspring.core", "mainspring.errors"))
         }
         assert not strangers
 
@@ -156,9 +154,7 @@ def test_only_what_is_configured_reads_the_configuration(module: Path) -> None:
 @pytest.mark.parametrize("file", STATEMENTS, ids=lambda path: path.name)
 def test_every_statement_has_a_name_and_a_sentence(file: Path) -> None:
     preamble, *statements = re.split(r"^-- name:", file.read_text(), flags=re.MULTILINE)
-    assert not [line for line in preamble.splitlines() if line.strip() and not line.startswith("--")], (
-        "SQL without name"
-    )
+    assert not [line for line in preamble.splitlines() if line.strip() and not line.startswith("--")], "SQL without name"
     names = [statement.splitlines()[0].strip() for statement in statements]
     assert len(names) == len(set(names))
     silent = [name for name, statement in zip(names, statements, strict=True) if not has_sentence(statement)]
@@ -191,8 +187,7 @@ def test_locks_hold_names_versions_and_hashes_and_no_addresses(lock: Path) -> No
     strange = [
         line
         for line in lock.read_text().splitlines()
-        if line.strip()
-        and not re.match(r"([A-Za-z0-9._-]+==[\w.+!]+( ;.*)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?)$", line)
+        if line.strip() and not re.match(r"([A-Za-z0-9._-]+==[\w.+!]+( ;.*)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?)$", line)
     ]
     assert not strange
 

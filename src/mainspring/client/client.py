@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from mainspring import codec
 from mainspring.client.handles import BatchHandle, Handle, Member
 from mainspring.client.queues import Queues
-from mainspring.client.requests import Request
+from mainspring.client.requests import Request, are_alike
 from mainspring.client.runs import Runs
 from mainspring.client.writing import write_again
 from mainspring.core.ids import parse_run_id
@@ -15,8 +15,8 @@ from mainspring.core.names import check_name
 from mainspring.core.policy import Policy
 from mainspring.errors import InvalidOption
 from mainspring.operations import batches, views
-from mainspring.operations.enqueue import Created, Keyed, Lane, NewRun, create, insertion, intern, policy_row
-from mainspring.store.database import Database, Transaction, drive
+from mainspring.operations.enqueue import Created, Keyed, Lane, NewRun, create, insertion_alike, intern, policy_row
+from mainspring.store.database import Database, Query, Transaction, drive
 from mainspring.store.foreign import arun_plan, run_plan
 from mainspring.store.opening import migrate_database, open_database, ready
 from mainspring.system import RealSystem, System
@@ -87,14 +87,30 @@ class Client:
             KeyConflict: a key belongs to a run with another payload; nothing was created.
             StorageUnavailable: nothing was created.
         """
+        if using is None and are_alike(requests):
+            return self._submit_alike(requests)
         new, keyed = self._plan(requests)
         if using is not None:
             answers = run_plan(self.database, using, self._create_in(requests, new, keyed))
         else:
             self._intern(requests)
-            answers = self._create(new, keyed)
+            answers = self._write("runs.create", lambda tx: drive(tx, _in_chunks(new, keyed)))
             self.tell_work(sorted({request.lane.queue for request in requests}))
         return self._handles(requests, answers)
+
+    def _submit_alike(self, requests: Sequence[Request]) -> list[Handle[Any]]:
+        """The common case: nothing to judge, so one statement does for a whole chunk."""
+        _bound_size(requests)
+        first, new_id = requests[0], self.system.new_id
+        self._intern([first])
+        batch = [(new_id(), request.body) for request in requests]
+        queries = [
+            insertion_alike(first.lane.id, first.policy[0], self.actor, batch[start : start + _CHUNK])
+            for start in range(0, len(batch), _CHUNK)
+        ]
+        self._write_queries(queries)
+        self.tell_work([first.lane.queue])
+        return [Handle(self, run_id, "created", first.decode) for run_id, _ in batch]
 
     async def asubmit(self, requests: Sequence[Request], *, using: Any = None) -> list[Handle[Any]]:
         """``submit`` for an event loop; ``using`` may be a connection that is awaited."""
@@ -193,19 +209,12 @@ class Client:
             request.due_at, request.delay, None, request.key, request.singleton,
         )  # fmt: skip
 
-    def _create(self, new: list[NewRun], keyed: dict[str, Keyed]) -> list[Created]:
-        if keyed or len(new) > _CHUNK:
-            return self._write("runs.create", lambda tx: drive(tx, _in_chunks(new, keyed)))
-        self._insert_alone(new)
-        return [Created(run.id, "created") for run in new]
-
-    def _insert_alone(self, new: list[NewRun]) -> None:
-        query = insertion(new)
+    def _write_queries(self, queries: Sequence[Query]) -> None:
         single = getattr(self.database, "single", None)
-        if single is not None:  # one statement, one round trip
-            single("runs.create", query.statement, **query.params)
+        if single is not None and len(queries) == 1:  # one statement, one transaction, one round trip
+            single("runs.create", queries[0].statement, **queries[0].params)
         else:
-            self._write("runs.create", lambda tx: tx.execute(query.statement, **query.params))
+            self._write("runs.create", lambda tx: [tx.execute(query.statement, **query.params) for query in queries])
 
     def _create_in(
         self, requests: Sequence[Request], new: list[NewRun], keyed: dict[str, Keyed]

@@ -1,6 +1,6 @@
 """What a caller asks for, before the database is asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mainspring import codec
@@ -19,3 +19,19 @@ class Request(NamedTuple):
     key_ttl: int = 0
     singleton: str | None = None
     decode: Callable[[bytes], Any] = codec.decode_json
+
+
+def are_alike(requests: Sequence[Request]) -> bool:
+    """Whether the runs asked for are due now, have no keys, and differ in nothing but their payload."""
+    if not requests:
+        return False
+    lane, policy = requests[0].lane, requests[0].policy
+    return all(
+        request.lane is lane
+        and request.policy is policy
+        and request.due_at is None
+        and request.delay == 0
+        and request.key is None
+        and request.singleton is None
+        for request in requests
+    )

@@ -104,6 +104,13 @@ def insertion(runs: Sequence[NewRun]) -> Query:
     return Query(statement="runs.create", params={"batch": [_row(run) for run in runs]})
 
 
+def insertion_alike(lane_id: int, policy_id: int, actor: str, batch: Sequence[tuple[str, bytes]]) -> Query:
+    """Insert runs without keys, due now, that differ in their id and payload only."""
+    data = _plain_data(lane_id, policy_id)
+    params = {"lane_id": lane_id, "policy_id": policy_id, "actor": actor, "data": data, "batch": batch}
+    return Query(statement="runs.create_alike", params=params)
+
+
 def create(runs: Sequence[NewRun], keyed: Mapping[str, Keyed]) -> Plan[list[Created]]:
     """Create runs, each judged by its keys; one answer per run. ``keyed`` holds an entry for every run with a key.
 

@@ -252,8 +252,11 @@ class PostgresDatabase:
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
         if self._closed.is_set():
             raise StorageUnavailable("this database is closed; open a new App or Client")
-        with self._pool.connection() as connection:
+        connection = self._pool.getconn()
+        try:
             yield connection
+        finally:
+            self._pool.putconn(connection)  # which looks at its state: one that is broken, or left in a transaction, is dropped
 
 
 def _require_reachable(conninfo: str) -> None:

@@ -24,6 +24,24 @@ FROM {{batch}} AS i
 WHERE true
 ON CONFLICT (run_id, seq) DO NOTHING;
 
+-- name: runs.create_alike
+-- Insert runs that differ in nothing but their id and payload, due now, and their `created` events: the common case, with less
+-- to carry. A run that is already there (a repeated call) is left as it is.
+-- moves: none -> queued
+-- input batch: id uuid, body bytes
+INSERT INTO runs (id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq,
+                  worker_id, idempotency_key, singleton_key, batch_id, rerun_of, cancel_requested_at, created_at, ended_at)
+SELECT i.id, CAST(:lane_id AS {{int}}), CAST(:policy_id AS {{int}}), 'queued', NULL, {{now}}, 0, 1, 0, 0, 0, 1,
+       NULL, NULL, NULL, NULL, NULL, NULL, {{now}}, NULL
+FROM {{batch}} AS i
+WHERE true
+ON CONFLICT (id) DO NOTHING;
+INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
+SELECT i.id, 1, 'created', 'queued', {{now}}, CAST(:actor AS TEXT), CAST(:data AS TEXT), i.body
+FROM {{batch}} AS i
+WHERE true
+ON CONFLICT (run_id, seq) DO NOTHING;
+
 -- name: runs.intern
 -- Make sure that lanes, policies and queues exist; their ids are hashes of what they hold, so a repeat changes nothing.
 -- input lanes: id int, namespace text, queue text, priority int, concurrency_key text, kind text, task text

@@ -19,6 +19,24 @@ INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
 SELECT id, 1, 'created', state, {{now}}, actor, data, body FROM item
 ON CONFLICT (run_id, seq) DO NOTHING;
 
+-- name: runs.create_alike
+-- Insert runs that differ in nothing but their id and payload, due now, and their `created` events, in one statement.
+-- moves: none -> queued
+-- input batch: id uuid, body bytes
+WITH item AS MATERIALIZED (
+    SELECT i.* FROM {{batch}} AS i
+), created AS (
+    INSERT INTO runs (id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq,
+                      worker_id, idempotency_key, singleton_key, batch_id, rerun_of, cancel_requested_at, created_at, ended_at)
+    SELECT id, CAST(:lane_id AS {{int}}), CAST(:policy_id AS {{int}}), 'queued', NULL, {{now}}, 0, 1, 0, 0, 0, 1,
+           NULL, NULL, NULL, NULL, NULL, NULL, {{now}}, NULL
+    FROM item
+    ON CONFLICT (id) DO NOTHING
+)
+INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
+SELECT id, 1, 'created', 'queued', {{now}}, CAST(:actor AS TEXT), CAST(:data AS TEXT), body FROM item
+ON CONFLICT (run_id, seq) DO NOTHING;
+
 -- name: runs.move
 -- Move runs that are exactly where the caller saw them, and log each move, in one statement. The rows are locked by the update
 -- itself. No join on what was updated: everything the ledger needs is returned with it (0001-table-layout).
