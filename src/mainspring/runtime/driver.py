@@ -17,7 +17,7 @@ _LONGEST_BACKOFF_SECONDS = 5.0
 
 
 class Bell:
-    """Wakes a waiting thread early. ``ring`` may be called from any thread, any number of times; rings between two waits are one."""
+    """Wakes a waiting thread early. ``ring`` may come from any thread, any number of times; rings between two waits are one."""
 
     def __init__(self) -> None:
         self._rung = threading.Event()
