@@ -14,7 +14,6 @@ from mainspring.registry import Registry
 from mainspring.runtime.runner import Report, Runner, Until
 from mainspring.runtime.worker import WorkerPlan
 
-
 #: A process that only works makes many short-lived values and few cycles, so looking for those may be rarer: a tenth less CPU.
 _GC_THRESHOLDS = (20_000, 50, 100)
 
