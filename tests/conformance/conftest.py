@@ -17,9 +17,10 @@ import pytest
 from mainspring.store.migrate import migrate
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.store.sqlite import SqliteDatabase
+from mainspring.testing import invariants
+from mainspring.testing.clock import SimulatedClock
 from mainspring.testing.postgres import fresh_database
-from tests.support import invariants
-from tests.support.builders import AnyDatabase, Clock, Fleet
+from tests.support.builders import AnyDatabase, Fleet
 
 BACK_ENDS = ("sqlite", "memory", "postgres", "portable")
 
@@ -55,13 +56,13 @@ def postgres_portable(postgres_home: str) -> Iterator[PostgresDatabase]:
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> SimulatedClock:
     """The clock of SQLite databases; PostgreSQL has its own."""
-    return Clock()
+    return SimulatedClock()
 
 
 @pytest.fixture
-def database(request: pytest.FixtureRequest, back_end: str, tmp_path: Path, clock: Clock) -> Iterator[AnyDatabase]:
+def database(request: pytest.FixtureRequest, back_end: str, tmp_path: Path, clock: SimulatedClock) -> Iterator[AnyDatabase]:
     """An empty, migrated database."""
     match back_end:
         case "sqlite" | "memory":
@@ -78,7 +79,7 @@ def database(request: pytest.FixtureRequest, back_end: str, tmp_path: Path, cloc
 
 
 @pytest.fixture
-def fleet(database: AnyDatabase, clock: Clock) -> Iterator[Fleet]:
+def fleet(database: AnyDatabase, clock: SimulatedClock) -> Iterator[Fleet]:
     """Callers, workers and operators on the database; when the test is over, every invariant holds."""
     cast_of_the_test = Fleet(database=database, clock=clock if isinstance(database, SqliteDatabase) else None)
     yield cast_of_the_test
@@ -86,7 +87,7 @@ def fleet(database: AnyDatabase, clock: Clock) -> Iterator[Fleet]:
 
 
 @pytest.fixture
-def rival(database: AnyDatabase, clock: Clock) -> Iterator[AnyDatabase]:
+def rival(database: AnyDatabase, clock: SimulatedClock) -> Iterator[AnyDatabase]:
     """The same database as another process has it: connections of its own."""
     if isinstance(database, SqliteDatabase):
         with closing(SqliteDatabase(database.path, clock=clock)) as other:

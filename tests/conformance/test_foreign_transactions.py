@@ -35,7 +35,8 @@ from mainspring.store.foreign import _numbered, arun_plan, run_plan
 from mainspring.store.migrate import migrate
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.store.sqlite import SqliteDatabase
-from tests.support.builders import AnyDatabase, Clock, Fleet
+from mainspring.testing.clock import SimulatedClock
+from tests.support.builders import AnyDatabase, Fleet
 from tests.support.services import miss
 
 Execute: TypeAlias = Callable[[str], Awaitable[Any]]
@@ -243,7 +244,7 @@ def caller(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database(request: pytest.FixtureRequest, caller: str, tmp_path: Path, clock: Clock) -> Iterator[AnyDatabase]:
+def database(request: pytest.FixtureRequest, caller: str, tmp_path: Path, clock: SimulatedClock) -> Iterator[AnyDatabase]:
     """An empty database of the caller's kind, with a table of the caller's own."""
     if caller == "sqlite":
         with closing(SqliteDatabase(str(tmp_path / "runs.db"), clock=clock)) as small:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mainspring.core.attempts import Failed, Succeeded
-from tests.support import invariants
+from mainspring.testing import invariants
 from tests.support.builders import AnyDatabase, Fleet
 
 

@@ -12,7 +12,8 @@ from mainspring.errors import SchemaNewer, SchemaOlder, StorageUnavailable
 from mainspring.store.migrate import current_version, migrate, migrations, pending, require_current
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.store.sqlite import SqliteDatabase
-from tests.support.builders import AnyDatabase, Clock, Fleet, together
+from mainspring.testing.clock import SimulatedClock
+from tests.support.builders import AnyDatabase, Fleet, together
 
 Open = Callable[[], AnyDatabase]
 LATEST = migrations()[-1].version
@@ -25,7 +26,7 @@ def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
 
     def open_one() -> AnyDatabase:
         if request.param == "sqlite":
-            opened.append(SqliteDatabase(str(tmp_path / "bare.db"), clock=Clock()))
+            opened.append(SqliteDatabase(str(tmp_path / "bare.db"), clock=SimulatedClock()))
         else:
             opened.append(PostgresDatabase(request.getfixturevalue("fresh_postgres")))
         return opened[-1]
@@ -76,7 +77,7 @@ def test_a_database_from_the_future_is_refused_and_not_touched(bare: Open) -> No
 def test_migrating_keeps_what_is_there(bare: Open) -> None:
     database = bare()
     migrate(database, dialect_name=dialect_of(database))
-    fleet = Fleet(database=database, clock=Clock())
+    fleet = Fleet(database=database, clock=SimulatedClock())
     run_id = fleet.enqueue()
     migrate(database, dialect_name=dialect_of(database))
     assert [claimed.id for claimed in fleet.claim()] == [run_id]

@@ -1,7 +1,7 @@
 """Compares what was promised with what is there: one oracle for each promise, over the evidence of a trial.
 
 Here: pure functions that yield what does not hold, and ``recovery``. Not here: reading (``evidence``), and the promises that
-the database alone can break (``tests/support/invariants.py``; the trial asks both).
+the database alone can break (``mainspring/testing/invariants.py``; the trial asks both).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from mainspring.core.durations import SECOND
 from mainspring.core.states import EventType, State
+from mainspring.testing.invariants import Violation
 from tests.crash import jobs
 from tests.crash.evidence import Call, Event, Evidence, Line, Run
-from tests.support.invariants import Violation
 
 Found = Iterator[Violation]
 

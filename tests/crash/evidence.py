@@ -16,9 +16,9 @@ import msgspec
 from mainspring.core.states import EventType, State
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.store.sqlite import SqliteDatabase
+from mainspring.testing.invariants import Select, snapshot
 from tests.crash.fleet import Record
 from tests.crash.ledger import read_lines
-from tests.support.invariants import Select, snapshot
 
 Database = SqliteDatabase | PostgresDatabase
 

@@ -16,13 +16,13 @@ import apsw
 
 from mainspring.core.durations import SECOND
 from mainspring.core.states import TERMINAL
+from mainspring.testing import invariants
+from mainspring.testing.invariants import Violation
 from tests.crash import checker
 from tests.crash.evidence import Database, Evidence, read_attempts, read_calls, read_runs
 from tests.crash.fleet import Fleet, Role
 from tests.crash.jobs import build
 from tests.crash.ledger import Ledger
-from tests.support import invariants
-from tests.support.invariants import Violation
 
 _LOOK_SECONDS = 0.02
 _HOLD_LOOK_SECONDS = 0.25

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support import invariants
+from mainspring.testing import invariants
 from tests.support.virtual import Stage, open_stage
 
 

@@ -1,7 +1,7 @@
 """The cast of a conformance test: callers, workers, operators and a reaper on one database.
 
 Here: ``Fleet``, whose methods are one transaction of one operation each, with defaults for what a test does not care about;
-and time that passes without anybody waiting. Not here: what must be true afterwards (``tests/support/invariants.py``).
+and time that passes without anybody waiting. Not here: what must be true afterwards (``mainspring/testing/invariants.py``).
 """
 
 from __future__ import annotations
@@ -31,23 +31,13 @@ from mainspring.operations.enqueue import Created, Keyed, Lane, NewRun, create, 
 from mainspring.store.database import Transaction, drive
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.store.sqlite import SqliteDatabase
+from mainspring.testing.clock import START, SimulatedClock
 
 AnyDatabase: TypeAlias = SqliteDatabase | PostgresDatabase
 T = TypeVar("T")
 
 TTL = 30 * SECOND
-NOON = 1_900_000_000 * SECOND
 _PATIENCE_SECONDS = 30
-
-
-class Clock:
-    """UTC microseconds that move when a test says so."""
-
-    def __init__(self, now: int = NOON) -> None:
-        self.now = now
-
-    def __call__(self) -> int:
-        return self.now
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +45,7 @@ class Fleet:
     """Everybody who uses one database. ``clock`` None: time is the server's."""
 
     database: AnyDatabase
-    clock: Clock | None = None
+    clock: SimulatedClock | None = None
     namespace: str = "test"
     lowered: set[str] = field(default_factory=set)  # queues whose limit a test put below what runs
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -91,7 +81,7 @@ class Fleet:
 
     def new_id(self) -> str:
         """The next run id: ascending, and made long before anything in a test ends."""
-        return uuid7((NOON - 3000 * DAY) // 1000, next(self._ids) << 20)
+        return uuid7((START - 3000 * DAY) // 1000, next(self._ids) << 20)
 
     def new(
         self,

@@ -7,15 +7,12 @@ Here: ``Stage`` (one database, one clock) and ``Post`` (one worker process on it
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from mainspring.core.attempts import Outcome, Succeeded
-from mainspring.core.durations import SECOND
-from mainspring.core.ids import uuid7
 from mainspring.core.lease import DEFAULT_TTL
 from mainspring.errors import CommitUnknown, StorageUnavailable
 from mainspring.operations.attempts import Claimed
@@ -25,33 +22,12 @@ from mainspring.runtime.worker import Assignment, Worker, WorkerPlan
 from mainspring.store.database import Capabilities, Transaction
 from mainspring.store.migrate import migrate
 from mainspring.store.sqlite import SqliteDatabase
-from tests.support.builders import Clock, Fleet
+from mainspring.testing.clock import SimulatedClock, SimulatedSystem
+from tests.support.builders import Fleet
 
 T = TypeVar("T")
 
 Trouble = Literal["lost before", "lost after"]
-
-
-class SimulatedSystem:
-    """Clock, ids and dice in the hands of a test. The monotonic clock starts elsewhere than the wall clock and never steps."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.elapsed = 5_000 * SECOND
-        self.dice = 0.5
-        self._ids = itertools.count(1)
-
-    def now(self) -> int:
-        return self.clock.now
-
-    def monotonic(self) -> int:
-        return self.elapsed
-
-    def new_id(self) -> str:
-        return uuid7(self.clock.now // 1000, next(self._ids) << 20)
-
-    def draw(self) -> float:
-        return self.dice
 
 
 class Line:
@@ -183,8 +159,7 @@ class Stage:
 
     def freeze(self, us: int) -> None:
         """Let time pass while every process is paused: nobody looks at anything."""
-        self.system.clock.now += us
-        self.system.elapsed += us
+        self.system.clock.advance_us(us)
 
     def advance(self, us: int) -> None:
         """Let time pass, on both clocks; each process looks at its own lease meanwhile, as its guard does."""
@@ -196,7 +171,7 @@ class Stage:
 
 def open_stage() -> Iterator[Stage]:
     """An empty stage, as a fixture gives it."""
-    clock = Clock()
+    clock = SimulatedClock()
     database = SqliteDatabase(":memory:", clock=clock)
     try:
         migrate(database, dialect_name="sqlite")

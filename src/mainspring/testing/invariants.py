@@ -1,8 +1,8 @@
 """What must be true of every database at every moment, whatever happened: small oracles over all its rows.
 
-Here: one named function for each promise, in plain SQL and the fold of ``core/events.py``, used by the conformance, crash and
-simulation tests. Not here: anything that repairs, and anything that asks the code under test for its opinion (the rows are
-read over a connection of our own, in one snapshot).
+Here: one named function for each promise, in plain SQL and the fold of ``core/events.py``, used by the simulator, by the
+conformance and crash tests, and by whoever wants to look at a database of their own. Not here: anything that repairs, and
+anything that asks the code under test for its opinion (rows are read over a connection of our own, in one snapshot).
 
 P-numbers are the promises of the project: P1 nothing accepted is lost, P3 only the newest fence writes, P4 one end, P6 keys,
 P8 limits, P9 a dependant starts exactly once, P10 no timer is early, P11 a cancel is final, P13 the ledger gives the row.
@@ -16,19 +16,21 @@ from contextlib import contextmanager
 from dataclasses import fields
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import apsw
 import msgspec
-import psycopg
-from psycopg.types.string import TextLoader
 
 from mainspring.core.events import Event, fold
 from mainspring.core.run import Run
 from mainspring.core.states import TERMINAL, EventType, State
 from mainspring.errors import BrokenInvariant
-from mainspring.store.postgres import PostgresDatabase
 from mainspring.store.sqlite import SqliteDatabase
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from mainspring.store.postgres import PostgresDatabase
 
 Row: TypeAlias = tuple[Any, ...]
 #: Runs a SELECT on the snapshot under test and yields its rows.
@@ -373,10 +375,8 @@ def _events(select: Select) -> Iterator[Event]:
 @contextmanager
 def snapshot(database: SqliteDatabase | PostgresDatabase) -> Iterator[Select]:
     """Run SELECTs on one moment of a database, over a connection that is not the database's own where that can be."""
-    if isinstance(database, PostgresDatabase):
-        with psycopg.connect(database.conninfo) as session:
-            session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            session.adapters.register_loader("uuid", TextLoader)
+    if not isinstance(database, SqliteDatabase):
+        with _session(database) as session:
             yield lambda sql: _streamed(session, sql)
     elif database.path == ":memory:":
         with database.exclusive() as held:
@@ -389,6 +389,17 @@ def snapshot(database: SqliteDatabase | PostgresDatabase) -> Iterator[Select]:
             yield reader.execute
         finally:
             reader.close(True)
+
+
+@contextmanager
+def _session(database: PostgresDatabase) -> Iterator[psycopg.Connection[Row]]:
+    import psycopg  # an extra: whoever needs no PostgreSQL need not have it
+    from psycopg.types.string import TextLoader
+
+    with psycopg.connect(database.conninfo) as session:
+        session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        session.adapters.register_loader("uuid", TextLoader)
+        yield session
 
 
 def _streamed(session: psycopg.Connection[Row], sql: str) -> Iterator[Row]:
