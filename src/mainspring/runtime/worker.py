@@ -346,10 +346,7 @@ class Worker:
 
     def _drop(self, run_id: str, token: int) -> bool:
         """Let go of a run, unless it is held under a newer fence by now."""
-        held = self._held.get(run_id)
-        if held is None or held.token != token:
-            return False
-        return self._held.pop(run_id, None) is not None
+        return self._holds(run_id, token) and self._held.pop(run_id, None) is not None
 
     def _lose(self, run_id: str, token: int) -> None:
         if self._drop(run_id, token):
@@ -391,17 +388,23 @@ class Worker:
         return min(_CHECK_US, self.plan.ttl_us // 3)
 
     def _due_beats(self, ended: Sequence[Ended]) -> list[Beat]:
-        """Beats whose second is over, and those of attempts that ended: a checkpoint is saved before its outcome."""
+        """Beats whose second is over, and those of attempts that ended: a checkpoint is saved before its outcome, also where the
+        lease was in doubt meanwhile and the outcome is all that is left in hand."""
         if not self._beats:
             return []
         now = self._system.monotonic()
+        ending = {end.held.id: end.held.token for end in ended}
         with self._lock:
             if now >= self._beats_due_at:
                 due, self._beats = list(self._beats.values()), {}
                 self._beats_due_at = now + _BEAT_US
             else:
-                due = [self._beats.pop(end.held.id) for end in ended if end.held.id in self._beats]
-        return [beat for beat in due if (held := self._held.get(beat.run_id)) is not None and held.token == beat.token]
+                due = [self._beats.pop(run_id) for run_id in ending if run_id in self._beats]
+        return [beat for beat in due if beat.token == ending.get(beat.run_id) or self._holds(beat.run_id, beat.token)]
+
+    def _holds(self, run_id: str, token: int) -> bool:
+        held = self._held.get(run_id)
+        return held is not None and held.token == token
 
 
 def unstarted(assignment: Assignment) -> tuple[Claimed, Outcome]:

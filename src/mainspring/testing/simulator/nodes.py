@@ -1,0 +1,175 @@
+"""The processes of a simulation: a worker process with its services, and a client.
+
+Here: the production services, stepped when their own answer, a hint or chance says so, with what a process loses when it dies.
+Not here: what happens to them (``fleet``), and what user code does (``code``).
+"""
+
+from random import Random
+
+from mainspring.client import Client
+from mainspring.core.durations import MILLISECOND, SECOND
+from mainspring.core.ids import uuid7
+from mainspring.errors import WorldTrouble
+from mainspring.operations import attempts
+from mainspring.runtime.maintenance import Maintenance
+from mainspring.runtime.service import Service
+from mainspring.runtime.worker import Worker, WorkerPlan
+from mainspring.testing.simulator.code import ScriptedExecutor
+from mainspring.testing.simulator.scenario import Settings
+from mainspring.testing.simulator.witness import Witness
+from mainspring.testing.simulator.world import Line, World
+
+_NEVER = 2**62
+_FIRST_BACKOFF_US = 100 * MILLISECOND
+_LONGEST_BACKOFF_US = 5 * SECOND
+
+
+class NodeSystem:
+    """The ``System`` of one process: its clock may be wrong, its ids are its own."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self._world = world
+        self._dice = Random(number)
+        self._number = number
+        self._made = 0
+        self.skew_us = 0
+        self.made: list[str] = []
+
+    def now(self) -> int:
+        """UTC microseconds, as this process believes."""
+        return self._world.clock.now + self.skew_us
+
+    def monotonic(self) -> int:
+        """A clock that never steps."""
+        return self._world.elapsed
+
+    def new_id(self) -> str:
+        """The next id of this process."""
+        self._made += 1
+        made = uuid7(self.now() // 1000, self._made << 32 | self._number)
+        self.made.append(made)
+        return made
+
+    def draw(self) -> float:
+        """A number in [0, 1)."""
+        return self._dice.random()
+
+
+class Duty:
+    """One service of a process: when it is due, by its own last answer or by a hint."""
+
+    def __init__(self, service: Service, due_at: int) -> None:
+        self.service = service
+        self.due_at = due_at
+        self._backoff_us = _FIRST_BACKOFF_US
+
+    def step(self, now: int) -> None:
+        """Step it as the driver does: after trouble again, later and later."""
+        try:
+            wake = self.service.step()
+        except WorldTrouble:
+            self.due_at = now + self._backoff_us
+            self._backoff_us = min(2 * self._backoff_us, _LONGEST_BACKOFF_US)
+            return
+        self._backoff_us = _FIRST_BACKOFF_US
+        self.due_at = now + int(wake.after_seconds * SECOND)
+
+    def ring(self, at: int) -> None:
+        """A hint: step no later than that."""
+        self.due_at = min(self.due_at, at)
+
+
+class WorkerNode:
+    """A worker process."""
+
+    def __init__(self, world: World, witness: Witness, settings: Settings, number: int, *, queues: tuple[str, ...]) -> None:
+        self.name = f"w{number}"
+        self.line = Line(world, self.name)
+        self.system = NodeSystem(world, number)
+        self.paused_until = 0
+        self.is_leaving = False
+        self.cuts_off_at: int | None = None
+        self.hears = True
+        self._world = world
+        self._serves(settings, witness, queues)
+
+    def _serves(self, settings: Settings, witness: Witness, queues: tuple[str, ...]) -> None:
+        self.executor = ScriptedExecutor(self.name, settings.concurrency, witness, self._hint)
+        plan = WorkerPlan(
+            id=self.name,
+            namespace="default",
+            queues=queues,
+            tasks=witness.tasks,
+            concurrency=settings.concurrency,
+            ttl_us=settings.ttl_us,
+            poll_seconds=settings.poll_us / SECOND,
+        )
+        self.worker = Worker(self.line, self.executor, plan, system=self.system)
+        self.executor.worker = self.worker
+        upkeep = Maintenance(self.line, system=self.system, ttl_us=settings.ttl_us, actor=f"worker:{self.name}", on_due=self._hint)
+        now = self._world.elapsed
+        self.work, self.upkeep = Duty(self.worker, now), Duty(upkeep, now)
+
+    def set_skew(self, us: int) -> None:
+        """Let this process's clock be wrong, and with it the database's while this process uses it."""
+        self.system.skew_us = self.line.skew_us = us
+
+    def is_paused(self, now: int) -> bool:
+        """Whether the process stands still."""
+        return now < self.paused_until
+
+    def next_at(self, now: int) -> int:
+        """When it wants to do something next."""
+        due = min(self.work.due_at, self.upkeep.due_at, self.cuts_off_at or _NEVER)
+        code_at = self.executor.next_at(now)
+        return max(due if code_at is None else min(due, code_at), self.paused_until, now)
+
+    def do_next(self, now: int) -> None:
+        """Do the most urgent of what is due."""
+        code_at = self.executor.next_at(now)
+        if code_at is not None and code_at <= now:
+            self.executor.advance(now)
+        elif self.cuts_off_at is not None and self.cuts_off_at <= now:
+            self.cuts_off_at = None
+            self.executor.interrupt()
+        elif self.work.due_at <= self.upkeep.due_at:
+            self.work.step(now)
+        else:
+            self.upkeep.step(now)
+
+    def guard(self) -> None:
+        """Stop trusting the lease in time."""
+        if not self.worker.is_trusted:
+            self.worker.distrust()
+
+    def begin_to_stop(self, now: int, grace_us: int) -> None:
+        """A shutdown in good order begins."""
+        self.worker.stop()
+        self.executor.give_back()
+        self.is_leaving, self.cuts_off_at = True, now + grace_us
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a process that stops has told everything."""
+        return self.is_leaving and self.executor.is_idle and self.worker.has_nothing
+
+    def leave(self) -> None:
+        """Say goodbye. If that fails the lease runs out."""
+        try:
+            self.line.write("workers.leave", lambda tx: attempts.leave(tx, self.worker.id))
+        except WorldTrouble:
+            return
+
+    def _hint(self) -> None:
+        if self.hears:
+            self.work.ring(self._world.elapsed)
+
+
+class ClientNode:
+    """A caller: an application, or an operator."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.name = f"c{number}"
+        self.line = Line(world, self.name)
+        self.system = NodeSystem(world, number)
+        self.client = Client(self.line, system=self.system, actor=f"client:{self.name}")

@@ -1,0 +1,172 @@
+"""One story from its first step to its verdict: faults and work first, then healing, then everything must come to an end.
+
+Here: the order of things. Not here: what a step does (``fleet``, the shapes), and how stories are chosen (``scenario``).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from mainspring.core.durations import HOUR, SECOND
+from mainspring.core.states import TERMINAL, State
+from mainspring.testing import invariants
+from mainspring.testing.invariants import Violation
+from mainspring.testing.simulator.fleet import Fleet
+from mainspring.testing.simulator.jobs import QUEUES, TASKS, Jobs
+from mainspring.testing.simulator.scenario import Kind, Scenario
+from mainspring.testing.simulator.shapes import Shape, ShapeMaker
+from mainspring.testing.simulator.witness import Witness
+from mainspring.testing.simulator.world import Trace, World
+
+SHAPES: tuple[ShapeMaker, ...] = (Jobs,)
+
+_LOOK_US = 2 * SECOND
+_PATIENCE_US = 2 * HOUR
+_ASKED_TO_WAIT = frozenset({*TERMINAL, State.NEEDS_ATTENTION})
+
+#: A worker that has not heard yet of a limit leaves slots to the next sweep.
+_HELD_AFTER_A_SWEEP = frozenset({"a_slot_belongs_to_a_newest_fence", "whoever_runs_under_a_limit_has_a_slot"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How a story went. ``hash`` is equal for equal stories; ``simulated_us`` is how long it took those in it."""
+
+    seed: int
+    hash: str
+    violations: tuple[Violation, ...]
+    transactions: int
+    runs: int
+    attempts: int
+    simulated_us: int
+
+    @property
+    def line(self) -> str:
+        """The report in one line."""
+        return (
+            f"seed {self.seed}: hash {self.hash}, {self.transactions} transactions, {self.runs} runs, {self.attempts} attempts, "
+            f"{self.simulated_us / SECOND:,.0f} simulated seconds, {len(self.violations)} violations"
+        )
+
+
+def all_kinds(shapes: Sequence[ShapeMaker] = SHAPES) -> dict[str, Kind]:
+    """Every kind of step there is."""
+    kinds = dict(Fleet.kinds)
+    for shape in shapes:
+        kinds |= shape.kinds  # type: ignore[attr-defined]
+    return kinds
+
+
+def simulate(
+    scenario: Scenario | int,
+    *,
+    shapes: Sequence[ShapeMaker] = SHAPES,
+    say: Callable[[str], None] | None = None,
+    check_each_step: bool = False,
+) -> Report:
+    """Play a scenario, or that of a seed, to its end. The same story every time, in any process.
+
+    ``check_each_step`` looks at every invariant after every step, which is slow, and says which step broke one.
+    """
+    if isinstance(scenario, int):
+        scenario = Scenario.draw(scenario, all_kinds(shapes))
+    simulation = Simulation(scenario, shapes, Trace(say), check_each_step=check_each_step)
+    try:
+        return simulation.play()
+    finally:
+        simulation.close()
+
+
+class Simulation:
+    """A scenario under way."""
+
+    def __init__(self, scenario: Scenario, shapes: Sequence[ShapeMaker], trace: Trace, *, check_each_step: bool = False) -> None:
+        settings = scenario.settings
+        self._scenario = scenario
+        self._check_each_step = check_each_step
+        self._trace = trace
+        self._world = World(trace)
+        self._witness = Witness(self._world, tasks=TASKS, clock_is_true=settings.clocks == "one")
+        self._fleet = Fleet(self._world, self._witness, settings, QUEUES)
+        self._shapes: list[Shape] = [make(self._world, self._witness) for make in shapes]
+        self._calls = {kind: call for shape in self._shapes for kind, call in shape.calls().items()}
+        self._steps = self._fleet.steps()
+        self._began_at = self._world.elapsed
+
+    def close(self) -> None:
+        """Forget the world."""
+        self._world.close()
+
+    def play(self) -> Report:
+        """The whole story."""
+        for shape in self._shapes:
+            self._fleet.call(0, shape.begin)
+        for number, step in enumerate(self._scenario.steps):
+            self._do(step.kind, Random(step.dice))
+            if self._check_each_step and (found := self._look()):
+                self._trace.note(f"after step {number} ({step.kind}): {found[0]}")
+                return self._report(found)
+        found = self._look()
+        if not found:
+            self._come_to_an_end()
+            found = self._look(ended=True)
+        return self._report(found)
+
+    def _do(self, kind: str, dice: Random) -> None:
+        self._trace.note(f"{self._world.elapsed} -- {kind}")
+        call = self._calls.get(kind)
+        if call is None:
+            self._steps[kind](dice)
+            return
+        number = dice.randrange(2)
+        self._fleet.call(number, lambda client: call(client, dice))
+        self._fleet.hint(dice)
+
+    def _come_to_an_end(self) -> None:
+        """Heal, and let time pass until nothing is left to do, or nothing moves any more."""
+        self._fleet.heal()
+        for shape in self._shapes:
+            self._fleet.call(0, shape.heal)
+        give_up_at = self._world.elapsed + _PATIENCE_US
+        while self._unfinished() and self._world.elapsed < give_up_at and not self._witness.broken:
+            self._fleet.run_until(self._world.elapsed + _LOOK_US)
+        self._trace.note(f"{self._world.elapsed} the end")
+
+    def _unfinished(self) -> list[tuple[str, str]]:
+        ended = ", ".join(f"'{state}'" for state in sorted(_ASKED_TO_WAIT))
+        return self._world.look(
+            f"SELECT r.id, r.state FROM runs r LEFT JOIN batches b ON b.callback_id = r.id WHERE r.state NOT IN ({ended}) AND NOT"
+            " (r.state = 'blocked' AND EXISTS (SELECT 1 FROM runs m WHERE m.batch_id = b.id AND m.state = 'needs_attention'))"
+        )
+
+    def _look(self, *, ended: bool = False) -> list[Violation]:
+        """Everything that does not hold now; at the end of the story, everything that ever did not."""
+        found = [*self._witness.broken]
+        rows = invariants.violations(self._world.database, lowered=self._witness.lowered)
+        found += [each for each in rows if ended or each.invariant not in _HELD_AFTER_A_SWEEP]
+        if ended:
+            found += self._look_back()
+        return [each for each in found if not any(shape.excuses(each) for shape in self._shapes)]
+
+    def _look_back(self) -> Iterator[Violation]:
+        with invariants.snapshot(self._world.database) as select:
+            ledgers = invariants.ledgers(select)
+        yield from self._witness.verify(ledgers)
+        for shape in self._shapes:
+            yield from shape.verify(ledgers)
+        for run_id, state in self._unfinished():
+            yield Violation("work_comes_to_an_end", run_id, f"is still {state}")
+
+    def _report(self, found: Sequence[Violation]) -> Report:
+        rows = self._world.look("SELECT id, state, token, seq, ended_at FROM runs ORDER BY id")
+        for row in rows:
+            self._trace.note(str(row))
+        return Report(
+            seed=self._scenario.seed,
+            hash=self._trace.hash,
+            violations=tuple(found),
+            transactions=self._trace.transactions,
+            runs=len(rows),
+            attempts=self._witness.attempts,
+            simulated_us=self._world.elapsed - self._began_at,
+        )

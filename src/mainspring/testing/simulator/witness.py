@@ -1,0 +1,226 @@
+"""The witness: what callers were told and what user code did, noted beside the database and compared with it.
+
+Here: the oracles that the database alone cannot answer, because they are about promises made to somebody: an accepted run is
+there, a refused one is not, a result is the one its own attempt returned, nobody runs what a trusted holder runs, a cancel is
+final, nothing starts early, a checkpoint reaches the next attempt. Not here: what the rows say of themselves
+(``testing/invariants.py``).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from mainspring.core.attempts import Failed, GaveItselfBack, Outcome, Succeeded, Unworkable
+from mainspring.core.events import Event
+from mainspring.core.retry import clamp_delay
+from mainspring.core.states import EventType, State
+from mainspring.operations.attempts import Claimed
+from mainspring.runtime.worker import Assignment
+from mainspring.testing.invariants import Violation
+from mainspring.testing.simulator.world import World
+
+Fence = tuple[str, int]
+
+
+class Accepted(NamedTuple):
+    """A run whose creation was acknowledged."""
+
+    body: bytes
+    due_at: int | None
+
+
+class _Payload(msgspec.Struct):
+    dice: int
+
+
+_decode_payload = msgspec.json.Decoder(_Payload).decode
+
+
+class Witness:
+    """Sees every call and every attempt. ``broken`` collects what cannot be."""
+
+    def __init__(self, world: World, *, tasks: tuple[str, ...], clock_is_true: bool) -> None:
+        self.tasks = tasks
+        self.clock_is_true = clock_is_true
+        self.broken: list[Violation] = []
+        self.accepted: dict[str, Accepted] = {}
+        self.refused: set[str] = set()
+        self.pruned: set[str] = set()
+        self.cancelled: set[str] = set()
+        self.paused: set[str] = set()
+        self.limits: dict[str, tuple[int, int]] = {}  # queue -> size, and the moment it was set
+        self.lowered: set[str] = set()  # queues whose limit was put below what ran
+        self.attempts = 0
+        self.is_trusted: Callable[[str], bool] = lambda node: False
+        self._world = world
+        self._moment = 0
+        self._claimed_at: dict[Fence, int] = {}
+        self._running: dict[Fence, tuple[str, str]] = {}  # -> node, queue
+        self._reports: dict[Fence, Outcome] = {}
+        self._began: set[Fence] = set()
+        self._saved: defaultdict[Fence, list[bytes]] = defaultdict(list)
+        self._dice: dict[str, int] = {}
+
+    def accuse(self, invariant: str, subject: str, detail: str) -> None:
+        """Something happened that must not."""
+        self.broken.append(Violation(invariant, subject, detail))
+
+    # -- callers ----------------------------------------------------------------------------------------------------
+
+    def was_accepted(self, run_id: str, body: bytes, due_at: int | None = None) -> None:
+        """A caller holds this run's handle."""
+        self.accepted[run_id] = Accepted(body, due_at)
+
+    def was_refused(self, ids: Iterable[str]) -> None:
+        """A caller was told that nothing was created."""
+        self.refused.update(ids)
+
+    def was_limited(self, queue: str, size: int | None) -> None:
+        """An operator was told that a queue has this limit."""
+        self._moment += 1
+        self.lowered.discard(queue)
+        if size is not None:
+            self.limits[queue] = size, self._moment
+            ((used,),) = self._world.look("SELECT used FROM limits WHERE queue = ?", queue)
+            if used > size:
+                self.lowered.add(queue)
+
+    # -- user code --------------------------------------------------------------------------------------------------
+
+    def payload_dice(self, claimed: Claimed) -> int:
+        """The number in a run's payload that its script is written from."""
+        if claimed.id not in self._dice:
+            assert claimed.body is not None
+            self._dice[claimed.id] = _decode_payload(claimed.body).dice
+        return self._dice[claimed.id]
+
+    def claimed(self, claims: Sequence[Assignment]) -> None:
+        """A worker was given these, just now."""
+        self._moment += 1
+        for assignment in claims:
+            claimed = assignment.claimed
+            self._claimed_at[claimed.id, claimed.token] = self._moment
+            if assignment.lane.queue in self.paused:
+                self.accuse("a_paused_queue_hands_out_nothing", claimed.id, f"claimed from {assignment.lane.queue}")
+            if claimed.id in self.cancelled:
+                self.accuse("a_cancel_is_final", claimed.id, f"claimed under token {claimed.token} after its cancel")
+            if self.clock_is_true:
+                self._check_time(claimed)
+
+    def _check_time(self, claimed: Claimed) -> None:
+        now = self._world.clock.now
+        known = self.accepted.get(claimed.id)
+        due_at = claimed.due_at if known is None or known.due_at is None else max(claimed.due_at, known.due_at)
+        if due_at > now:
+            self.accuse("nothing_starts_early", claimed.id, f"due at {due_at}, claimed at {now}")
+
+    def began(self, node: str, assignment: Assignment) -> None:
+        """User code begins."""
+        self.attempts += 1
+        claimed = assignment.claimed
+        fence = claimed.id, claimed.token
+        if fence in self._began:
+            self.accuse("code_begins_once_under_a_fence", claimed.id, f"token {claimed.token}, again on {node}")
+        self._began.add(fence)
+        self._check_checkpoint(assignment)
+        if self.clock_is_true and self.is_trusted(node):
+            self._check_company(node, claimed)
+            self._running[fence] = node, assignment.lane.queue
+            self._check_limit(fence, assignment.lane.queue)
+        else:
+            self._running[fence] = node, assignment.lane.queue
+
+    def saved(self, claimed: Claimed) -> bytes:
+        """What an attempt saves next."""
+        said = f"{claimed.token} {len(self._saved[claimed.id, claimed.token])}".encode()
+        self._saved[claimed.id, claimed.token].append(said)
+        return said
+
+    def reported(self, claimed: Claimed, outcome: Outcome) -> None:
+        """User code is over, and its worker was told how."""
+        fence = claimed.id, claimed.token
+        self._running.pop(fence, None)
+        if fence in self._reports:
+            self.accuse("an_attempt_reports_once", claimed.id, f"token {claimed.token}")
+        self._reports[fence] = outcome
+
+    def dropped(self, fence: Fence) -> None:
+        """A worker let go of an attempt, whose lease is lost. Its code may go on for a while; nobody listens."""
+        self._running.pop(fence, None)
+
+    def _check_company(self, node: str, claimed: Claimed) -> None:
+        for (run_id, token), (other, _) in self._running.items():
+            if run_id == claimed.id and self.is_trusted(other):
+                detail = f"token {claimed.token} begins on {node} while {other} trusts its lease under token {token}"
+                self.accuse("a_run_has_one_trusted_holder", run_id, detail)
+
+    def _check_limit(self, fence: Fence, queue: str) -> None:
+        size, set_at = self.limits.get(queue, (None, 0))
+        if size is None or self._claimed_at.get(fence, 0) < set_at:
+            return
+        running = sum(q == queue and self.is_trusted(node) for node, q in self._running.values())
+        if running > size:
+            self.accuse("a_limit_holds", fence[0], f"{running} attempts run in {queue}, whose limit is {size}")
+
+    def _check_checkpoint(self, assignment: Assignment) -> None:
+        claimed, found = assignment.claimed, assignment.checkpoint
+        if found is not None and not any(found in self._saved.get((claimed.id, token), ()) for token in range(claimed.token)):
+            self.accuse("a_checkpoint_is_one_that_was_saved", claimed.id, repr(found))
+        before = claimed.id, claimed.token - 1
+        kept = isinstance(self._reports.get(before), (Failed, GaveItselfBack)) and self._outcome_counted(claimed)
+        if kept and (saved := self._saved.get(before)) and found != saved[-1]:
+            self.accuse("a_checkpoint_reaches_the_next_attempt", claimed.id, f"{found!r} instead of {saved[-1]!r}")
+
+    def _outcome_counted(self, claimed: Claimed) -> bool:
+        """Whether the end of the attempt before is on record as its worker reported it."""
+        ((count,),) = self._world.look(
+            "SELECT count(*) FROM events e WHERE e.run_id = ? AND e.type IN ('retry_scheduled', 'released') AND e.seq >"
+            " (SELECT max(c.seq) FROM events c WHERE c.run_id = e.run_id AND c.type = 'claimed' AND c.seq < ?)",
+            claimed.id,
+            claimed.seq,
+        )
+        return bool(count)
+
+    # -- the end of the story ---------------------------------------------------------------------------------------
+
+    def verify(self, ledgers: dict[str, list[Event]]) -> Iterator[Violation]:
+        """Compare the ledgers with what was seen."""
+        yield from self.broken
+        for run_id, known in self.accepted.items():
+            if run_id not in ledgers and run_id not in self.pruned:
+                yield Violation("an_accepted_run_is_there", run_id, "gone")
+            elif run_id in ledgers and ledgers[run_id][0].body != known.body:
+                yield Violation("a_run_keeps_its_payload", run_id, f"{ledgers[run_id][0].body!r} instead of {known.body!r}")
+        for run_id in self.refused & ledgers.keys():
+            yield Violation("a_refused_run_is_not_there", run_id, "created, though its caller was told that nothing was")
+        for run_id, ledger in ledgers.items():
+            yield from self._verify_run(run_id, ledger)
+
+    def _verify_run(self, run_id: str, ledger: Sequence[Event]) -> Iterator[Violation]:
+        token = 0
+        for event in ledger:
+            token += event.type is EventType.CLAIMED
+            if detail := self._contradiction(event, self._reports.get((run_id, token))):
+                yield Violation("the_ledger_says_what_the_attempt_said", run_id, f"seq {event.seq}, token {token}: {detail}")
+        if run_id in self.cancelled and ledger[-1].state not in {State.CANCELLED, State.CANCELLING, State.FAILED}:
+            yield Violation("a_cancel_is_final", run_id, f"is {ledger[-1].state}")
+
+    @staticmethod
+    def _contradiction(event: Event, told: Outcome | None) -> str:
+        """Why this event cannot follow from what the attempt reported; "" if it can."""
+        match event.type:
+            case EventType.SUCCEEDED:
+                wanted = isinstance(told, Succeeded) and told.result == event.body
+            case EventType.RETRY_SCHEDULED:
+                wanted = isinstance(told, Failed) or type(told).__name__ == "Stopped"
+                if isinstance(told, Failed) and told.after_us is not None:
+                    wanted = event.data.get("delay") == clamp_delay(told.after_us)
+            case EventType.RELEASED:
+                wanted = isinstance(told, GaveItselfBack)
+            case EventType.PARKED if event.actor.startswith("worker:"):
+                wanted = isinstance(told, Unworkable)
+            case _:
+                wanted = True
+        return "" if wanted else f"{event.type} with {dict(event.data)}, but the attempt said {told}"
