@@ -6,6 +6,7 @@ from mainspring.core.durations import SECOND
 from mainspring.core.lease import (
     DEFAULT_TTL,
     is_trusted,
+    longest_backoff_us,
     may_be_reaped,
     reap_hold_until,
     renew_due_at,
@@ -72,3 +73,9 @@ def test_a_short_lease_has_a_short_brake() -> None:
 )
 def test_a_lease_is_reaped_once_it_lapsed_and_no_hold_protects_it(expires_at: int, hold_until: int | None, reaped: bool) -> None:
     assert may_be_reaped(expires_at, now=100, hold_until=hold_until) is reaped
+
+
+@pytest.mark.parametrize("ttl", [1 * SECOND, 2 * SECOND, 30 * SECOND, 3600 * SECOND])
+def test_after_an_outage_everybody_tries_several_times_before_the_brake_is_released(ttl: int) -> None:
+    assert longest_backoff_us(ttl) <= 5 * SECOND
+    assert 4 * longest_backoff_us(ttl) <= ttl

@@ -37,6 +37,14 @@ def is_trusted(confirmed_at: int, now: int, ttl: int = DEFAULT_TTL) -> bool:
     return now < trusted_until(confirmed_at, ttl)
 
 
+def longest_backoff_us(ttl: int) -> int:
+    """How long a holder may wait between two tries to reach a database that was away: a quarter of the TTL, at most 5 s.
+
+    After an outage the fleet has one TTL to renew (``reap_hold_until``), so everybody must try several times within it.
+    """
+    return min(5 * SECOND, ttl // 4)
+
+
 def reap_hold_until(last_tick_at: int | None, now: int, ttl: int = DEFAULT_TTL) -> int | None:
     """The reaper's brake: until when nothing may be reaped, or ``None`` if this tick sets no hold.
 

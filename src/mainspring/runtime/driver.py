@@ -12,8 +12,7 @@ from mainspring.runtime.service import Service, Wake
 
 log = logging.getLogger("mainspring")
 
-_FIRST_BACKOFF_SECONDS = 0.1
-_LONGEST_BACKOFF_SECONDS = 5.0
+FIRST_BACKOFF_SECONDS = 0.1
 
 
 class Bell:
@@ -33,9 +32,10 @@ class Bell:
 
 
 class Driver:
-    """Runs services until told to stop."""
+    """Runs services until told to stop. After an error the next step comes later and later, up to ``longest_backoff_seconds``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, longest_backoff_seconds: float = 5.0) -> None:
+        self._longest_backoff = longest_backoff_seconds
         self._threads: list[tuple[threading.Thread, Bell]] = []
         self._stopping = False
         self.broken: BrokenInvariant | None = None
@@ -58,18 +58,18 @@ class Driver:
     def _run(self, service: Service, bell: Bell) -> None:
         """Step after step: without coming back to any loop in between, so that user code, which holds the interpreter, runs while
         the database answers and not before it is asked."""
-        backoff = _FIRST_BACKOFF_SECONDS
+        backoff = FIRST_BACKOFF_SECONDS
         while not self._stopping:
             try:
                 wake = service.step()
-                backoff = _FIRST_BACKOFF_SECONDS
+                backoff = FIRST_BACKOFF_SECONDS
             except BrokenInvariant as error:  # our bug: stop this service, keep the data
                 log.critical("%s stopped: %s", service.name, error, exc_info=error)
                 self.broken = error
                 return
             except Exception as error:
                 log.error("%s: %s; again in %.1f s", service.name, error, backoff, exc_info=_details(error))
-                wake, backoff = Wake(backoff), min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+                wake, backoff = Wake(backoff), min(backoff * 2, self._longest_backoff)
             if wake.after_seconds > 0 and not self._stopping:
                 bell.wait(wake.after_seconds)
 

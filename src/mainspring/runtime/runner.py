@@ -13,6 +13,7 @@ from typing import Literal
 
 from mainspring.client import Client
 from mainspring.core.attempts import Succeeded
+from mainspring.core.lease import longest_backoff_us
 from mainspring.errors import MainspringError
 from mainspring.operations import attempts
 from mainspring.operations.attempts import Ended
@@ -63,7 +64,7 @@ class Runner:
 
     async def run(self, until: Until = "stopped") -> Report:
         """Work until asked to stop, or until there is nothing left to do (``drained``: nothing due; ``empty``: nor later)."""
-        driver = Driver()
+        driver = Driver(longest_backoff_seconds=longest_backoff_us(self._plan.ttl_us) / 1e6)
         executor = LoopExecutor(
             self._registry, concurrency=self._plan.concurrency, members=self._client.members, on_ended=self._note
         )

@@ -58,7 +58,7 @@ def _play_many(asked: argparse.Namespace) -> int:
         if time.monotonic() - said_at > _PROGRESS_SECONDS:
             said_at = time.monotonic()
             print(f"  {totals['seeds']} of {asked.seeds} seeds, {totals['failed']} failed", flush=True)
-        if asked.seconds and time.monotonic() - began_at > asked.seconds:
+        if (asked.first and totals["failed"]) or (asked.seconds and time.monotonic() - began_at > asked.seconds):
             break
     _tell_totals(totals, time.monotonic() - began_at)
     return int(totals["failed"] > 0)
@@ -106,6 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=0, help="the first seed (0)")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop after so long (0: never)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many processes share the work (all processors)")
+    parser.add_argument("--first", action="store_true", help="stop at the first seed that fails")
     parser.add_argument("--seed", type=int, help="play this one seed only")
     parser.add_argument("--replay", metavar="FILE", help="play a kept story")
     parser.add_argument("--trace", action="store_true", help="with --seed or --replay: tell everything that happens")

@@ -110,6 +110,7 @@ class Fleet:
         us = dice.choice((HOUR, DAY + HOUR))
         self.run_until(self._world.elapsed + 2 * SECOND)
         self._advance_to(self._world.elapsed + us)
+        self._witness.troubled.update(self.workers)
 
     def _nudge(self, dice: Random, *, what: str) -> None:
         """Step a service before it asked for it, as hints of any kind do; or let user code go on."""
@@ -164,6 +165,7 @@ class Fleet:
             self.clients[place] = ClientNode(self._world, self._number())
 
     def _bury(self, node: WorkerNode) -> None:
+        self._witness.troubled.add(node.name)
         self._world.trace.note(f"{self._world.elapsed} {node.name} is dead")
         self.workers.pop(node.name, None)
         self._replace()
@@ -201,6 +203,7 @@ class Fleet:
 
     def _pause(self, dice: Random) -> None:
         if (node := self._any(dice)) is not None:
+            self._witness.troubled.add(node.name)
             node.paused_until = self._world.elapsed + int(self._settings.ttl_us * dice.uniform(0.1, 2.5))
 
     def _stop(self, dice: Random) -> None:
@@ -214,18 +217,20 @@ class Fleet:
 
     def _strike(self, dice: Random) -> None:
         """Trouble for a process at one of its next transactions, and now and then more of it at once."""
-        line, after = dice.choice(self._lines()), dice.choice((0, 0, 1, 2, 5))
+        line, after = self._victim(dice), dice.choice((0, 0, 1, 2, 5))
         for _ in range(dice.choice((1, 1, 1, 2, 3))):
             line.plan(dice.choice(STRIKES), after=after)
 
     def _cut(self, dice: Random) -> None:
-        line = dice.choice(self._lines())
+        line = self._victim(dice)
         line.cut_until = self._world.elapsed + int(self._settings.ttl_us * dice.uniform(0.05, 2.0))
 
-    def _lines(self) -> list[Line]:
-        """Where something can go wrong: workers twice as often as clients."""
+    def _victim(self, dice: Random) -> Line:
+        """Whose line it befalls: workers twice as often as clients."""
         working = [node.line for node in self.workers.values()]
-        return [*working, *working, *(client.line for client in self.clients)]
+        line = dice.choice([*working, *working, *(client.line for client in self.clients)])
+        self._witness.troubled.add(line.name)
+        return line
 
     def _outage(self, dice: Random) -> None:
         self._world.outage_until = self._world.elapsed + int(self._settings.ttl_us * dice.uniform(0.05, 3.0))

@@ -138,6 +138,7 @@ class Jobs:
     def _enqueue(self, client: ClientNode, dice: Random, *, how: str) -> None:
         requests = [self._request(dice, how)] if how != "many" else self._alike(dice)
         client.system.made.clear()
+        called_at = self._world.clock.now
         try:
             handles = client.client.submit(requests)
         except KeyConflict as refused:
@@ -153,7 +154,7 @@ class Jobs:
                 raise
             return
         for request, handle in zip(requests, handles, strict=True):
-            self._took(request, handle.id, handle.outcome)
+            self._took(request, handle.id, handle.outcome, called_at)
 
     def _request(self, dice: Random, how: str) -> Request:
         key = singleton = due_at = None
@@ -179,10 +180,10 @@ class Jobs:
     def _plain(dice: Random, number: int) -> Request:
         return Request(lane=dice.choice(_LANES), policy=dice.choice(_POLICIES), body=_encode({"dice": number}))
 
-    def _took(self, request: Request, run_id: str, outcome: str) -> None:
+    def _took(self, request: Request, run_id: str, outcome: str, called_at: int = 0) -> None:
         due_at = None
         if request.due_at is not None or request.delay:
-            due_at = request.due_at if request.due_at is not None else self._world.clock.now + request.delay
+            due_at = request.due_at if request.due_at is not None else called_at + request.delay
         if outcome == "created":
             self._witness.was_accepted(run_id, request.body, due_at)
             self._known.append(run_id)

@@ -7,10 +7,12 @@ Not here: what happens to them (``fleet``), and what user code does (``code``).
 from random import Random
 
 from mainspring.client import Client
-from mainspring.core.durations import MILLISECOND, SECOND
+from mainspring.core.durations import SECOND
 from mainspring.core.ids import uuid7
+from mainspring.core.lease import longest_backoff_us
 from mainspring.errors import WorldTrouble
 from mainspring.operations import attempts
+from mainspring.runtime.driver import FIRST_BACKOFF_SECONDS
 from mainspring.runtime.maintenance import Maintenance
 from mainspring.runtime.service import Service
 from mainspring.runtime.worker import Worker, WorkerPlan
@@ -20,8 +22,7 @@ from mainspring.testing.simulator.witness import Witness
 from mainspring.testing.simulator.world import Line, World
 
 _NEVER = 2**62
-_FIRST_BACKOFF_US = 100 * MILLISECOND
-_LONGEST_BACKOFF_US = 5 * SECOND
+_FIRST_BACKOFF_US = int(FIRST_BACKOFF_SECONDS * SECOND)
 
 
 class NodeSystem:
@@ -58,8 +59,9 @@ class NodeSystem:
 class Duty:
     """One service of a process: when it is due, by its own last answer or by a hint."""
 
-    def __init__(self, service: Service, due_at: int) -> None:
+    def __init__(self, service: Service, due_at: int, *, ttl_us: int) -> None:
         self.service = service
+        self._longest_backoff_us = longest_backoff_us(ttl_us)
         self.due_at = due_at
         self._backoff_us = _FIRST_BACKOFF_US
 
@@ -69,7 +71,7 @@ class Duty:
             wake = self.service.step()
         except WorldTrouble:
             self.due_at = now + self._backoff_us
-            self._backoff_us = min(2 * self._backoff_us, _LONGEST_BACKOFF_US)
+            self._backoff_us = min(2 * self._backoff_us, self._longest_backoff_us)
             return
         self._backoff_us = _FIRST_BACKOFF_US
         self.due_at = now + int(wake.after_seconds * SECOND)
@@ -108,7 +110,7 @@ class WorkerNode:
         self.executor.worker = self.worker
         upkeep = Maintenance(self.line, system=self.system, ttl_us=settings.ttl_us, actor=f"worker:{self.name}", on_due=self._hint)
         now = self._world.elapsed
-        self.work, self.upkeep = Duty(self.worker, now), Duty(upkeep, now)
+        self.work, self.upkeep = (Duty(service, now, ttl_us=settings.ttl_us) for service in (self.worker, upkeep))
 
     def set_skew(self, us: int) -> None:
         """Let this process's clock be wrong, and with it the database's while this process uses it."""

@@ -85,7 +85,7 @@ class Simulation:
         self._scenario = scenario
         self._check_each_step = check_each_step
         self._trace = trace
-        self._world = World(trace)
+        self._world = World(trace, slow_us=int(1.2 * settings.ttl_us))
         self._witness = Witness(self._world, tasks=TASKS, clock_is_true=settings.clocks == "one")
         self._fleet = Fleet(self._world, self._witness, settings, QUEUES)
         self._shapes: list[Shape] = [make(self._world, self._witness) for make in shapes]

@@ -51,6 +51,7 @@ class Witness:
         self.cancelled: set[str] = set()
         self.paused: set[str] = set()
         self.limits: dict[str, tuple[int, int]] = {}  # queue -> size, and the moment it was set
+        self.troubled: set[str] = set()  # processes that may have lost their lease for a reason of their own
         self.lowered: set[str] = set()  # queues whose limit was put below what ran
         self.attempts = 0
         self.is_trusted: Callable[[str], bool] = lambda node: False
@@ -125,6 +126,8 @@ class Witness:
             self.accuse("code_begins_once_under_a_fence", claimed.id, f"token {claimed.token}, again on {node}")
         self._began.add(fence)
         self._check_checkpoint(assignment)
+        if claimed.interruptions:
+            self._check_record(claimed)
         if self.clock_is_true and self.is_trusted(node):
             self._check_company(node, claimed)
             self._running[fence] = node, assignment.lane.queue
@@ -164,6 +167,12 @@ class Witness:
         if running > size:
             self.accuse("a_limit_holds", fence[0], f"{running} attempts run in {queue}, whose limit is {size}")
 
+    def _check_record(self, claimed: Claimed) -> None:
+        """What was interrupted before begins on the record, so not under a fence that is over."""
+        ((token,),) = self._world.look("SELECT token FROM runs WHERE id = ?", claimed.id)
+        if token != claimed.token:
+            self.accuse("a_recorded_start_is_under_the_newest_fence", claimed.id, f"begins under {claimed.token}, is at {token}")
+
     def _check_checkpoint(self, assignment: Assignment) -> None:
         claimed, found = assignment.claimed, assignment.checkpoint
         if found is not None and not any(found in self._saved.get((claimed.id, token), ()) for token in range(claimed.token)):
@@ -199,13 +208,28 @@ class Witness:
             yield from self._verify_run(run_id, ledger)
 
     def _verify_run(self, run_id: str, ledger: Sequence[Event]) -> Iterator[Violation]:
-        token = 0
+        token = interruptions = 0
+        holder = ""
         for event in ledger:
-            token += event.type is EventType.CLAIMED
+            if event.type is EventType.CLAIMED:
+                token += 1
+                holder = event.actor.removeprefix("worker:").split(".")[0]
+            if event.type is EventType.INTERRUPTED:
+                yield from self._verify_interruption(event, (run_id, token), holder, interruptions)
+                interruptions += 1
             if detail := self._contradiction(event, self._reports.get((run_id, token))):
                 yield Violation("the_ledger_says_what_the_attempt_said", run_id, f"seq {event.seq}, token {token}: {detail}")
         if run_id in self.cancelled and ledger[-1].state not in {State.CANCELLED, State.CANCELLING, State.FAILED}:
             yield Violation("a_cancel_is_final", run_id, f"is {ledger[-1].state}")
+
+    def _verify_interruption(self, event: Event, fence: Fence, holder: str, before: int) -> Iterator[Violation]:
+        """Who was well keeps what it holds, an outage of the database included; and what never began spends nothing, where it
+        can be known."""
+        if event.data.get("code") == "worker_lost":
+            if self.clock_is_true and holder not in self.troubled:
+                yield Violation("nobody_well_loses_a_lease", fence[0], f"seq {event.seq}: taken from {holder}")
+            if before and fence not in self._began:
+                yield Violation("what_never_began_spends_nothing", fence[0], f"seq {event.seq}, token {fence[1]}")
 
     @staticmethod
     def _contradiction(event: Event, told: Outcome | None) -> str:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Any, Literal, TypeVar, assert_never
+from typing import Any, Literal, TypeVar, assert_never, get_args
 
 from mainspring.errors import CommitUnknown, StorageConflict, StorageUnavailable
 from mainspring.store.database import Capabilities, Transaction
@@ -19,9 +19,9 @@ from mainspring.testing.clock import SimulatedClock
 T = TypeVar("T")
 
 #: What may happen to one transaction: the process dies before or after its commit, the answer gets lost before or after it, the
-#: database goes away in the middle, the database runs it a second time, or gives up on it after conflicts.
-Strike = Literal["crash before", "crash after", "lost before", "lost after", "gone", "twice", "conflict"]
-STRIKES: tuple[Strike, ...] = ("crash before", "crash after", "lost before", "lost after", "gone", "twice", "conflict")
+#: database goes away in the middle, runs it a second time, gives up on it after conflicts, or takes longer than a lease.
+Strike = Literal["crash before", "crash after", "lost before", "lost after", "gone", "twice", "conflict", "slow"]
+STRIKES: tuple[Strike, ...] = get_args(Strike)
 
 
 class Crash(BaseException):
@@ -53,10 +53,12 @@ class Trace:
 
 
 class World:
-    """Time, the database, and what is noted of both. ``skew_us`` is how wrong the clock is that the database goes by now."""
+    """Time, the database, and what is noted of both. ``skew_us`` is how wrong the clock is that the database goes by
+    now, ``slow_us`` how long a slow transaction takes."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, *, slow_us: int) -> None:
         self.clock = SimulatedClock()
+        self.slow_us = slow_us
         self.trace = trace
         self.skew_us = 0
         self.outage_until = 0
@@ -87,7 +89,7 @@ class Line:
 
     def __init__(self, world: World, name: str) -> None:
         self._world = world
-        self._name = name
+        self.name = name
         self.skew_us = 0
         self.cut_until = 0
         self._strikes: deque[tuple[int, Strike]] = deque()
@@ -114,7 +116,7 @@ class Line:
             result = self._write(name, fn, strike)
         finally:
             self._world.trace.transactions += 1
-            self._world.trace.note(f"{self._world.elapsed} {self._name} {name}{f' ({strike})' if strike else ''}")
+            self._world.trace.note(f"{self._world.elapsed} {self.name} {name}{f' ({strike})' if strike else ''}")
         return result
 
     def read(self, name: str, fn: Callable[[Transaction], T], /) -> T:
@@ -128,7 +130,7 @@ class Line:
     def _reach(self, name: str) -> None:
         world = self._world
         if world.elapsed < max(self.cut_until, world.outage_until):
-            world.trace.note(f"{world.elapsed} {self._name} cannot {name}")
+            world.trace.note(f"{world.elapsed} {self.name} cannot {name}")
             raise StorageUnavailable("the database cannot be reached")
         world.skew_us = self.skew_us
 
@@ -161,6 +163,10 @@ class Line:
                 return write(name, fn)
             case "conflict":
                 return write(name, lambda tx: _then(fn(tx), StorageConflict("in conflict with others, again and again")))
+            case "slow":
+                result = write(name, fn)
+                self._world.clock.advance_us(self._world.slow_us)
+                return result
             case _:
                 assert_never(strike)
 

@@ -1,0 +1,334 @@
+"""The planted bugs: one-line mistakes that somebody could make, each of which would break a promise.
+
+Here: where each goes and what it does. Not here: planting and catching them (``tests/mutants/__main__.py``). Every line that is
+replaced must be there exactly as written, so a mutant that no longer fits the code is noticed at once. Statements that
+PostgreSQL overrides are mutated in their portable form, which the simulator runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """One planted bug: in ``file`` below ``src/mainspring``, ``old`` becomes ``new``. ``bug`` is what that would be."""
+
+    name: str
+    bug: str
+    file: str
+    old: str
+    new: str
+
+
+_ATTEMPTS = "store/sql/attempts.sql"
+_RUNS = "store/sql/runs.sql"
+_QUEUES = "store/sql/queues.sql"
+_KEYS = "store/sql/keys.sql"
+
+MUTANTS = (
+    # -- fences
+    Mutant(
+        name="success-without-fence",
+        bug="a success is written whoever holds the run now",
+        file=_ATTEMPTS,
+        old="WHERE r.id = i.id AND r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1;\nINSERT",
+        new="WHERE r.id = i.id AND r.state = 'running';\nINSERT",
+    ),
+    Mutant(
+        name="token-stays",
+        bug="a claim does not raise the fence",
+        file=_ATTEMPTS,
+        old="SET state = 'running', token = r.token + 1, seq",
+        new="SET state = 'running', token = r.token, seq",
+    ),
+    Mutant(
+        name="late-finish-is-not-told",
+        bug="an attempt whose lease is lost writes its outcome over the newer attempt",
+        file="operations/attempts.py",
+        old="        if run is None or run.token != end.held.token:\n            lost.add(end.held.id)",
+        new="        if run is None:\n            lost.add(end.held.id)",
+    ),
+    Mutant(
+        name="heartbeat-without-fence",
+        bug="an attempt whose lease is lost overwrites the checkpoint of the next",
+        file=_ATTEMPTS,
+        old="WHERE r.token = i.token AND r.state IN ('running', 'cancelling')\nON CONFLICT (run_id) DO UPDATE\nSET token = excluded.token, beat_at",
+        new="WHERE r.state IN ('running', 'cancelling')\nON CONFLICT (run_id) DO UPDATE\nSET token = excluded.token, beat_at",
+    ),
+    Mutant(
+        name="start-without-fence",
+        bug="code begins under a lost lease although its start is put on record",
+        file=_ATTEMPTS,
+        old="SELECT id, token, {{now}}, {{now}}, NULL, NULL\nFROM runs\nWHERE id = :run_id AND token = :token AND",
+        new="SELECT id, token, {{now}}, {{now}}, NULL, NULL\nFROM runs\nWHERE id = :run_id AND",
+    ),
+    # -- ledger
+    Mutant(
+        name="state-without-event",
+        bug="a run becomes due and its ledger does not say so",
+        file=_RUNS,
+        old="SELECT id, seq + 1, 'due', 'queued', {{now}}, :actor, NULL, NULL\nFROM runs\nWHERE id",
+        new="SELECT id, seq + 1, 'due', 'queued', {{now}}, :actor, NULL, NULL\nFROM runs\nWHERE failures = 0 AND id",
+    ),
+    Mutant(
+        name="event-without-state",
+        bug="a release is called due in its ledger and goes on waiting",
+        file=_RUNS,
+        old="SET state = 'queued', seq = seq + 1, reason = NULL\nWHERE id {{any ids uuid}} AND state IN ('scheduled', 'retrying', 'released')",
+        new="SET state = 'queued', seq = seq + 1, reason = NULL\nWHERE id {{any ids uuid}} AND state IN ('scheduled', 'retrying')",
+    ),
+    Mutant(
+        name="reason-stays",
+        bug="a claimed run keeps the reason of an earlier wait",
+        file=_ATTEMPTS,
+        old="worker_id = :worker_id, reason = NULL",
+        new="worker_id = :worker_id",
+    ),
+    Mutant(
+        name="failures-forgotten",
+        bug="a run that waits for its retry forgets how often it failed",
+        file=_RUNS,
+        old="    failures = i.failures, interruptions",
+        new="    failures = 0, interruptions",
+    ),
+    # -- leases
+    Mutant(
+        name="trust-beyond-the-lease",
+        bug="a worker trusts its lease for longer than it lasts",
+        file="core/lease.py",
+        old="return confirmed_at + ttl * 9 // 10",
+        new="return confirmed_at + ttl * 19 // 10",
+    ),
+    Mutant(
+        name="lease-counted-from-the-answer",
+        bug="a lease is counted from when the answer came and not from when the question went",
+        file="runtime/worker.py",
+        old="self._confirmed_at, self._limits = asked_at, turn.limits",
+        new="self._confirmed_at, self._limits = self._system.monotonic(), turn.limits",
+    ),
+    Mutant(
+        name="reap-early",
+        bug="runs of a worker whose lease is not over yet are taken",
+        file="store/sql/workers.sql",
+        old="WHERE state = 'live' AND expires_at <= {{now}} ORDER BY",
+        new="WHERE state = 'live' AND expires_at <= {{now}} + 1500000 ORDER BY",
+    ),
+    Mutant(
+        name="no-brake",
+        bug="after an outage of the database everybody is reaped at once",
+        file="operations/attempts.py",
+        old="    if hold > tx.now:\n        return 0",
+        new="    if hold < 0:\n        return 0",
+    ),
+    Mutant(
+        name="nobody-reaps",
+        bug="the runs of dead workers are never taken",
+        file="runtime/maintenance.py",
+        old='        reaped = self._database.write("attempts.reap", self._reap)',
+        new="        reaped = None",
+    ),
+    Mutant(
+        name="orphans-stay",
+        bug="a claim whose answer got lost is held for ever by a worker that does not know of it",
+        file="runtime/worker.py",
+        old="        if orphans := [now for now in held if now.run_id not in self._held]:",
+        new="        if orphans := [now for now in held if now.run_id in self._held]:",
+    ),
+    Mutant(
+        name="giving-back-costs",
+        bug="a run that comes back unstarted pays for an interruption",
+        file="core/attempts.py",
+        old="            return move(held, EventType.GIVEN_BACK, running, State.QUEUED, actor=actor)",
+        new="            return _settle_interruption(held, Interrupted('worker_lost'), spent, policy, actor)",
+    ),
+    Mutant(
+        name="a-death-always-costs",
+        bug="a run whose code provably never began pays for an interruption",
+        file="operations/attempts.py",
+        old='    return Interrupted("worker_lost") if began or run.interruptions == 0 else Unstarted()',
+        new='    return Interrupted("worker_lost")',
+    ),
+    # -- commits whose fate is unknown
+    Mutant(
+        name="outcome-forgotten",
+        bug="an outcome is forgotten when the database did not answer",
+        file="runtime/worker.py",
+        old="            if turn is None:  # whatever went wrong, nothing of what ended is forgotten",
+        new="            if turn is not None and not ended:",
+    ),
+    Mutant(
+        name="unknown-called-refused",
+        bug="a caller is told that nothing was created when nobody knows",
+        file="client/writing.py",
+        old="            if unknown is None:\n                raise",
+        new="            if unknown is None or True:\n                raise",
+    ),
+    Mutant(
+        name="repeat-creates-again",
+        bug="a call repeated after an unknown commit makes another run for its key",
+        file="operations/enqueue.py",
+        old="    repeated = yield from _already_there([run for run in runs if run.id in keyed])",
+        new="    repeated = yield from _already_there([])",
+    ),
+    Mutant(
+        name="beat-after-its-outcome",
+        bug="the last checkpoint of an attempt is lost when its lease was in doubt",
+        file="runtime/worker.py",
+        old="        return [beat for beat in due if beat.token == ending.get(beat.run_id) or self._holds(beat.run_id, beat.token)]",
+        new="        return [beat for beat in due if self._holds(beat.run_id, beat.token)]",
+    ),
+    # -- time
+    Mutant(
+        name="timer-early",
+        bug="a run is due half a second early",
+        file=_RUNS,
+        old="AND due_at <= {{now}}\nORDER BY due_at, id",
+        new="AND due_at <= {{now}} + 500000\nORDER BY due_at, id",
+    ),
+    Mutant(
+        name="delay-ignored",
+        bug="a task's own delay before its retry is not kept",
+        file="core/budgets.py",
+        old="    if after_us is not None:\n        return Retrying(spent=now_spent, delay_us=clamp_delay(after_us))",
+        new="    if after_us is not None:\n        return Retrying(spent=now_spent, delay_us=0)",
+    ),
+    Mutant(
+        name="lost-wake-up",
+        bug="a worker waits for a hint that may never come",
+        file="runtime/worker.py",
+        old="        return Wake(min(seconds, self.plan.ttl_us / 3e6))",
+        new="        return Wake(min(seconds, self.plan.ttl_us / 3e6) if self._held else 1e7)",
+    ),
+    Mutant(
+        name="due-times-forgotten",
+        bug="nobody looks again for what is due later",
+        file="runtime/maintenance.py",
+        old="        return Wake(self._longest if next_in is None else min(self._longest, max(0.0, next_in / 1e6)))",
+        new="        return Wake(1e7 if next_in is None else min(self._longest, max(0.0, next_in / 1e6)))",
+    ),
+    # -- budgets
+    Mutant(
+        name="retry-without-budget",
+        bug="a run is retried once more than was agreed",
+        file="core/budgets.py",
+        old="    if final or now_spent.failures >= budgets.max_attempts:",
+        new="    if final or now_spent.failures > budgets.max_attempts:",
+    ),
+    Mutant(
+        name="interruptions-without-budget",
+        bug="a run that kills its workers loops for ever",
+        file="core/budgets.py",
+        old="    if now_spent.interruptions >= budgets.max_interruptions:",
+        new="    if now_spent.interruptions > budgets.max_interruptions:",
+    ),
+    Mutant(
+        name="releases-without-budget",
+        bug="a run gives itself back once more than was agreed",
+        file="core/budgets.py",
+        old="spent.releases >= budgets.max_releases:",
+        new="spent.releases > budgets.max_releases:",
+    ),
+    # -- cancels
+    Mutant(
+        name="cancel-leaves-it-waiting",
+        bug="the cancel of a run that waits for its retry is not final",
+        file="operations/runs.py",
+        old="    target = State.CANCELLING if run.state in ACTIVE else State.CANCELLED\n",
+        new="    target = State.CANCELLING if run.state in ACTIVE else State.CANCELLED\n    if run.state is State.RETRYING:\n        return 'cancelled'\n",
+    ),
+    Mutant(
+        name="cancel-frees-the-key",
+        bug="a cancelled owner loses its idempotency key, so that the work is done after all",
+        file="operations/moves.py",
+        old="    return m.state in {State.FAILED, State.UPSTREAM_FAILED} and m.origin is not State.CANCELLING",
+        new="    return m.state in {State.FAILED, State.UPSTREAM_FAILED, State.CANCELLED}",
+    ),
+    # -- limits and queues
+    Mutant(
+        name="slot-never-freed",
+        bug="a run that ends keeps its place under the limit",
+        file="operations/moves.py",
+        old="    if slots:\n        tokens = dict(fences)",
+        new="    if slots and False:\n        tokens = dict(fences)",
+    ),
+    Mutant(
+        name="slot-freed-twice",
+        bug="the counter of a limit goes down for each end, whether there was a slot or not",
+        file=_QUEUES,
+        old="SET used = (SELECT count(*) FROM slots WHERE limit_id = :id) WHERE id = :id;",
+        new="SET used = used WHERE id = :id;",
+    ),
+    Mutant(
+        name="limit-ignored-within-a-claim",
+        bug="one claim takes more than its limit has free",
+        file=_ATTEMPTS,
+        old="    SELECT * FROM head WHERE place <= free ORDER BY",
+        new="    SELECT * FROM head ORDER BY",
+    ),
+    Mutant(
+        name="paused-queue-claimed",
+        bug="a paused queue hands out runs",
+        file=_ATTEMPTS,
+        old="      AND q.paused_at IS NULL AND (g.id",
+        new="      AND (g.id",
+    ),
+    # -- keys
+    Mutant(
+        name="singleton-stays",
+        bug="a singleton key stays with a run that has ended",
+        file="operations/moves.py",
+        old='        tx.execute("keys.free_singletons", ids=singletons)',
+        new="        pass",
+    ),
+    Mutant(
+        name="failed-owner-keeps-its-key",
+        bug="a run that failed keeps its idempotency key, so that nobody does the work",
+        file="operations/moves.py",
+        old='        tx.execute("keys.free_failed", ids=keyed)',
+        new="        pass",
+    ),
+    Mutant(
+        name="key-expires-at-once",
+        bug="an idempotency key is let go of before its retention is over",
+        file=_KEYS,
+        old="DELETE FROM idempotency_keys\nWHERE expires_at <= {{now}}",
+        new="DELETE FROM idempotency_keys\nWHERE expires_at <= {{now}} + 8000000",
+    ),
+    # -- batches, retries, retention
+    Mutant(
+        name="callback-early",
+        bug="a batch's callback starts while its last member still runs",
+        file="operations/moves.py",
+        old="        if still_open == 0 and callback_id is not None:",
+        new="        if still_open <= 1 and callback_id is not None:",
+    ),
+    Mutant(
+        name="member-not-counted",
+        bug="a member that was cancelled is not counted, so that the callback waits for ever",
+        file="operations/moves.py",
+        old="    if members := [(held.batch_id, m) for held, m in ended if held.batch_id is not None]:",
+        new="    if members := [(held.batch_id, m) for held, m in ended if held.batch_id is not None and m.state != 'cancelled']:",
+    ),
+    Mutant(
+        name="two-live-retries",
+        bug="two operators who retry a run make two runs",
+        file="operations/runs.py",
+        old="    if again:\n        return str(again[0]), False",
+        new="    if again and False:\n        return str(again[0]), False",
+    ),
+    Mutant(
+        name="dead-letter-missing",
+        bug="a run uses up its budget and nobody is told",
+        file="operations/moves.py",
+        old='        tx.execute("dead_letters.open", batch=dead)',
+        new="        pass",
+    ),
+    Mutant(
+        name="prune-takes-the-young",
+        bug="retention removes runs that ended just now",
+        file="store/sql/retention.sql",
+        old="AND r.ended_at < :cut_off",
+        new="AND r.ended_at < :cut_off + 3600000000",
+    ),
+)
