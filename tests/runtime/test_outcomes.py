@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.core.attempts import Failed, GaveItselfBack, Stopped, Succeeded
-from mainspring.errors import Cancelled, Release, Retry
+from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Stopped, Succeeded
+from mainspring.errors import Cancelled, CommitUnknown, Release, ResultTimeout, Retry, StorageConflict, StorageUnavailable
 from mainspring.runtime.outcomes import bounded, raised, returned
 
 
@@ -37,3 +37,9 @@ def test_a_delay_that_is_none_is_a_failure_of_the_task_and_not_of_the_worker() -
         outcome = raised(signal)
         assert isinstance(outcome, Failed)
         assert outcome.code == "invalid_option"
+
+
+def test_trouble_of_the_database_inside_a_task_spends_no_failure_of_the_task() -> None:
+    for error in (StorageUnavailable("away"), StorageConflict("busy"), CommitUnknown("who knows")):
+        assert raised(error) == Interrupted(error.code)
+    assert isinstance(raised(ResultTimeout("not yet")), Failed)

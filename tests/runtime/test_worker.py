@@ -641,3 +641,30 @@ def test_what_a_shutdown_interrupted_is_due_again_at_once(stage: Stage) -> None:
     successor.step()
     assert successor.last.id == run_id
     assert (successor.last.failures, successor.last.interruptions) == (0, 1)
+
+
+def test_a_claim_whose_lease_is_over_when_its_answer_comes_goes_back_unspent(stage: Stage) -> None:
+    post = stage.post()
+    post.step()
+    stage.advance(2 * SECOND)  # time to look at what it holds, which it does in the very turn that claims
+    run_id = stage.fleet.enqueue()
+    post.line.meanwhile = lambda: stage.freeze(DEFAULT_TTL)
+    post.step()
+    post.line.meanwhile = lambda: None
+    assert post.hands == []
+    for _ in range(4):
+        stage.advance(SECOND)
+        post.step()
+    assert stage.fleet.story(run_id)[:3] == ["created", "claimed", "given_back"]
+    assert [(held.id, held.token) for held in post.hands] == [(run_id, 2)]
+
+
+def test_a_worker_that_holds_nothing_still_looks_at_what_the_database_says_it_holds(stage: Stage) -> None:
+    post = stage.post()
+    post.step()
+    run_id = stage.fleet.enqueue()
+    stage.fleet.claim(post.worker.id)  # its own claim, committed long after it gave up waiting for the answer
+    for _ in range(3):
+        stage.advance(2 * SECOND)
+        post.step()
+    assert stage.fleet.story(run_id)[:3] == ["created", "claimed", "given_back"]

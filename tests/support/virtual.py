@@ -39,6 +39,7 @@ class Line:
         self.is_cut = False
         self.cut_after: str | None = None
         self.written: list[str] = []
+        self.meanwhile: Callable[[], None] = lambda: None  # called while the answer to a write is on its way
 
     @property
     def capabilities(self) -> Capabilities:
@@ -57,6 +58,7 @@ class Line:
             raise CommitUnknown("the line broke during the commit, which did not happen")
         result = self._database.write(name, fn)
         self.written.append(name)
+        self.meanwhile()
         self.is_cut = name == self.cut_after
         if trouble == "lost after":
             raise CommitUnknown("the line broke during the commit, which did happen")

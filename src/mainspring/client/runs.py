@@ -103,8 +103,8 @@ class Runs:
             UnknownRun: there is none. NotTerminal: it has not failed.
         """
         named, new_id = parse_run_id(run_id), self._client.system.new_id()
-        again, made = self._write("runs.retry", lambda tx: runs.retry(tx, named, new_id, **self._who()))
-        self._client.tell_work([self.get(again).queue])
+        again, made, queue = self._write("runs.retry", lambda tx: self._retry(tx, named, new_id))
+        self._client.tell_work([queue])
         return Handle(self._client, again, "created" if made else "existing", codec.decode_json)
 
     def resume(self, run_id: str, reason: str) -> None:
@@ -136,6 +136,10 @@ class Runs:
             "retention.prune",
             lambda tx: retention.prune(tx, self._client.namespace, cut_off=tx.now - age, states=chosen, cursor=cursor, most=limit),
         )
+
+    def _retry(self, tx: Transaction, run_id: str, new_id: str) -> tuple[str, bool, str]:
+        again, made = runs.retry(tx, run_id, new_id, **self._who())
+        return again, made, views.get(tx, self._client.namespace, again).queue
 
     def _who(self) -> dict[str, str]:
         return {"namespace": self._client.namespace, "actor": self._client.actor}

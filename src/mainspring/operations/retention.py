@@ -6,6 +6,7 @@ from typing import NamedTuple
 from mainspring.core.ids import uuid7_floor
 from mainspring.core.states import TERMINAL, State
 from mainspring.errors import InvalidOption
+from mainspring.operations.moves import lock_runs
 from mainspring.store.database import Transaction
 
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
@@ -39,11 +40,12 @@ def prune(tx: Transaction, namespace: str, *, cut_off: int, states: Sequence[Sta
         cut_off=cut_off,
         most=most,
     )
-    ids = [row[0] for row in rows]
+    found = [row[0] for row in rows]
+    ids = sorted(lock_runs(tx, found)) if found else []  # runs before keys, as whoever else takes both; and each is counted once
     if ids:
         tx.execute("retention.remember", ids=ids)
         tx.execute("retention.prune", ids=ids)
-    return Pruned(runs=len(ids), cursor=ids[-1] if len(ids) == most else None)
+    return Pruned(runs=len(ids), cursor=found[-1] if len(found) == most else None)
 
 
 def forget(tx: Transaction, *, workers_before: int) -> None:

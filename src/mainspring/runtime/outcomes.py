@@ -10,10 +10,11 @@ from typing import Any
 
 from mainspring import codec
 from mainspring.context import Context
-from mainspring.core.attempts import Failed, GaveItselfBack, Outcome, Stopped, Succeeded, Unworkable
+from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unworkable
 from mainspring.core.durations import parse_duration, parse_instant
 from mainspring.errors import (
     Cancelled,
+    CommitUnknown,
     Fail,
     InvalidOption,
     LeaseLost,
@@ -23,6 +24,8 @@ from mainspring.errors import (
     ResultInvalid,
     ResultTooLarge,
     Retry,
+    StorageConflict,
+    StorageUnavailable,
     TaskSignal,
 )
 
@@ -74,6 +77,8 @@ def _meant(error: BaseException) -> Outcome:
             return _released(error)
         case Cancelled() | LeaseLost():
             return Stopped()
+        case StorageUnavailable() | StorageConflict() | CommitUnknown():  # the world's trouble spends no failure of the task's
+            return Interrupted(error.code)
         case UnreadablePayloadError():
             return Unworkable("invalid_payload", bounded(str(error), MESSAGE_BYTES))
         case _:

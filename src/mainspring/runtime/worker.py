@@ -180,7 +180,7 @@ class Worker:
         beats = self._due_beats(ended)
         room = self._room(len(ended))
         asked_at = self._system.monotonic()
-        check = self._suspicious or (bool(self._held) and asked_at - self._checked_at >= self._check_interval())
+        check = self._suspicious or asked_at - self._checked_at >= self._check_interval()
         turn = None
         try:
             turn = self._database.write("worker.turn", lambda tx: self._turn(tx, ended, beats, room, check))
@@ -205,11 +205,12 @@ class Worker:
         self._settle(ended, turn, asked_at)
         self._claims = turn.claims
         wake = self._next(room, len(turn.claims))
+        if turn.held is not None:
+            self._checked_at, self._suspicious = asked_at, False
         if wake.after_seconds > 0 or turn.held is not None or not self._database.capabilities.skip_locked:
-            self._hand_over()
+            self._hand_over()  # what it lets go of was not in what is compared next, so it makes suspicious anew
         if turn.held is not None:
             self._compare(turn.held, {a.claimed.id for a in turn.claims})
-            self._checked_at, self._suspicious = asked_at, False
         self.found_nothing = not turn.claims and room > 0
         self.steps += 1
         return wake

@@ -96,15 +96,18 @@ FROM checkpoints c JOIN runs r ON r.id = c.run_id
 WHERE c.run_id {{any ids uuid}} AND c.token = r.token AND c.started_at IS NOT NULL;
 
 -- name: attempts.start
--- Record that user code is about to begin, under the fence; what an earlier attempt saved is kept.
+-- Record that user code is about to begin, under the fence; what an earlier attempt saved is kept. One that waited behind a newer
+-- attempt's record changes nothing.
 INSERT INTO checkpoints (run_id, token, started_at, beat_at, details, progress)
 SELECT id, token, {{now}}, {{now}}, NULL, NULL
 FROM runs
 WHERE id = :run_id AND token = :token AND state IN ('running', 'cancelling')
-ON CONFLICT (run_id) DO UPDATE SET token = excluded.token, started_at = excluded.started_at, beat_at = excluded.beat_at;
+ON CONFLICT (run_id) DO UPDATE SET token = excluded.token, started_at = excluded.started_at, beat_at = excluded.beat_at
+WHERE checkpoints.token <= excluded.token;
 
 -- name: attempts.heartbeat
--- Save what attempts told of themselves, each under its fence. A part that is absent (NULL) keeps what was saved before.
+-- Save what attempts told of themselves, each under its fence. A part that is absent (NULL) keeps what was saved before. One that
+-- waited behind a newer attempt's record saves nothing.
 -- columns: run_id text
 -- input batch: run_id uuid, token int, details bytes, progress text
 INSERT INTO checkpoints (run_id, token, started_at, beat_at, details, progress)
@@ -116,6 +119,7 @@ ON CONFLICT (run_id) DO UPDATE
 SET token = excluded.token, beat_at = excluded.beat_at, details = coalesce(excluded.details, checkpoints.details),
     progress = coalesce(excluded.progress, checkpoints.progress),
     started_at = CASE WHEN checkpoints.token = excluded.token THEN checkpoints.started_at END
+WHERE checkpoints.token <= excluded.token
 RETURNING run_id;
 
 -- name: attempts.checkpoints

@@ -1,6 +1,6 @@
 -- name: retention.prunable
 -- Ended runs older than the cut-off, oldest first, from a cursor on. Runs with an open dead letter stay, and so do members of a
--- batch that is still open and whatever a live run was made from.
+-- batch that is still open.
 -- columns: id text, ended_at int
 SELECT r.id, r.ended_at
 FROM runs r JOIN lanes l ON l.id = r.lane_id

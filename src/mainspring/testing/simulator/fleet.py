@@ -179,6 +179,7 @@ class Fleet:
         dice = Random(number * 7919)
         queues = self._queues if self.healthy or number == 1 or dice.random() < 0.7 else (dice.choice(self._queues),)
         node = WorkerNode(self._world, self._witness, self._settings, number, queues=queues)
+        node.serves_all = queues == self._queues
         node.hears = self._settings.hints > 0.2
         if self._settings.clocks == "own" and not self.healthy:
             node.set_skew(dice.randrange(-_WORST_SKEW_US, _WORST_SKEW_US))
@@ -204,7 +205,14 @@ class Fleet:
     def _pause(self, dice: Random) -> None:
         if (node := self._any(dice)) is not None:
             self._witness.troubled.add(node.name)
-            node.paused_until = self._world.elapsed + int(self._settings.ttl_us * dice.uniform(0.1, 2.5))
+            us = int(self._settings.ttl_us * dice.uniform(0.1, 2.5))
+            node.paused_until = self._world.elapsed + us
+            self._perhaps_pass(dice, us)
+
+    def _perhaps_pass(self, dice: Random, us: int) -> None:
+        """Half of the time, let a trouble last to its end at once: what follows from it is otherwise rare."""
+        if dice.random() < 0.5:
+            self.run_until(self._world.elapsed + us)
 
     def _stop(self, dice: Random) -> None:
         if (node := self._any(dice)) is not None and not node.is_leaving:
@@ -223,7 +231,9 @@ class Fleet:
 
     def _cut(self, dice: Random) -> None:
         line = self._victim(dice)
-        line.cut_until = self._world.elapsed + int(self._settings.ttl_us * dice.uniform(0.05, 2.0))
+        us = int(self._settings.ttl_us * dice.uniform(0.05, 2.5))
+        line.cut_until = self._world.elapsed + us
+        self._perhaps_pass(dice, us)
 
     def _victim(self, dice: Random) -> Line:
         """Whose line it befalls: workers twice as often as clients."""
@@ -233,7 +243,9 @@ class Fleet:
         return line
 
     def _outage(self, dice: Random) -> None:
-        self._world.outage_until = self._world.elapsed + int(self._settings.ttl_us * dice.uniform(0.05, 3.0))
+        us = int(self._settings.ttl_us * dice.uniform(0.05, 3.0))
+        self._world.outage_until = self._world.elapsed + us
+        self._perhaps_pass(dice, us)
 
     def _step_clock(self, dice: Random) -> None:
         if self._settings.clocks == "own" and (node := self._any(dice)) is not None:
@@ -250,11 +262,12 @@ class Fleet:
         self._world.skew_us = 0
         for client in self.clients:
             client.line.heal()
-        for worker in self.workers.values():
+        for number, worker in enumerate(self.workers.values()):
             worker.line.heal()
             worker.set_skew(0)
             worker.paused_until = min(worker.paused_until, now)
             worker.hears = False
-            if not worker.is_leaving:
+            if number > 0 and not worker.is_leaving:  # one who saw it all goes on; the others go, for a story must end some time
                 worker.begin_to_stop(now, SECOND)
-        self._start_worker()
+        if not any(worker.serves_all and not worker.is_leaving for worker in self.workers.values()):
+            self._start_worker()

@@ -92,6 +92,7 @@ class WorkerNode:
         self.is_leaving = False
         self.cuts_off_at: int | None = None
         self.hears = True
+        self.serves_all = True
         self._world = world
         self._serves(settings, witness, queues)
 
