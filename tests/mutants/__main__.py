@@ -15,24 +15,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 import mainspring
 from tests.mutants.catalogue import MUTANTS, Mutant
 
 SEEDS = 3_000
+CAUGHT = Path(__file__).parent / "caught.json"
 _PACKAGE = Path(mainspring.__file__).parent
 _FAILED = re.compile(r"FAILED seed (\d+):.*\n  VIOLATION (\w+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catch:
-    """How one mutant fared: after how many seeds it was caught, and by which oracle; None: it survived."""
+    """How one mutant fared: the seed that caught it, and by which oracle; None: it survived."""
 
     mutant: Mutant
-    seeds: int | None
+    seed: int | None
     oracle: str
     seconds: float
 
@@ -48,13 +52,24 @@ def plant(mutant: Mutant, folder: Path) -> None:
     path.write_text(text.replace(mutant.old, mutant.new))
 
 
-def catch(mutant: Mutant, *, seeds: int) -> Catch:
+def catch(mutant: Mutant, *, start: int = 0, seeds: int) -> Catch:
     """Let the simulator look for the bug."""
     began_at = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mainspring-mutant-") as name:
         plant(mutant, Path(name))
         done = subprocess.run(
-            [sys.executable, "-m", "mainspring.testing.simulator", "--seeds", str(seeds), "--jobs", "1", "--first"],
+            [
+                sys.executable,
+                "-m",
+                "mainspring.testing.simulator",
+                "--start",
+                str(start),
+                "--seeds",
+                str(seeds),
+                "--jobs",
+                "1",
+                "--first",
+            ],
             env=os.environ | {"PYTHONPATH": name},
             capture_output=True,
             text=True,
@@ -62,10 +77,22 @@ def catch(mutant: Mutant, *, seeds: int) -> Catch:
         )
     seconds = time.monotonic() - began_at
     if (failed := _FAILED.search(done.stdout)) is not None:
-        return Catch(mutant=mutant, seeds=int(failed[1]) + 1, oracle=failed[2], seconds=seconds)
+        return Catch(mutant=mutant, seed=int(failed[1]), oracle=failed[2], seconds=seconds)
     if done.returncode != 0:  # it broke so badly that the simulator itself stopped
-        return Catch(mutant=mutant, seeds=1, oracle=done.stderr.strip().splitlines()[-1][:60], seconds=seconds)
-    return Catch(mutant=mutant, seeds=None, oracle="", seconds=seconds)
+        return Catch(mutant=mutant, seed=start, oracle=done.stderr.strip().splitlines()[-1][:60], seconds=seconds)
+    return Catch(mutant=mutant, seed=None, oracle="", seconds=seconds)
+
+
+def read_caught() -> dict[str, int]:
+    """The seed that caught each bug when somebody looked last."""
+    return msgspec.json.decode(CAUGHT.read_bytes(), type=dict[str, int]) if CAUGHT.exists() else {}
+
+
+def write_caught(catches: Sequence[Catch]) -> None:
+    """Keep which seed caught what, for the suite to look at those first."""
+    known = read_caught() | {each.mutant.name: each.seed for each in catches if each.seed is not None}
+    there = {mutant.name: known[mutant.name] for mutant in MUTANTS if mutant.name in known}
+    CAUGHT.write_bytes(msgspec.json.format(msgspec.json.encode(there), indent=1) + b"\n")
 
 
 def main() -> int:
@@ -77,8 +104,9 @@ def main() -> int:
         for each in threads.map(lambda mutant: catch(mutant, seeds=asked.seeds), chosen):
             catches.append(each)
             print(line(each), flush=True)
-    survivors = [each.mutant.name for each in catches if each.seeds is None]
-    taken = [each.seeds for each in catches if each.seeds is not None]
+    survivors = [each.mutant.name for each in catches if each.seed is None]
+    taken = [each.seed + 1 for each in catches if each.seed is not None]
+    write_caught(catches)
     print(
         f"{len(taken)} of {len(catches)} planted bugs caught; seeds to catch: median {statistics.median(taken or [0]):.0f}, "
         f"most {max(taken, default=0)}; survivors: {', '.join(survivors) or 'none'}"
@@ -88,7 +116,7 @@ def main() -> int:
 
 def line(caught: Catch) -> str:
     """One row of the table."""
-    seeds = f"{caught.seeds:5d} seeds" if caught.seeds is not None else "   SURVIVED"
+    seeds = f"{caught.seed + 1:5d} seeds" if caught.seed is not None else "   SURVIVED"
     return f"{caught.mutant.name:32s} {seeds}  {caught.seconds:5.1f} s  {caught.oracle}"
 
 

@@ -53,8 +53,8 @@ MUTANTS = (
         name="heartbeat-without-fence",
         bug="an attempt whose lease is lost overwrites the checkpoint of the next",
         file=_ATTEMPTS,
-        old="WHERE r.token = i.token AND r.state IN ('running', 'cancelling')\nON CONFLICT (run_id) DO UPDATE\nSET token = excluded.token, beat_at",
-        new="WHERE r.state IN ('running', 'cancelling')\nON CONFLICT (run_id) DO UPDATE\nSET token = excluded.token, beat_at",
+        old="JOIN runs r {{by_id}} ON r.id = i.run_id\nWHERE r.token = i.token AND r.state IN",
+        new="JOIN runs r {{by_id}} ON r.id = i.run_id\nWHERE r.state IN",
     ),
     Mutant(
         name="start-without-fence",
@@ -75,8 +75,8 @@ MUTANTS = (
         name="event-without-state",
         bug="a release is called due in its ledger and goes on waiting",
         file=_RUNS,
-        old="SET state = 'queued', seq = seq + 1, reason = NULL\nWHERE id {{any ids uuid}} AND state IN ('scheduled', 'retrying', 'released')",
-        new="SET state = 'queued', seq = seq + 1, reason = NULL\nWHERE id {{any ids uuid}} AND state IN ('scheduled', 'retrying')",
+        old="SET state = 'queued', seq = seq + 1, reason = NULL\nWHERE id",
+        new="SET state = 'queued', seq = seq + 1, reason = NULL\nWHERE state <> 'released' AND id",
     ),
     Mutant(
         name="reason-stays",
@@ -175,8 +175,8 @@ MUTANTS = (
         name="beat-after-its-outcome",
         bug="the last checkpoint of an attempt is lost when its lease was in doubt",
         file="runtime/worker.py",
-        old="        return [beat for beat in due if beat.token == ending.get(beat.run_id) or self._holds(beat.run_id, beat.token)]",
-        new="        return [beat for beat in due if self._holds(beat.run_id, beat.token)]",
+        old="if beat.token == ending.get(beat.run_id) or self._holds(",
+        new="if self._holds(",
     ),
     # -- time
     Mutant(
@@ -235,7 +235,7 @@ MUTANTS = (
         bug="the cancel of a run that waits for its retry is not final",
         file="operations/runs.py",
         old="    target = State.CANCELLING if run.state in ACTIVE else State.CANCELLED\n",
-        new="    target = State.CANCELLING if run.state in ACTIVE else State.CANCELLED\n    if run.state is State.RETRYING:\n        return 'cancelled'\n",
+        new="    target = State.CANCELLING\n    if run.state not in ACTIVE:\n        return 'cancelled'\n",
     ),
     Mutant(
         name="cancel-frees-the-key",

@@ -668,3 +668,21 @@ def test_a_worker_that_holds_nothing_still_looks_at_what_the_database_says_it_ho
         stage.advance(2 * SECOND)
         post.step()
     assert stage.fleet.story(run_id)[:3] == ["created", "claimed", "given_back"]
+
+
+def test_of_two_attempts_at_one_run_that_end_together_only_the_newer_counts(stage: Stage) -> None:
+    callback = stage.fleet.batch([stage.fleet.new(), stage.fleet.new()])
+    post = stage.post(concurrency=2)
+    post.step()
+    old = post.hands[0]
+    stage.fleet.calm()
+    stage.fleet.lapse(post.worker.id)
+    stage.fleet.reap()
+    stage.advance(DEFAULT_TTL // 5)
+    post.settle()  # declared gone, reborn, and given its own runs again
+    new = next(held for held in reversed(post.hands) if held.id == old.id)
+    post.end(old)
+    post.end(new)
+    post.settle()
+    assert new.token == old.token + 1
+    assert stage.fleet.get(callback).state is State.BLOCKED

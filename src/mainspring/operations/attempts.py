@@ -121,7 +121,7 @@ def heartbeat(tx: Transaction, beats: Sequence[Beat]) -> set[str]:
 
 
 def finish(tx: Transaction, ended: Sequence[Ended], *, actor: str, limits: bool = True) -> set[str]:
-    """Write outcomes; returns the runs whose lease was lost, about which nothing was written.
+    """Write outcomes, one of each run; returns the runs whose lease was lost, about which nothing was written.
 
     A run that was asked to stop meanwhile ends as a cancelled one does. An outcome that was already written under the same
     fence (a commit whose answer got lost) is not written twice, and is not lost either.

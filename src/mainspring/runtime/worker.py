@@ -176,7 +176,7 @@ class Worker:
 
     def step(self) -> Wake:
         """One transaction: outcomes, beats, renewal, claim. Answers when the next is due."""
-        ended = [self._ended.popleft() for _ in range(min(len(self._ended), 2 * BATCH))]
+        ended = self._take_ended()
         beats = self._due_beats(ended)
         room = self._room(len(ended))
         asked_at = self._system.monotonic()
@@ -214,6 +214,14 @@ class Worker:
         self.found_nothing = not turn.claims and room > 0
         self.steps += 1
         return wake
+
+    def _take_ended(self) -> list[Ended]:
+        """What ended, each run once: of two attempts at one run only the newer has a word."""
+        ended = [self._ended.popleft() for _ in range(min(len(self._ended), 2 * BATCH))]
+        newest: dict[str, int] = {}
+        for end in ended:
+            newest[end.held.id] = max(newest.get(end.held.id, 0), end.held.token)
+        return ended if len(newest) == len(ended) else [end for end in ended if end.held.token == newest[end.held.id]]
 
     def _write_alone(self, ended: Sequence[Ended]) -> None:
         """One of these outcomes cannot be written: write each by itself, and let that one fail alone."""

@@ -115,6 +115,7 @@ class Jobs:
             if queue.limit == 0:
                 client.client.queues.limit(queue.name, 1)
                 self._witness.was_limited(queue.name, 1)
+        self._witness.look_for_lowered()
 
     def verify(self, ledgers: Mapping[str, Sequence[Event]]) -> Iterable[Violation]:
         """Nobody spends more than the budget that was agreed."""
@@ -297,8 +298,11 @@ class Jobs:
             client.client.queues.limit(queue, size)
             return True
 
-        if self._try(limit):
-            self._witness.was_limited(queue, size)
+        try:
+            if self._try(limit):
+                self._witness.was_limited(queue, size)
+        finally:
+            self._witness.look_for_lowered()
 
     # -- asking -----------------------------------------------------------------------------------------------------
 

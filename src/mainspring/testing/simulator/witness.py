@@ -81,12 +81,12 @@ class Witness:
     def was_limited(self, queue: str, size: int | None) -> None:
         """An operator was told that a queue has this limit."""
         self._moment += 1
-        self.lowered.discard(queue)
         if size is not None:
             self.limits[queue] = size, self._moment
-            ((used,),) = self._world.look("SELECT used FROM limits WHERE queue = ?", queue)
-            if used > size:
-                self.lowered.add(queue)
+
+    def look_for_lowered(self) -> None:
+        """A limit may have been put below what runs, whatever its operator was told."""
+        self.lowered = {queue for (queue,) in self._world.look("SELECT queue FROM limits WHERE used > size")}
 
     # -- user code --------------------------------------------------------------------------------------------------
 
