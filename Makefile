@@ -14,6 +14,9 @@ DIR   ?=
 DB    ?= sqlite
 KILLS ?= 300
 JOBS  ?= 2
+SEEDS ?= 2000
+START ?= 0
+N     ?= 20
 ARGS  ?=
 
 .PHONY: help
@@ -72,6 +75,37 @@ bench: setup ## the table of speeds beside the bare SQL of the same machine
 bench-peers: setup ## install the other job systems that bench can measure beside us
 	@$(BIN)/python -m bench.peers install
 
+# --- proofs: each has a sample in `make check`; these are the long campaigns ------------------------------------------
+
+.PHONY: sim
+sim: setup ## simulate fleets by seed; a failing one is shrunk and kept  [SEEDS=2000] [START=0] [SEED=n, to see one again]
+	@$(BIN)/python -m mainspring.testing.simulator --keep tests/simulation/corpus \
+	    $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --start $(START)) $(ARGS)
+
+.PHONY: mutants
+mutants: setup ## plant bugs in the protocol and see the simulator catch each  [ARGS="name ..."]
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: crash
-crash: setup ## kill real workers with -9 and check what they left  [KILLS=300] [DB=sqlite|postgres|both]
-	@$(BIN)/python -m tests.crash --kills $(KILLS) --db $(DB) $(ARGS)
+crash: setup ## kill real workers with -9 and check what they left  [KILLS=300] [PG_KILLS=n] [DB=sqlite|postgres|both]
+	@$(BIN)/python -m tests.crash $(if $(PG_KILLS),--db postgres --pg-kills $(PG_KILLS),--kills $(KILLS) --db $(DB)) $(ARGS)
+
+.PHONY: failover
+failover: setup ## kill the primary under work and promote its synchronous standby  [N=20]
+	@$(BIN)/python -m tests.failover --n $(N) $(ARGS)
+
+.PHONY: interleavings
+interleavings: setup ## two transactions of every pair of operations, statement by statement, on PostgreSQL
+	@$(BIN)/python -m tests.interleavings $(ARGS)
+
+.PHONY: differential
+differential: setup ## one random sequence of operations on every database, and equal answers  [ARGS="--examples 20000"]
+	@$(BIN)/python -m tests.differential $(ARGS)
+
+.PHONY: disk
+disk: setup ## fail every write and every sync, fill the disk, cut the power  [ARGS="--most 1000"]
+	@$(BIN)/python -m tests.disk $(ARGS)
+
+.PHONY: network
+network: setup ## cut, stall and reset the connections to PostgreSQL under work  [ARGS="--episodes 500"]
+	@$(BIN)/python -m tests.network $(ARGS)

@@ -5,8 +5,9 @@ This is where everything is put together: names to functions (``registry``), cal
 """
 
 import contextlib
+import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
@@ -29,6 +30,10 @@ from mainspring.wakeups import Notifier
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+#: Set while a sandboxed test has children (``mainspring.testing``): its process id. The sandbox is in that process alone, so an app
+#: of any other that would open its own database instead is refused.
+SANDBOXED_BY = "MAINSPRING_TEST_SANDBOX"
 
 
 class Call(Generic[R_co]):
@@ -190,6 +195,7 @@ class App:
         self.registry = Registry(queue=queue)
         self._url = database
         self._client: Client | None = None
+        self._lent: Client | None = None
         self._notifier: Notifier | None = None
         self._lock = threading.RLock()
 
@@ -252,6 +258,8 @@ class App:
     def client(self) -> Client:
         """Calls by name on this app's database; opened at first use."""
         with self._lock:
+            if self._lent is not None:
+                return self._lent
             if self._client is None:
                 self._client = self._connect()
             return self._client
@@ -287,6 +295,8 @@ class App:
 
     def migrate(self) -> list[str]:
         """Bring the database to this code's schema; the names of the steps applied."""
+        if self._lent is not None:
+            return self._lent.migrate()
         client = Client(self._database_url(), namespace=self.namespace)
         try:
             return client.migrate()
@@ -296,6 +306,8 @@ class App:
     def close(self) -> None:
         """Give back connections, files and threads. The next use opens them again."""
         with self._lock:
+            if self._lent is not None:
+                return  # whoever lent it closes it; what was open before stays for afterwards
             if self._notifier is not None:
                 self._notifier.close()
             if self._client is not None:
@@ -305,15 +317,42 @@ class App:
     def _database_url(self) -> str:
         return default_database() if self._url is None else self._url
 
+    @contextlib.contextmanager
+    def _borrowing(self, client: Client) -> Iterator[None]:
+        """For ``mainspring.testing``: everything asked of this app goes to ``client`` while the block lasts, and nothing to the
+        app's own database.
+
+        Raises:
+            InvalidOption: it goes to a borrowed client already.
+        """
+        with self._lock:
+            if self._lent is not None:
+                raise InvalidOption(f"app {self.name!r} is in a sandbox already; leave that one first", option="app")
+            self._declare_queues(client)
+            self._lent = client
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lent = None
+
     def _connect(self) -> Client:
+        if os.environ.get(SANDBOXED_BY, str(os.getpid())) != str(os.getpid()):
+            raise CapabilityUnsupported(
+                f"app {self.name!r} is in a sandbox, which this process cannot reach; drain(app) without processes=True "
+                "runs such tasks where the sandbox is"
+            )
         client = Client(self._database_url(), namespace=self.namespace, actor=f"app:{self.name}")
         database = client.database
-        for queue, limit in self.registry.queues.items():
-            client.queues.declare(queue, limit=limit)
+        self._declare_queues(client)
         if database.capabilities.notify:
             self._notifier = Notifier(database, self.namespace)
             client.after_commit(self._notifier.work)
         return client
+
+    def _declare_queues(self, client: Client) -> None:
+        for queue, limit in self.registry.queues.items():
+            client.queues.declare(queue, limit=limit)
 
     # -- working ----------------------------------------------------------------------------------------------------
 
