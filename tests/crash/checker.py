@@ -15,16 +15,23 @@ from mainspring.core.states import EventType, State
 from mainspring.testing.invariants import Violation
 from tests.crash import jobs
 from tests.crash.evidence import Call, Event, Evidence, Line, Run
+from tests.crash.outages import Outage
 
 Found = Iterator[Violation]
 
 #: A dead worker's runs are taken over at most this long after its lease is over (and after the reaper's brake, where it held).
 GRACE_US = 2 * SECOND
 
+#: After an outage of the database, work that is asked for from then on is done within this by those who lived through it. Where
+#: processes are killed as well, the next ones must first start, on a machine that is busy with starting them.
+GO_ON_US = 10 * SECOND
+GO_ON_FROM_SCRATCH_US = 30 * SECOND
+
 #: A word within this share of the lease after a renewal need not renew it again.
 _UNRENEWED = 0.1
-_OWN_WORDS = {EventType.CLAIMED, EventType.SUCCEEDED, EventType.RETRY_SCHEDULED, EventType.RELEASED}
-_TAKEN = {EventType.INTERRUPTED, EventType.GIVEN_BACK}
+_OWN_WORDS = {EventType.CLAIMED, EventType.SUCCEEDED, EventType.RETRY_SCHEDULED, EventType.RELEASED, EventType.CANCELLED}
+#: What an error that says "nothing was done" is called, whatever was asked for.
+_NOTHING_DONE = "storage_unavailable"
 _NEVER_SAID = ("Traceback", "database is locked", "BrokenInvariant", "stopped:")
 
 
@@ -50,8 +57,9 @@ def an_accepted_run_exists(evidence: Evidence) -> Found:
 
 def a_call_is_all_or_nothing(evidence: Evidence) -> Found:
     """P1: a call made all the runs it wanted, or none; none if it was told so; and none twice."""
-    made = Counter(run.call for run in evidence.runs.values() if run.key is None)
-    nonces = Counter(run.payload.get("nonce") for run in evidence.runs.values() if run.key is None)
+    called_for = [run for run in evidence.runs.values() if run.key is None and run.rerun_of is None]
+    made = Counter(run.call for run in called_for)
+    nonces = Counter(run.payload.get("nonce") for run in called_for)
     for call in evidence.calls:
         if call.key is None and (wrong := _wrong_number(call, made[call.id])):
             yield _broken(a_call_is_all_or_nothing, call.id, wrong)
@@ -63,7 +71,7 @@ def a_call_is_all_or_nothing(evidence: Evidence) -> Found:
 def _wrong_number(call: Call, made: int) -> str:
     if made not in {0, call.size}:
         return f"{made} of {call.size} runs"
-    if made and call.refused == "storage_unavailable":
+    if made and call.refused == _NOTHING_DONE:
         return f"told that nothing was created, and there are {made} runs"
     created = sum(outcome == "created" for _, outcome in call.accepted or ())
     return f"told of {created} new runs, and there are {made}" if call.accepted and created != made else ""
@@ -83,35 +91,87 @@ def a_key_names_one_run(evidence: Evidence) -> Found:
             yield _broken(a_key_names_one_run, key, f"names {sorted(owners)}")
 
 
+# -- operators: P11 ----------------------------------------------------------------------------------------------------
+
+
+def a_cancel_is_final(evidence: Evidence) -> Found:
+    """P11: a run that was called off stays so; one that had ended already, or whose cancel did not happen, was not."""
+    for request in evidence.requests:
+        run = evidence.runs.get(request.run)
+        if request.verb != "cancel" or run is None or (request.told is None and request.code is None):
+            continue
+        if request.told is not None and not _was_called_off(run):
+            yield _broken(a_cancel_is_final, run.id, f"answered {request.told}, and it is {run.state}")
+        if request.code in {"run_terminal", _NOTHING_DONE} and run.state is State.CANCELLED:
+            yield _broken(a_cancel_is_final, run.id, f"answered {request.code}, and it is {run.state}")
+
+
+def _was_called_off(run: Run) -> bool:
+    """An attempt may still fail after it was asked to stop, and then its run has failed."""
+    asked = any(event.type is EventType.CANCEL_REQUESTED for event in run.events)
+    return run.state is State.CANCELLED or (run.state is State.FAILED and run.task == "flaky" and asked)
+
+
+def a_retry_makes_one_run(evidence: Evidence) -> Found:
+    """A retry that was answered made the run it named, one that was refused made none, and none made two."""
+    again: dict[str, list[str]] = defaultdict(list)
+    for run in evidence.runs.values():
+        if run.rerun_of is not None:
+            again[run.rerun_of].append(run.id)
+    for request in evidence.requests:
+        if request.verb == "retry":
+            made = again.pop(request.run, [])
+            if request.told is not None and made != [request.told]:
+                yield _broken(a_retry_makes_one_run, request.run, f"answered {request.told}, and there is {made}")
+            if len(made) > 1 or (made and request.code in {"not_terminal", _NOTHING_DONE}):
+                yield _broken(a_retry_makes_one_run, request.run, f"answered {request.code}, and there is {made}")
+    for source, made in again.items():
+        yield _broken(a_retry_makes_one_run, source, f"nobody asked, and there is {made}")
+
+
 # -- runs: P1, P4, P5 --------------------------------------------------------------------------------------------------
 
 
-def every_run_succeeded_with_the_right_result(evidence: Evidence) -> Found:
-    """P1, P4: no task of a trial fails for good, so every run succeeds, with what its task returns for its payload."""
+def every_run_ended_as_it_should(evidence: Evidence) -> Found:
+    """P1, P4: no task of a trial fails for good, so every run succeeds, with what its task returns for its payload; but for those
+    that were called off, and the callbacks of their batches."""
+    called_off = {request.run for request in evidence.requests if request.verb == "cancel"}
     for run in evidence.runs.values():
-        if run.state is not State.SUCCEEDED:
-            yield _broken(every_run_succeeded_with_the_right_result, run.id, f"{run.task} is {run.state}")
-        elif run.task != "gather" and run.result != (right := jobs.expected(run.task, run.payload)):
-            yield _broken(every_run_succeeded_with_the_right_result, run.id, f"{run.result!r}, and not {right!r}")
+        if run.state is State.SUCCEEDED:
+            if run.task != "gather" and run.result != (right := jobs.expected(run.task, run.payload)):
+                yield _broken(every_run_ended_as_it_should, run.id, f"{run.result!r}, and not {right!r}")
+        elif run.state is State.UPSTREAM_FAILED and run.task == "gather":
+            continue  # judged with its members
+        elif run.id not in called_off or not _was_called_off(run):
+            yield _broken(every_run_ended_as_it_should, run.id, f"{run.task} is {run.state}")
 
 
 def a_death_spends_no_failure(evidence: Evidence) -> Found:
-    """The failures of a run are those its task raised, however often its workers died."""
+    """The failures of a run are those its task raised, however often its workers died and its database was away."""
     for run in evidence.runs.values():
         own = jobs.failures(run.task, run.payload)
-        if run.failures != own:
+        if run.failures > own or (run.state is State.SUCCEEDED and run.failures < own):
             yield _broken(a_death_spends_no_failure, run.id, f"{run.failures} failures, and its task raised {own}")
 
 
 def a_callback_saw_all_members(evidence: Evidence) -> Found:
-    """P9: the callback of a batch ran after all its members and saw all their results."""
-    members: dict[str, dict[str, int]] = defaultdict(dict)
+    """P9: the callback of a batch ran after all its members and saw all their results; not if it wanted them all to succeed and
+    one was called off."""
+    members: dict[str, list[Run]] = defaultdict(list)
     for run in evidence.runs.values():
         if run.batch_id is not None:
-            members[run.call][run.id] = run.result
+            members[run.call].append(run)
     for run in evidence.runs.values():
-        if run.task == "gather" and run.result != members[run.call]:
-            yield _broken(a_callback_saw_all_members, run.id, f"saw {run.result}, and there were {members[run.call]}")
+        if run.task == "gather" and run.state is not State.CANCELLED and (wrong := _seen_wrong(run, members[run.call])):
+            yield _broken(a_callback_saw_all_members, run.id, wrong)
+
+
+def _seen_wrong(callback: Run, members: list[Run]) -> str:
+    is_wanted = jobs.fires_on(len(members)) == "done" or all(member.state is State.SUCCEEDED for member in members)
+    told = {member.id: member.result if member.state is State.SUCCEEDED else None for member in members}
+    if is_wanted != (callback.state is State.SUCCEEDED):
+        return f"is {callback.state}, and its members are {[str(member.state) for member in members]}"
+    return f"saw {callback.result}, and there were {told}" if is_wanted and callback.result != told else ""
 
 
 # -- attempts: P3, P5, P8 ----------------------------------------------------------------------------------------------
@@ -176,7 +236,14 @@ def _over_at(lines: list[Line], claim: Event, after: Event | None) -> int:
     """From when on the next attempt may begin."""
     if after is None:
         return claim.at
-    return after.at if after.type in _TAKEN else max([after.at, *(line.at for line in lines)])
+    return after.at if _is_taken(claim, after) else max([after.at, *(line.at for line in lines)])
+
+
+def _is_taken(claim: Event, after: Event) -> bool:
+    """Whether an attempt was ended by somebody else: by whoever takes over, or by its worker, which had let go of it."""
+    if after.type is EventType.CANCELLED:
+        return after.actor != claim.actor
+    return after.type in {EventType.INTERRUPTED, EventType.GIVEN_BACK}
 
 
 def no_worker_was_reaped_within_its_lease(evidence: Evidence) -> Found:
@@ -188,7 +255,7 @@ def no_worker_was_reaped_within_its_lease(evidence: Evidence) -> Found:
             if event.type in _OWN_WORDS:
                 heard[event.actor].append(event.at)
         for _, claim, after in run.claims():
-            if after is not None and after.type is EventType.INTERRUPTED:
+            if after is not None and after.type is not EventType.GIVEN_BACK and _is_taken(claim, after):
                 taken.append((run, claim, after))
     for run, claim, after in taken:
         silent = after.at - max(at for at in heard[claim.actor] if at <= after.at)
@@ -217,7 +284,7 @@ def _out_at(evidence: Evidence, lines: list[Line], claim: Event, after: Event | 
     """When an attempt was over for the limit: it ended, its process died, or it was taken over."""
     ends = [line.at for line in lines[1:]]
     ends += [at for worker, at in evidence.record.deaths.items() if worker == claim.worker]
-    ends += [after.at] if after is not None and after.type in _TAKEN else []
+    ends += [after.at] if after is not None and _is_taken(claim, after) else []
     return min(ends, default=0)
 
 
@@ -265,16 +332,35 @@ def recovery(evidence: Evidence) -> list[Takeover]:
 def _takeover(evidence: Evidence, run: Run, claim: Event, after: Event, died_at: int) -> Takeover:
     over_at = died_at + evidence.lease_us
     brakes = [until for until in evidence.holds if over_at < until <= after.at]
-    allowed_until = max([over_at, *brakes]) + GRACE_US
+    returns = [outage.back_at for outage in evidence.record.outages if outage.back_at <= after.at]
+    allowed_until = max([over_at, *brakes, *returns]) + GRACE_US
     return Takeover(run.id, claim.worker, after.at - died_at, after.at - allowed_until, bool(brakes))
 
 
 def runs_of_the_dead_are_taken_over_in_time(evidence: Evidence) -> Found:
-    """P7: within lease + 2 s of a worker's death; where the reaper's brake held meanwhile, within 2 s of its end."""
+    """P7: within lease + 2 s of a worker's death; where the reaper's brake held meanwhile, within 2 s of its end; and where the
+    database was away, of its return."""
     for each in recovery(evidence):
         if each.late_us > 0:
             said = f"{each.worker} died, taken over after {each.after_us / 1e6:.2f} s, {each.late_us / 1e6:.2f} s too late"
             yield _broken(runs_of_the_dead_are_taken_over_in_time, each.run_id, said)
+
+
+def going_on(evidence: Evidence) -> list[tuple[Outage, int | None]]:
+    """For each outage, when the first run that was created after it was done. None: there was no such run."""
+    done = sorted(
+        (event.at, run.created_at) for run in evidence.runs.values() for event in run.events if event.type is EventType.SUCCEEDED
+    )
+    return [(outage, next((at for at, created in done if created > outage.back_at), None)) for outage in evidence.record.outages]
+
+
+def work_goes_on_after_an_outage(evidence: Evidence) -> Found:
+    """A run that is asked for after the database has come back is done within ten seconds of that, by whoever lived on."""
+    bound = GO_ON_FROM_SCRATCH_US if evidence.record.deaths else GO_ON_US
+    for outage, at in going_on(evidence):
+        if at is None or at - outage.back_at > bound:
+            said = "never" if at is None else f"after {(at - outage.back_at) / 1e6:.2f} s"
+            yield _broken(work_goes_on_after_an_outage, str(outage.back_at), f"the first new run was done {said}")
 
 
 def a_process_ends_by_our_hand_only(evidence: Evidence) -> Found:
@@ -292,7 +378,9 @@ ORACLES: tuple[Callable[[Evidence], Found], ...] = (
     an_accepted_run_exists,
     a_call_is_all_or_nothing,
     a_key_names_one_run,
-    every_run_succeeded_with_the_right_result,
+    a_cancel_is_final,
+    a_retry_makes_one_run,
+    every_run_ended_as_it_should,
     a_death_spends_no_failure,
     a_callback_saw_all_members,
     a_fence_was_used_once,
@@ -303,5 +391,6 @@ ORACLES: tuple[Callable[[Evidence], Found], ...] = (
     a_limit_holds_for_running_code,
     a_checkpoint_was_told_before,
     runs_of_the_dead_are_taken_over_in_time,
+    work_goes_on_after_an_outage,
     a_process_ends_by_our_hand_only,
 )

@@ -49,6 +49,8 @@ class Run:
     interruptions: int
     batch_id: str | None
     key: str | None
+    rerun_of: str | None
+    created_at: int
     payload: Mapping[str, Any]
     result: Any
     events: Sequence[Event]
@@ -59,9 +61,10 @@ class Run:
         return str(self.payload["nonce"]).rpartition(".")[0]
 
     def claims(self) -> Iterator[tuple[int, Event, Event | None]]:
-        """Each attempt: its token, its claim, and the event that ended it."""
+        """Each attempt: its token, its claim, and the event that ended it (being asked to stop is no end)."""
         token = 0
-        for event, after in zip(self.events, [*self.events[1:], None], strict=True):
+        events = [event for event in self.events if event.type is not EventType.CANCEL_REQUESTED]
+        for event, after in zip(events, [*events[1:], None], strict=True):
             if event.type is EventType.CLAIMED:
                 token += 1
                 yield token, event, after
@@ -77,6 +80,15 @@ class Call:
     singleton: str | None
     accepted: Sequence[tuple[str, str]] | None
     refused: str | None
+
+
+class Request(NamedTuple):
+    """A cancel or a retry of a run, and the answer: a word, a new run's id, or an error's code. None: it died waiting."""
+
+    verb: str
+    run: str
+    told: str | None
+    code: str | None
 
 
 class Line(NamedTuple):
@@ -97,6 +109,7 @@ class Evidence:
 
     runs: Mapping[str, Run]
     calls: Sequence[Call]
+    requests: Sequence[Request]
     lines: Sequence[Line]
     record: Record
     holds: Sequence[int]
@@ -130,6 +143,18 @@ def read_calls(folder: Path) -> list[Call]:
     return [_call(line, told.get(call, {})) for call, line in asked.items()]
 
 
+def read_requests(folder: Path) -> list[Request]:
+    """What was asked about runs that were there, and answered. Each run is asked about by one producer, and once a verb."""
+    asked: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in read_lines(folder):
+        match line["what"]:
+            case "cancel" | "retry" as verb:
+                asked[line["of"], verb] = {}
+            case "answered":
+                asked[line["of"], line["verb"]] = line
+    return [Request(verb, run_id, line.get("told"), line.get("code")) for (run_id, verb), line in asked.items()]
+
+
 def read_attempts(folder: Path) -> list[Line]:
     """What the attempts wrote, in order of time."""
     lines = [
@@ -159,8 +184,8 @@ def _runs(select: Select) -> Iterable[Run]:
         if body is not None:
             bodies[run_id, seq] = msgspec.json.decode(body)
     for row in select(
-        "SELECT r.id, l.task, r.state, r.token, r.failures, r.interruptions, r.batch_id, r.idempotency_key, r.payload_seq, r.seq"
-        " FROM runs r JOIN lanes l ON l.id = r.lane_id ORDER BY r.id"
+        "SELECT r.id, l.task, r.state, r.token, r.failures, r.interruptions, r.batch_id, r.idempotency_key, r.payload_seq, r.seq,"
+        " r.rerun_of, r.created_at FROM runs r JOIN lanes l ON l.id = r.lane_id ORDER BY r.id"
     ):
         yield Run(
             id=row[0],
@@ -171,6 +196,8 @@ def _runs(select: Select) -> Iterable[Run]:
             interruptions=row[5],
             batch_id=row[6],
             key=row[7],
+            rerun_of=row[10],
+            created_at=row[11],
             payload=bodies.get((row[0], row[8]), {}),
             result=bodies.get((row[0], row[9])),
             events=events[row[0]],

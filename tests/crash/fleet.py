@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.crash.ledger import now
+from tests.crash.outages import Outage
 from tests.support.faults import Action, Fault, When
 
 Role = Literal["worker", "producer"]
@@ -43,12 +44,14 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What was done to the processes: when each was killed, from when to when each was stopped, and who ended otherwise."""
+    """What was done to the processes: when each was killed, from when to when each was stopped, and who ended otherwise; and to
+    their database."""
 
     deaths: dict[str, int] = field(default_factory=dict)
     pauses: list[tuple[str, int, int]] = field(default_factory=list)
     failed: dict[str, int] = field(default_factory=dict)
     kills: dict[str, int] = field(default_factory=lambda: {"at random": 0, "at a transaction": 0})
+    outages: list[Outage] = field(default_factory=list)
 
     @property
     def killed(self) -> int:
@@ -80,7 +83,7 @@ class Fleet:
         with (self._folder / f"{name}.log").open("wb") as log:
             popen = subprocess.Popen(
                 [sys.executable, "-m", f"tests.crash.{role}", name],
-                env=self._environment | {"CRASH_FAULT": str(fault or "")},
+                env=self._environment | {"CRASH_NAME": name, "CRASH_FAULT": str(fault or "")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -92,14 +95,14 @@ class Fleet:
         """Who lives."""
         return frozenset(self._living)
 
-    def replace_dead(self) -> None:
+    def replace_dead(self, *, faulty: bool) -> None:
         """Replace whoever has died; let go on whoever was stopped for long enough."""
         for process in tuple(self._living.values()):
             if process.paused_at is not None and time.monotonic() > process.resume_at:
                 self._resume(process)
             if process.popen.poll() is not None:
                 self._bury(process, "at a transaction")
-                self.start(process.role, faulty=True)
+                self.start(process.role, faulty=faulty)
 
     def kill_one(self) -> None:
         """SIGKILL to anybody, running or stopped, just born or in the middle of something."""
@@ -119,12 +122,13 @@ class Fleet:
             self._kill(process)
             self._bury(process, "at random")
 
-    def dismiss(self, seconds: float) -> None:
-        """SIGTERM to everybody, who then must end in good order and in time."""
-        for process in self._living.values():
+    def dismiss(self, seconds: float, *, role: Role | None = None) -> None:
+        """SIGTERM to everybody, or to everybody in that role, who then must end in good order and in time."""
+        dismissed = [process for process in self._living.values() if role in {None, process.role}]
+        for process in dismissed:
             process.popen.send_signal(signal.SIGTERM)
         give_up_at = time.monotonic() + seconds
-        for process in tuple(self._living.values()):
+        for process in dismissed:
             try:
                 process.popen.wait(max(0.1, give_up_at - time.monotonic()))
             except subprocess.TimeoutExpired:

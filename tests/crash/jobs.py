@@ -1,7 +1,7 @@
 """The work of a crash trial: an App whose tasks keep the ledger, and for each task what its runs must come to.
 
-Here: tasks of every kind (coroutine, thread, retried, released, checkpointed, keyed, in a batch, under a limit), and the pure
-functions that say the right result and the right number of failures. Not here: who is killed when.
+Here: tasks of every kind (coroutine, thread, process, retried, released, checkpointed, keyed, in a batch, under a limit), and the
+pure functions that say the right result and the right number of failures. Not here: who is killed when.
 
 Every payload has a ``nonce``, ``CALL.PLACE``: which call of which producer wanted this run.
 """
@@ -9,9 +9,12 @@ Every payload has a ``nonce``, ``CALL.PLACE``: which call of which producer want
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from mainspring import App, Context, Release, Task, fixed
 from tests.crash.ledger import Ledger
@@ -31,8 +34,23 @@ def build(url: str, ledger: Ledger) -> Jobs:
     """The App with all its tasks; each process of a trial builds its own."""
     app = App("crash", database=url)
     app.queue("narrow", limit=NARROW)
-    made = [*_plain(app, ledger), *_demanding(app, ledger), *_related(app, ledger)]
+    apart = app.task(name="apart", max_interruptions=1000, executor="process")(in_a_process)
+    made = [*_plain(app, ledger), *_demanding(app, ledger), *_related(app, ledger), apart]
     return Jobs(app, {task.name: task for task in made})
+
+
+def in_a_process(ctx: Context, nonce: str, n: int) -> int:
+    """The task ``apart``. A child imports it by name, so it finds its ledger by itself."""
+    with _ledger_of_this_child().attempt(ctx) as result:
+        time.sleep(0.02 * (n % 5))
+        result.append(n * 3 + 1)
+    return n * 3 + 1
+
+
+@functools.cache
+def _ledger_of_this_child() -> Ledger:
+    """Lines by the worker whose child this is, in a file of its own."""
+    return Ledger(Path(os.environ["CRASH_LEDGER"]), os.environ["CRASH_NAME"], child=os.getpid())
 
 
 def expected(task: str, payload: Mapping[str, Any]) -> Any:
@@ -43,6 +61,11 @@ def expected(task: str, payload: Mapping[str, Any]) -> Any:
 def failures(task: str, payload: Mapping[str, Any]) -> int:
     """How often the task itself raises on the way there."""
     return int(payload["n"]) % 3 if task == "flaky" else 0
+
+
+def fires_on(members: int) -> Literal["done", "all_succeeded"]:
+    """What the callback of a batch of so many waits for."""
+    return "all_succeeded" if members % 2 else "done"
 
 
 def _plain(app: App, ledger: Ledger) -> list[Task[..., Any]]:

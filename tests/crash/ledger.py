@@ -24,11 +24,12 @@ def now() -> int:
 
 
 class Ledger:
-    """The file of one process. Any thread may write."""
+    """The file of one process, or of one child that works for it. Any thread may write."""
 
-    def __init__(self, folder: Path, process: str) -> None:
+    def __init__(self, folder: Path, process: str, *, child: int | None = None) -> None:
         self.process = process
-        self._file = os.open(folder / f"{process}.jsonl", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+        name = process if child is None else f"{process}-{child}"
+        self._file = os.open(folder / f"{name}.jsonl", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
 
     def write(self, what: str, **told: Any) -> None:
         """Append a line; it is durable when this returns."""

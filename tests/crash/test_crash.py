@@ -12,16 +12,20 @@ import pytest
 from mainspring.core.states import EventType, State
 from mainspring.errors import CommitUnknown, StorageUnavailable
 from mainspring.operations import attempts
+from mainspring.testing.postgres import PostgresServer
 from tests.crash import checker
-from tests.crash.evidence import Event, Evidence, Line, Run, read_attempts, read_calls, read_runs
+from tests.crash.evidence import Event, Evidence, Line, Run, read_attempts, read_calls, read_requests, read_runs
 from tests.crash.fleet import Record
 from tests.crash.jobs import build
 from tests.crash.ledger import Ledger
+from tests.crash.outages import Outage, Restarted
 from tests.crash.producer import Producer
 from tests.crash.trial import Plan, Report, Trial
 from tests.support.faults import Fault, Faulty
+from tests.support.services import miss
 
 SAMPLE = Plan(kills=30, seed=1, every_seconds=0.25, most_seconds=25.0, drain_seconds=35.0)
+OUTAGES = Plan(kills=0, seed=1, every_seconds=2.0, outages=3, most_seconds=60.0, drain_seconds=35.0, workers=3)
 
 
 def _shown(report: Report) -> str:
@@ -42,6 +46,18 @@ def test_thirty_kills_on_postgresql_lose_nothing_and_do_nothing_twice(tmp_path: 
     assert report.evidence.record.killed >= SAMPLE.kills
 
 
+@pytest.mark.serial
+def test_three_deaths_of_postgresql_itself_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> None:
+    try:
+        server = PostgresServer()
+    except StorageUnavailable as missing:
+        miss("postgres", missing.message)
+    with server:
+        report = Trial(server.url, tmp_path, OUTAGES, say=print, server=Restarted(server)).run()
+    assert not report.violations, _shown(report)
+    assert len(report.evidence.record.outages) == OUTAGES.outages, _shown(report)
+
+
 # -- the checker finds planted faults ----------------------------------------------------------------------------------
 
 
@@ -49,18 +65,29 @@ def test_thirty_kills_on_postgresql_lose_nothing_and_do_nothing_twice(tmp_path: 
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     """What a quiet trial leaves: real runs of every kind, worked off in this process, nobody killed."""
     folder = tmp_path_factory.mktemp("healthy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CRASH_LEDGER", str(folder))
+        patch.setenv("CRASH_NAME", "w1")
+        return _work_quietly(folder)
+
+
+def _work_quietly(folder: Path) -> Evidence:
     ledger = Ledger(folder, "w1")
     jobs = build(f"sqlite:///{folder}/crash.db", ledger)
     producer = Producer(jobs, ledger, random.Random(1))
     for ask in (producer.one, producer.many, producer.together, producer.keyed, producer.alone):
         ask()
         ask()
-    for task in ("threaded", "flaky", "patient", "stepwise"):
+    for task in ("threaded", "flaky", "patient", "stepwise", "apart"):
         producer.single(task, {})
+    (called_off,) = producer.single("slow", {})
+    producer.ask_about("cancel", called_off)
+    producer.ask_about("retry", called_off)
     jobs.app.worker(name="w1", concurrency=8, poll="50ms").run(until="empty")
     evidence = Evidence(
         runs=read_runs(jobs.app.client.database),
         calls=read_calls(folder),
+        requests=read_requests(folder),
         lines=read_attempts(folder),
         record=Record(),
         holds=[],
@@ -71,7 +98,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 
 def _some(evidence: Evidence, task: str) -> Run:
-    return next(run for run in evidence.runs.values() if run.task == task)
+    return next(run for run in evidence.runs.values() if run.task == task and run.state is State.SUCCEEDED)
 
 
 def _with(evidence: Evidence, run: Run) -> Evidence:
@@ -110,6 +137,37 @@ def _with_a_spent_failure(evidence: Evidence) -> Evidence:
 
 def _with_a_callback_that_saw_less(evidence: Evidence) -> Evidence:
     return _with(evidence, replace(_some(evidence, "gather"), result={}))
+
+
+def _with_a_callback_that_did_not_run(evidence: Evidence) -> Evidence:
+    return _with(evidence, replace(_some(evidence, "gather"), state=State.UPSTREAM_FAILED))
+
+
+def _with_a_run_nobody_called_off(evidence: Evidence) -> Evidence:
+    return _with(evidence, replace(_some(evidence, "quick"), state=State.CANCELLED))
+
+
+def _with_a_cancel_forgotten(evidence: Evidence) -> Evidence:
+    called_off = next(run for run in evidence.runs.values() if run.state is State.CANCELLED)
+    return _with(evidence, replace(called_off, state=State.SUCCEEDED))
+
+
+def _with_a_cancel_that_was_said_to_have_failed(evidence: Evidence) -> Evidence:
+    return replace(evidence, requests=[request._replace(told=None, code="storage_unavailable") for request in evidence.requests])
+
+
+def _with_a_second_retry(evidence: Evidence) -> Evidence:
+    again = next(run for run in evidence.runs.values() if run.rerun_of is not None)
+    return _with(evidence, replace(again, id="another"))
+
+
+def _with_a_retry_nobody_asked_for(evidence: Evidence) -> Evidence:
+    return replace(evidence, requests=[request for request in evidence.requests if request.verb != "retry"])
+
+
+def _with_an_outage_that_lasted(evidence: Evidence) -> Evidence:
+    created_at = max(run.created_at for run in evidence.runs.values())
+    return replace(evidence, record=Record(outages=[Outage(created_at, created_at, created_at)]))
 
 
 def _with_a_second_begin(evidence: Evidence) -> Evidence:
@@ -184,10 +242,17 @@ PLANTED: dict[Callable[[Evidence], Evidence], Callable[..., object]] = {
     _with_half_a_call: checker.a_call_is_all_or_nothing,
     _with_a_second_run_of_a_call: checker.a_call_is_all_or_nothing,
     _with_a_second_run_of_a_key: checker.a_key_names_one_run,
-    _with_an_unfinished_run: checker.every_run_succeeded_with_the_right_result,
-    _with_a_wrong_result: checker.every_run_succeeded_with_the_right_result,
+    _with_an_unfinished_run: checker.every_run_ended_as_it_should,
+    _with_a_wrong_result: checker.every_run_ended_as_it_should,
     _with_a_spent_failure: checker.a_death_spends_no_failure,
     _with_a_callback_that_saw_less: checker.a_callback_saw_all_members,
+    _with_a_callback_that_did_not_run: checker.a_callback_saw_all_members,
+    _with_a_run_nobody_called_off: checker.every_run_ended_as_it_should,
+    _with_a_cancel_forgotten: checker.a_cancel_is_final,
+    _with_a_cancel_that_was_said_to_have_failed: checker.a_cancel_is_final,
+    _with_a_second_retry: checker.a_retry_makes_one_run,
+    _with_a_retry_nobody_asked_for: checker.a_retry_makes_one_run,
+    _with_an_outage_that_lasted: checker.work_goes_on_after_an_outage,
     _with_a_second_begin: checker.a_fence_was_used_once,
     _without_an_end: checker.a_success_was_written_by_the_newest_fence,
     _with_a_begin_elsewhere: checker.an_attempt_belongs_to_its_claim,
@@ -203,7 +268,8 @@ PLANTED: dict[Callable[[Evidence], Evidence], Callable[..., object]] = {
 
 
 def test_a_quiet_trial_has_no_violations(healthy: Evidence) -> None:
-    assert {run.task for run in healthy.runs.values()} >= {"quick", "threaded", "gather", "once", "only", "stepwise"}
+    assert {run.task for run in healthy.runs.values()} >= {"quick", "threaded", "apart", "gather", "once", "only", "stepwise"}
+    assert {request.verb for request in healthy.requests} == {"cancel", "retry"}
     assert checker.violations(healthy) == []
 
 

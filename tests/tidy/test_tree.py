@@ -33,7 +33,7 @@ MAY_CATCH_ALL = {
     "runtime/outcomes.py",  # asks exceptions of user code for their text
     "store/sqlite.py",  # hands an error to the caller whose part of a group commit it was
 }  # the last: the executor's half in a child
-MAY_KNOW_DRIVERS = ("store/", "testing/postgres.py", "testing/invariants.py")
+MAY_KNOW_DRIVERS = ("store/", "testing/postgres.py", "testing/invariants.py", "testing/standby.py")
 MAY_READ_CONFIG = ("config.py", "app.py", "cli/", "testing/", "__init__.py")
 DRIVERS = {"apsw", "psycopg", "psycopg_pool", "asyncpg", "sqlalchemy", "sqlite3"}
 

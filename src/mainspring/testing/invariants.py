@@ -372,6 +372,11 @@ def _events(select: Select) -> Iterator[Event]:
         )
 
 
+def ledgers(select: Select) -> dict[str, list[Event]]:
+    """Every run's ledger, by run id. For databases that fit into memory."""
+    return {run_id: list(events) for run_id, events in groupby(_events(select), key=attrgetter("run_id"))}
+
+
 @contextmanager
 def snapshot(database: SqliteDatabase | PostgresDatabase) -> Iterator[Select]:
     """Run SELECTs on one moment of a database, over a connection that is not the database's own where that can be."""

@@ -82,20 +82,31 @@ class PostgresServer:
     """One server on a free port of 127.0.0.1 and on a unix socket, with a password of its own, in a temporary folder.
 
     ``start``, ``kill`` and ``start`` again give what a crash gives: the same data, recovered, on the same port. As a
-    context manager it starts, stops and leaves nothing behind.
+    context manager it starts, stops and leaves nothing behind. With ``standby_of`` it begins as a copy of that running
+    server, follows it, and answers reads only until ``promote``.
     """
 
-    def __init__(self, *, programs: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        programs: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        standby_of: PostgresServer | None = None,
+    ) -> None:
         self.account = _account()
         self.folder = _make_folder(self.account)
         self.port = _free_port()
-        self._password = secrets.token_hex(16)
+        self._password: str = standby_of._password if standby_of else secrets.token_hex(16)  # roles are copied too
         self._settings = {**SETTINGS, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._watch = _start_watch(self.folder)
         try:
             self._programs = _usable_programs(programs or find_postgres(), self.folder, self.account)
-            self._create_cluster()
+            if standby_of is None:
+                self._create_cluster()
+            else:
+                self._copy_cluster(standby_of)
+            self._configure()
         except BaseException:
             self.remove()
             raise
@@ -157,6 +168,12 @@ class PostgresServer:
         self._process.wait()
         self._process = None
 
+    def promote(self) -> None:
+        """Make a running standby a primary, and wait until it takes writes. Whoever was primary must stay dead."""
+        data = str(self.folder / "data")
+        wait = ["--wait", f"--timeout={START_SECONDS:.0f}"]
+        _run([str(self._programs / "pg_ctl"), "promote", "-D", data, *wait], folder=self.folder, account=self.account)
+
     def remove(self) -> None:
         """Stop, and delete the data."""
         self.stop()
@@ -179,6 +196,22 @@ class PostgresServer:
             folder=self.folder,
             account=self.account,
         )
+
+    def _copy_cluster(self, primary: PostgresServer) -> None:
+        """The primary's data as of now, and where to stream the rest from."""
+        _run(
+            [
+                str(self._programs / "pg_basebackup"),
+                f"--pgdata={self.folder / 'data'}",
+                f"--dbname={primary.url}",
+                *("--wal-method=stream", "--checkpoint=fast", "--write-recovery-conf", "--no-sync"),
+            ],
+            folder=self.folder,
+            account=self.account,
+        )
+
+    def _configure(self) -> None:
+        """Our settings, behind all others: the last line wins, also over those of a server this one was copied from."""
         lines = [f"{name} = '{value}'" for name, value in self._settings.items()]
         with (self.folder / "data" / "postgresql.conf").open("a") as conf:
             conf.write("\n".join(["", *lines, f"unix_socket_directories = '{self.folder}'", ""]))

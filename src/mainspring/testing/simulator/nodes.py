@@ -31,7 +31,7 @@ class NodeSystem:
     def __init__(self, world: World, number: int) -> None:
         self._world = world
         self._dice = Random(number)
-        self._number = number
+        self.number = number
         self._made = 0
         self.skew_us = 0
         self.made: list[str] = []
@@ -47,7 +47,7 @@ class NodeSystem:
     def new_id(self) -> str:
         """The next id of this process."""
         self._made += 1
-        made = uuid7(self.now() // 1000, self._made << 32 | self._number)
+        made = uuid7(self.now() // 1000, self._made << 32 | self.number)
         self.made.append(made)
         return made
 
@@ -57,10 +57,12 @@ class NodeSystem:
 
 
 class Duty:
-    """One service of a process: when it is due, by its own last answer or by a hint."""
+    """One service of a process: when it is due, by its own last answer or by a hint; ``slack`` times later than it asked where
+    its thread gets little of the processor."""
 
-    def __init__(self, service: Service, due_at: int, *, ttl_us: int) -> None:
+    def __init__(self, service: Service, due_at: int, *, ttl_us: int, slack: int = 1) -> None:
         self.service = service
+        self._slack = slack
         self._longest_backoff_us = longest_backoff_us(ttl_us)
         self.due_at = due_at
         self._backoff_us = _FIRST_BACKOFF_US
@@ -74,7 +76,7 @@ class Duty:
             self._backoff_us = min(2 * self._backoff_us, self._longest_backoff_us)
             return
         self._backoff_us = _FIRST_BACKOFF_US
-        self.due_at = now + int(wake.after_seconds * SECOND)
+        self.due_at = now + int(wake.after_seconds * SECOND) * self._slack
 
     def ring(self, at: int) -> None:
         """A hint: step no later than that."""
@@ -111,7 +113,8 @@ class WorkerNode:
         self.executor.worker = self.worker
         upkeep = Maintenance(self.line, system=self.system, ttl_us=settings.ttl_us, actor=f"worker:{self.name}", on_due=self._hint)
         now = self._world.elapsed
-        self.work, self.upkeep = (Duty(service, now, ttl_us=settings.ttl_us) for service in (self.worker, upkeep))
+        self.work = Duty(self.worker, now, ttl_us=settings.ttl_us)
+        self.upkeep = Duty(upkeep, now, ttl_us=settings.ttl_us, slack=1 if self.system.number % 2 else 3)
 
     def set_skew(self, us: int) -> None:
         """Let this process's clock be wrong, and with it the database's while this process uses it."""

@@ -91,8 +91,8 @@ def _draw_settings(dice: Random, calm: bool) -> Settings:
     return Settings(
         workers=dice.randint(1, 4),
         concurrency=dice.choice((1, 2, 4)),
-        ttl_us=dice.choice((2, 3, 5)) * SECOND,
-        poll_us=dice.choice((300 * MILLISECOND, SECOND)),
+        ttl_us=dice.choice((3, 5, 6)) * SECOND,
+        poll_us=dice.choice((500 * MILLISECOND, SECOND)),
         clocks="one" if calm or dice.random() < 0.7 else "own",
         hints=dice.choice((1.0, 0.5, 0.0)),
     )

@@ -1,0 +1,1 @@
+"""A primary that dies under load and a standby that takes its place: nothing acknowledged is lost, and work goes on."""
