@@ -1,0 +1,116 @@
+"""Third results that are right: where READ COMMITTED gives what neither order gives, and no promise is broken by it.
+
+Each has its reason. SERIALIZABLE needs none of them. Here: the list. Not here: how a result is judged (``verdict.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tests.interleavings.catalogue import OPERATIONS
+
+_ALL_PROFILES = frozenset({"stock", "serializable", "portable", "portable, serializable"})
+_READ_COMMITTED = frozenset({"stock", "portable"})
+
+
+class Result(NamedTuple):
+    """What a pair leaves: two answers, a database, the promises that do not hold in it, and whether a sweep of slots repairs
+    that."""
+
+    first: str
+    second: str
+    state: str
+    broken: tuple[str, ...]
+    heals: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """Pairs of one of ``some`` with one of ``others`` may give a third result.
+
+    ``answers_only``: the database is as one of the orders leaves it. ``heals``: slots and runs may disagree until the next sweep,
+    which every fleet makes each second.
+    """
+
+    why: str
+    some: frozenset[str]
+    others: frozenset[str]
+    profiles: frozenset[str] = _READ_COMMITTED
+    answers_only: bool = False
+    heals: bool = False
+
+    def covers(self, names: tuple[str, str], profile: str, result: Result, serial: Sequence[Result]) -> bool:
+        """Whether this is the reason for a result."""
+        first, second = names
+        is_named = (first in self.some and second in self.others) or (second in self.some and first in self.others)
+        if not is_named or profile not in self.profiles or (result.broken and not (self.heals and result.heals)):
+            return False
+        return not self.answers_only or result.state in {expected.state for expected in serial}
+
+
+_CLAIMS = frozenset({"claim", "claim one", "claim by a worker whose lease is over", "a worker's turn"})
+_ENDS = frozenset({operation.name for operation in OPERATIONS if operation.name.startswith("finish")})
+_BACK_TO_THE_QUEUE = frozenset({"give back", "reap"})
+_OUT_OF_THE_QUEUE = frozenset({"cancel a queued run", "park"})
+_FIRST_LIMIT = frozenset({"declare a first limit", "set a first limit"})
+_ALL = frozenset({operation.name for operation in OPERATIONS})
+
+ALLOWANCES: tuple[Allowance, ...] = (
+    Allowance(
+        why="a claim that waited for its limit counts the slots as they are now and reads the queue as it was when it began: it may"
+        " take a slot just freed without seeing the run just queued; the next claim sees it",
+        some=_CLAIMS,
+        others=_BACK_TO_THE_QUEUE,
+    ),
+    Allowance(
+        why="without SKIP LOCKED a claim picks first and takes then: it passes over what is gone, and comes back with less",
+        some=_CLAIMS,
+        others=_OUT_OF_THE_QUEUE | _CLAIMS,
+        profiles=frozenset({"portable"}),
+    ),
+    Allowance(
+        why="a limit set while a claim or an ending that knew of none was under way: slots and runs agree after the next sweep",
+        some=_FIRST_LIMIT,
+        others=_CLAIMS | _ENDS | _BACK_TO_THE_QUEUE,
+        heals=True,
+    ),
+    Allowance(
+        why="a worker that has not heard of a queue's first limit ends a run without looking for its slot: the next sweep frees it",
+        some=_FIRST_LIMIT,
+        others=frozenset({"finish: succeeded, nothing hangs on it"}),
+        profiles=_ALL_PROFILES,
+        heals=True,
+    ),
+    Allowance(
+        why="a worker's turn is many statements, each guarded by itself, and each sees what was committed before it",
+        some=frozenset({"a worker's turn"}),
+        others=_ALL,
+    ),
+    Allowance(
+        why="a reaper that looks while a worker is just leaving finds it neither lapsed (its row is locked) nor gone; the next look"
+        " finds it",
+        some=frozenset({"reap"}),
+        others=frozenset({"leave"}),
+    ),
+    Allowance(
+        why="how many runs there were to park is counted before each is locked, so two who park the same run both count it",
+        some=frozenset({"park the unserved"}),
+        others=frozenset({"park the unserved"}),
+        answers_only=True,
+    ),
+)
+
+#: Pairs that the server may have to stop and run again, with the reason why that is accepted.
+DEADLOCKS: Mapping[frozenset[str], str] = {
+    frozenset(
+        {"finish many", "finish: asked to stop"}
+    ): "two write the outcome of one run that was asked to stop, one of them among"
+    " others: it locks that run after it has freed the slots of the others; nobody but a worker that repeats itself does so",
+}
+
+
+def allowance(names: tuple[str, str], profile: str, result: Result, serial: Sequence[Result]) -> str | None:
+    """The reason why a result is right although neither order gives it; None: it is not."""
+    return next((each.why for each in ALLOWANCES if each.covers(names, profile, result, serial)), None)

@@ -1,0 +1,328 @@
+"""Every operation that writes, as one transaction on the stage, in the variants that can meet: what they do and what they answer.
+
+An operation is given its transaction and the player who makes it, for new runs have ids of their own. It answers plain data
+without instants. Here: the calls. Not here: what is prepared for them (``stage.py``), and which results are right (``verdict.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import Any, TypeAlias
+
+from mainspring.codec import payload_hash
+from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Succeeded, Unworkable
+from mainspring.core.durations import DAY, SECOND
+from mainspring.core.policy import Policy
+from mainspring.core.states import TERMINAL, State
+from mainspring.operations import attempts, batches, queues, retention, runs, views
+from mainspring.operations.attempts import Beat, Claimed, Ended, HeldNow
+from mainspring.operations.enqueue import Keyed, Lane, NewRun, create, insertion_alike, intern, policy_row
+from mainspring.store.database import Transaction, drive
+from tests.interleavings.stage import FINAL, NAMESPACE, POLICY, Stage
+from tests.support.builders import TTL
+
+#: What an operation does on a stage, for a player.
+Deed: TypeAlias = Callable[[Stage, Transaction, str], Any]
+
+OPERATOR = {"namespace": NAMESPACE, "actor": "user:operator"}
+FLAKY = Failed(code="flaky", message="again")
+_QUEUES = ["closed", "free", "main", "summaries"]
+_TASKS = ["summary", "work"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One thing that can happen. ``lowers`` names a queue whose limit it may put below what runs; ``meets`` is whom it is paired
+    with, if not with all."""
+
+    name: str
+    deed: Deed
+    lowers: str | None = None
+    meets: frozenset[str] = frozenset()
+
+
+# -- creating runs -----------------------------------------------------------------------------------------------------
+
+
+def _lane(queue: str = "main", task: str = "work", priority: int = 0) -> Lane:
+    return Lane(namespace=NAMESPACE, queue=queue, task=task, priority=priority)
+
+
+def _new(run_id: str, lane: Lane, *, body: bytes = b"[]", **options: Any) -> NewRun:
+    return NewRun(id=run_id, lane_id=lane.id, policy_id=policy_row(POLICY)[0], body=body, actor="user:test", **options)
+
+
+def _enqueue(*wanted: Mapping[str, Any]) -> Deed:
+    """Create runs in one call, each with the keys and options given."""
+
+    def deed(stage: Stage, tx: Transaction, player: str) -> Any:
+        new = [_new(run_id, _lane(), **options) for run_id, options in zip(stage.fresh[player], wanted, strict=False)]
+        keyed = {run.id: Keyed(NAMESPACE, "work", payload_hash(run.body), 30 * DAY) for run in new if _has_key(run)}
+        return drive(tx, create(new, keyed))
+
+    return deed
+
+
+def _has_key(run: NewRun) -> bool:
+    return run.idempotency_key is not None or run.singleton_key is not None
+
+
+def _enqueue_alike(stage: Stage, tx: Transaction, player: str) -> Any:
+    batch = [(run_id, b"[]") for run_id in stage.fresh[player]]
+    query = insertion_alike(_lane().id, policy_row(POLICY)[0], "user:test", batch)
+    return tx.execute(query.statement, **query.params)
+
+
+def _intern(tx: Transaction, *lanes: Lane, policy: Policy = POLICY) -> None:
+    query = intern(sorted(lanes, key=lambda lane: lane.id), [policy_row(policy)])
+    tx.execute(query.statement, **query.params)
+
+
+def _intern_new(stage: Stage, tx: Transaction, player: str) -> Any:
+    """Each player knows one lane that the other knows too, and one of its own."""
+    _intern(tx, _lane("fresh"), _lane("fresh", "other"), _lane(f"fresh-{player}"), policy=Policy(timeout_us=SECOND))
+
+
+def _enqueue_in_a_new_lane(stage: Stage, tx: Transaction, player: str) -> Any:
+    """As in a transaction of the caller's: the lane is made first, in the same one."""
+    lane = _lane("main", priority=7)
+    _intern(tx, lane)
+    return drive(tx, create([_new(stage.fresh[player][0], lane)], {}))
+
+
+def _batch(members: int) -> Deed:
+    def deed(stage: Stage, tx: Transaction, player: str) -> Any:
+        batch_id, member, callback = stage.fresh[player]
+        lanes = _lane("free"), _lane("summaries", "summary")
+        new = [_new(member, lanes[0], batch_id=batch_id)] * members
+        then = _new(callback, lanes[1], blocked="batch")
+        return batches.create(tx, batch_id, new, then, namespace=NAMESPACE, fires_on="done")
+
+    return deed
+
+
+# -- workers -----------------------------------------------------------------------------------------------------------
+
+
+def _claim_as(worker: str, *, most: int = 100) -> Deed:
+    def deed(stage: Stage, tx: Transaction, player: str) -> Any:
+        return _claims(attempts.claim(tx, worker, namespace=NAMESPACE, queues=_QUEUES, tasks=_TASKS, most=most))
+
+    return deed
+
+
+def _claims(claimed: Sequence[Claimed]) -> Any:
+    return sorted((run.id, run.token, run.seq, run.limit_id, run.body) for run in claimed)
+
+
+def _finish(names: Sequence[str], outcome: Outcome, *, worker: str = "w1", limits: bool = True) -> Deed:
+    """Write outcomes; the answer is whose lease was lost."""
+
+    def deed(stage: Stage, tx: Transaction, player: str) -> Any:
+        ended = [Ended(stage.held[name], outcome, POLICY, 0.0) for name in names]
+        return sorted(attempts.finish(tx, ended, actor=f"worker:{worker}", limits=limits))
+
+    return deed
+
+
+def _turn(stage: Stage, tx: Transaction, player: str) -> Any:
+    """What a busy worker does in each transaction: renew, save, end, claim."""
+    limits = attempts.renew(tx, "w1")
+    kept = attempts.heartbeat(tx, [Beat(stage.ids["stopping"], stage.held["stopping"].token, b"half", None)])
+    ended = [Ended(stage.held[name], Succeeded(b"1"), POLICY, 0.0) for name in ("held", "light")]
+
+    def claim() -> list[Claimed]:
+        return attempts.claim(tx, "w1", namespace=NAMESPACE, queues=_QUEUES, tasks=_TASKS, most=2)
+
+    lost, claimed = attempts.finish_and(tx, ended, claim, actor="worker:w1", limits=True)
+    return limits, sorted(kept), sorted(lost), _claims(claimed)
+
+
+def _start(stage: Stage, tx: Transaction, player: str) -> Any:
+    return attempts.start(tx, stage.ids["light"], stage.held["light"].token)
+
+
+def _heartbeat(stage: Stage, tx: Transaction, player: str) -> Any:
+    beats = [Beat(stage.ids[name], stage.held[name].token, b"half", '"50 %"') for name in ("held", "light")]
+    return sorted(attempts.heartbeat(tx, beats))
+
+
+def _give_back(stage: Stage, tx: Transaction, player: str) -> Any:
+    orphans = [HeldNow(stage.ids[name], stage.held[name].token, State.RUNNING) for name in ("held", "light")]
+    return attempts.give_back(tx, orphans, _policies, actor="worker:w1")
+
+
+def _policies(tx: Transaction, ids: Sequence[int]) -> dict[int, Policy]:
+    return views.policies(tx, ids)
+
+
+def _register(worker: str) -> Deed:
+    told: dict[str, Any] = {"namespace": NAMESPACE, "tasks": '["work"]', "queues": "[]", "concurrency": 8, "ttl": TTL}
+    return lambda stage, tx, player: attempts.register(tx, worker, **told)
+
+
+def _renew(worker: str) -> Deed:
+    return lambda stage, tx, player: attempts.renew(tx, worker)
+
+
+def _leave(worker: str) -> Deed:
+    return lambda stage, tx, player: attempts.leave(tx, worker)
+
+
+# -- operators and upkeep ----------------------------------------------------------------------------------------------
+
+
+def _cancel(name: str) -> Deed:
+    return lambda stage, tx, player: runs.cancel(tx, stage.ids[name], reason="unwanted", **OPERATOR)
+
+
+def _retry(name: str) -> Deed:
+    return lambda stage, tx, player: runs.retry(tx, stage.ids[name], stage.fresh[player][0], **OPERATOR)
+
+
+def _resume(stage: Stage, tx: Transaction, player: str) -> Any:
+    return runs.resume(tx, stage.ids["parked"], reason="repaired", **OPERATOR)
+
+
+def _fail(stage: Stage, tx: Transaction, player: str) -> Any:
+    return runs.fail(tx, stage.ids["parked"], reason="hopeless", **OPERATOR)
+
+
+def _park(stage: Stage, tx: Transaction, player: str) -> Any:
+    return runs.park(tx, stage.ids["waiting"], reason="unknown_task", **OPERATOR)
+
+
+def _park_unserved(stage: Stage, tx: Transaction, player: str) -> Any:
+    return runs.park_unserved(tx, before=tx.now, most=100, actor="leader")
+
+
+def _make_due(stage: Stage, tx: Transaction, player: str) -> Any:
+    return attempts.make_due(tx, most=100, actor="leader")
+
+
+def _reap(stage: Stage, tx: Transaction, player: str) -> Any:
+    return attempts.reap(tx, _policies, ttl=TTL, actor="leader")
+
+
+def _take_over(stage: Stage, tx: Transaction, player: str) -> Any:
+    """What three parties do one after the other while something of the old holder's is still on its way."""
+    taken = _reap(stage, tx, player)
+    claimed = attempts.claim(tx, "w3", namespace=NAMESPACE, queues=_QUEUES, tasks=_TASKS, most=100)
+    return taken, _claims(claimed), [attempts.start(tx, run.id, run.token) for run in sorted(claimed)]
+
+
+def _declare(queue: str, limit: int | None) -> Deed:
+    return lambda stage, tx, player: queues.declare(tx, NAMESPACE, queue, limit=limit)
+
+
+def _pause(queue: str) -> Deed:
+    return lambda stage, tx, player: queues.pause(tx, NAMESPACE, queue, actor=f"user:{player}")
+
+
+def _resume_queue(queue: str) -> Deed:
+    return lambda stage, tx, player: queues.resume(tx, NAMESPACE, queue)
+
+
+def _set_limit(queue: str, size: int | None) -> Deed:
+    return lambda stage, tx, player: queues.set_limit(tx, NAMESPACE, queue, size)
+
+
+def _sweep(stage: Stage, tx: Transaction, player: str) -> Any:
+    return queues.sweep_slots(tx, most=100)
+
+
+def _prune(stage: Stage, tx: Transaction, player: str) -> Any:
+    return retention.prune(tx, NAMESPACE, cut_off=tx.now, states=sorted(TERMINAL), cursor=None, most=100).runs
+
+
+def _forget(stage: Stage, tx: Transaction, player: str) -> Any:
+    return retention.forget(tx, workers_before=tx.now)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(name="enqueue", deed=_enqueue({})),
+    Operation(name="enqueue later", deed=_enqueue({"delay": 60 * SECOND})),
+    Operation(name="enqueue alike", deed=_enqueue_alike),
+    Operation(name="enqueue in a new lane", deed=_enqueue_in_a_new_lane),
+    Operation(name="enqueue, new key", deed=_enqueue({"idempotency_key": "k"})),
+    Operation(name="enqueue, new key, other payload", deed=_enqueue({"idempotency_key": "k", "body": b"[1]"})),
+    Operation(name="enqueue, two keys", deed=_enqueue({"idempotency_key": "l"}, {"idempotency_key": "k"})),
+    Operation(name="enqueue, key of a running run", deed=_enqueue({"idempotency_key": "k-held"})),
+    Operation(name="enqueue, key of an ended run", deed=_enqueue({"idempotency_key": "k-old"})),
+    Operation(name="enqueue, key over its time", deed=_enqueue({"idempotency_key": "k-expired"})),
+    Operation(name="enqueue, key of a failed run", deed=_enqueue({"idempotency_key": "k-failed"})),
+    Operation(name="enqueue, key of a cancelled run", deed=_enqueue({"idempotency_key": "k-cancelled"})),
+    Operation(name="enqueue, new singleton", deed=_enqueue({"singleton_key": "s"})),
+    Operation(name="enqueue, singleton of a running run", deed=_enqueue({"singleton_key": "s-held"})),
+    Operation(name="enqueue, singleton of a failed run", deed=_enqueue({"singleton_key": "s-failed"})),
+    Operation(name="enqueue, singleton of a waiting run", deed=_enqueue({"singleton_key": "s-waiting"})),
+    Operation(name="enqueue, new key, taken singleton", deed=_enqueue({"idempotency_key": "k", "singleton_key": "s-held"})),
+    Operation(name="enqueue, both keys of a running run", deed=_enqueue({"idempotency_key": "k-held", "singleton_key": "s-held"})),
+    Operation(name="intern", deed=_intern_new),
+    Operation(name="create a batch", deed=_batch(1)),
+    Operation(name="create an empty batch", deed=_batch(0)),
+    Operation(name="claim", deed=_claim_as("w3")),
+    Operation(name="claim one", deed=_claim_as("w2", most=1)),
+    Operation(name="claim by a worker whose lease is over", deed=_claim_as("w1")),
+    Operation(name="a worker's turn", deed=_turn),
+    Operation(name="start", deed=_start),
+    Operation(name="heartbeat", deed=_heartbeat),
+    Operation(name="finish: succeeded", deed=_finish(["held"], Succeeded(b"1"))),
+    Operation(name="finish: succeeded, nothing hangs on it", deed=_finish(["light"], Succeeded(b"1"), limits=False)),
+    Operation(name="finish: failed, again later", deed=_finish(["held"], FLAKY)),
+    Operation(name="finish: failed for good", deed=_finish(["held"], FINAL)),
+    Operation(name="finish: released", deed=_finish(["held"], GaveItselfBack(after_us=60 * SECOND))),
+    Operation(name="finish: interrupted", deed=_finish(["held"], Interrupted("shutdown", shutdown=True))),
+    Operation(name="finish: unworkable", deed=_finish(["held"], Unworkable("invalid_payload", "unreadable"))),
+    Operation(name="finish: asked to stop", deed=_finish(["stopping"], Succeeded(b"1"))),
+    Operation(name="finish many", deed=_finish(["light", "stopping", "held"], Succeeded(b"1"))),
+    Operation(name="finish a member", deed=_finish(["member"], Succeeded(b"1"), worker="w2")),
+    Operation(name="finish the other member: failed", deed=_finish(["sibling"], FINAL, worker="w2")),
+    Operation(name="finish both members", deed=_finish(["sibling", "member"], Succeeded(b"1"), worker="w2")),
+    Operation(name="give back", deed=_give_back),
+    Operation(name="register", deed=_register("w4")),
+    Operation(name="renew", deed=_renew("w1")),
+    Operation(name="leave", deed=_leave("w1")),
+    Operation(name="leave, idle", deed=_leave("w3")),
+    Operation(name="cancel a running run", deed=_cancel("held")),
+    Operation(name="cancel a queued run", deed=_cancel("waiting")),
+    Operation(name="cancel a member", deed=_cancel("member")),
+    Operation(name="cancel a callback", deed=_cancel("summary")),
+    Operation(name="cancel a run that waits for its time", deed=_cancel("retrying")),
+    Operation(name="retry a failed run", deed=_retry("failed")),
+    Operation(name="retry a cancelled run", deed=_retry("cancelled")),
+    Operation(name="retry a running run", deed=_retry("held")),
+    Operation(name="resume", deed=_resume),
+    Operation(name="fail", deed=_fail),
+    Operation(name="park", deed=_park),
+    Operation(name="park the unserved", deed=_park_unserved),
+    Operation(name="make due", deed=_make_due),
+    Operation(name="reap", deed=_reap),
+    Operation(
+        name="reap, claim and start",
+        deed=_take_over,
+        meets=frozenset({"start", "heartbeat", "give back", "renew", "cancel a running run", "finish: succeeded", "finish many"}),
+    ),
+    Operation(name="declare a queue", deed=_declare("fresh", 2)),
+    Operation(name="declare a limit", deed=_declare("main", 4)),
+    Operation(name="declare a first limit", deed=_declare("free", 4)),
+    Operation(name="pause a queue", deed=_pause("main")),
+    Operation(name="resume a queue", deed=_resume_queue("closed")),
+    Operation(name="set a limit", deed=_set_limit("main", 1), lowers="main"),
+    Operation(name="set a first limit", deed=_set_limit("free", 4)),
+    Operation(name="lift a limit", deed=_set_limit("main", None)),
+    Operation(name="sweep slots", deed=_sweep),
+    Operation(name="prune", deed=_prune),
+    Operation(name="forget", deed=_forget),
+)
+
+
+def pairs() -> list[tuple[Operation, Operation]]:
+    """Every pair, each with itself too."""
+    return [
+        (first, second)
+        for first, second in combinations_with_replacement(OPERATIONS, 2)
+        if (not first.meets or second.name in first.meets) and (not second.meets or first.name in second.meets)
+    ]
