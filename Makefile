@@ -96,7 +96,7 @@ failover: setup ## kill the primary under work and promote its synchronous stand
 
 .PHONY: interleavings
 interleavings: setup ## two transactions of every pair of operations, statement by statement, on PostgreSQL
-	@$(BIN)/python -m tests.interleavings $(ARGS)
+	@$(BIN)/python -m tests.interleavings --orders 100 $(ARGS)
 
 .PHONY: differential
 differential: setup ## one random sequence of operations on every database, and equal answers  [ARGS="--examples 20000"]

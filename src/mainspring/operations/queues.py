@@ -30,8 +30,8 @@ def declare(tx: Transaction, namespace: str, queue: str, *, limit: int | None) -
 
 
 def listing(tx: Transaction, namespace: str) -> list[Queue]:
-    """Every queue of a namespace."""
-    return [
+    """Every queue of a namespace, by name."""
+    found = [
         Queue(
             name=row[0],
             paused_at=row[1],
@@ -43,6 +43,7 @@ def listing(tx: Transaction, namespace: str) -> list[Queue]:
         )
         for row in tx.rows("queues.list", namespace=namespace)
     ]
+    return sorted(found, key=lambda queue: queue.name)  # here: databases disagree on the order of text
 
 
 def pause(tx: Transaction, namespace: str, queue: str, *, actor: str) -> bool:

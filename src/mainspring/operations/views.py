@@ -168,7 +168,7 @@ def batch_members(tx: Transaction, batch_id: str, *, after: str | None = None, m
 
 def workers(tx: Transaction, namespace: str, *, most: int = MOST) -> list[WorkerView]:
     """The workers of a namespace, newest first."""
-    return [
+    found = [
         WorkerView(
             id=row[0],
             state=row[1],
@@ -180,6 +180,7 @@ def workers(tx: Transaction, namespace: str, *, most: int = MOST) -> list[Worker
         )
         for row in tx.rows("workers.list", namespace=namespace, most=most)
     ]
+    return sorted(found, key=lambda worker: (-worker.started_at, worker.id))  # here: databases disagree on the order of text
 
 
 def policies(tx: Transaction, ids: Sequence[int]) -> dict[int, Policy]:

@@ -137,11 +137,13 @@ class _Request:
 class SqliteDatabase:
     """A database in one file (or ``:memory:``), shared by the threads of this process and by other processes of this machine.
 
-    ``clock`` gives UTC microseconds; it is read once per transaction.
+    ``clock`` gives UTC microseconds; it is read once per transaction. ``vfs`` names one that is registered with apsw, for tests
+    of the disk.
     """
 
-    def __init__(self, path: str, *, clock: Callable[[], int], busy_seconds: float = _BUSY_SECONDS) -> None:
+    def __init__(self, path: str, *, clock: Callable[[], int], busy_seconds: float = _BUSY_SECONDS, vfs: str | None = None) -> None:
         self.path = path
+        self._vfs = vfs
         self._clock = clock
         self._busy_seconds = busy_seconds
         self._in_memory = path == ":memory:"
@@ -167,10 +169,11 @@ class SqliteDatabase:
 
     def write(self, name: str, fn: Callable[[Transaction], T], /) -> T:
         """Run ``fn`` in a durable commit, together with whatever else waits for one."""
+        self._require_outside()
         request = _Request(name, fn)
         self._waiting.append(request)
         with self._writer_lock:
-            if not request.done:
+            while not request.done:  # a group has an end: with more writers than that, ours may be in a later one
                 self._commit_waiting()
         if request.error is not None:
             raise request.error
@@ -211,7 +214,7 @@ class SqliteDatabase:
         if connection is not self._writer or not self._writer_lock.acquire(blocking=False):
             return False
         try:
-            return self._writer.in_transaction
+            return not self._closed and self._writer.in_transaction
         finally:
             self._writer_lock.release()
 
@@ -223,7 +226,8 @@ class SqliteDatabase:
         """A number that differs whenever another connection has committed since: a cheap hint to look for work."""
         reader = self._borrow_reader()
         try:
-            version: int = reader.pragma("data_version")
+            with _translated(self.path):
+                version: int = reader.pragma("data_version")
             return version + id(reader)
         finally:
             self._readers.append(reader)
@@ -279,15 +283,25 @@ class SqliteDatabase:
             group[0].result = group[0].fn(tx)
             return
         for request in group:
-            self._writer.execute("SAVEPOINT part")
-            try:
+            self._run_part(request, tx)
+
+    def _run_part(self, request: _Request, tx: SqliteTransaction) -> None:
+        """One request of a group. Its failure goes to its own caller, unless SQLite answered it by rolling back everybody."""
+        self._writer.execute("SAVEPOINT part")
+        try:
+            with _translated(self.path):
                 request.result = request.fn(tx)
-            except BaseException as error:  # noqa: BLE001  (one part's failure goes to the caller of that part)
-                request.error = error
+        except BaseException as error:
+            request.error = error
+            if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK TO part")
-            self._writer.execute("RELEASE part")
+            elif isinstance(error, StorageUnavailable):
+                raise
+        self._require_transaction()
+        self._writer.execute("RELEASE part")
 
     def _commit(self) -> None:
+        self._require_transaction()
         try:
             self._writer.execute("COMMIT")
         except apsw.IOError as error:
@@ -297,14 +311,23 @@ class SqliteDatabase:
             self._roll_back()
             raise
 
+    def _require_transaction(self) -> None:
+        """SQLite ends a transaction by itself when the disk fails. Whoever passed over that error wrote on without one."""
+        if not self._writer.in_transaction:
+            raise CommitUnknown(f"the transaction on {self.path} was over before its commit, as after a failure of the disk")
+
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
         """This process's turn to write, with errors translated."""
         self._require_open()
-        if self._writer.in_transaction:
-            raise InvalidOption("this thread is inside app.connection(); pass it on with options(using=connection)", option="using")
+        self._require_outside()
         with self._turns.taken(), _translated(self.path):
             yield
+
+    def _require_outside(self) -> None:
+        """Refuse a transaction inside one, before anybody who waits for the writer shares in the mistake."""
+        if self.is_exclusive(self._writer):
+            raise InvalidOption("this thread is inside app.connection(); pass it on with options(using=connection)", option="using")
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
@@ -313,7 +336,7 @@ class SqliteDatabase:
     # -- connections ------------------------------------------------------------------------------------------------
 
     def _connect(self) -> apsw.Connection:
-        connection = apsw.Connection(self.path, statementcachesize=_STATEMENT_CACHE)
+        connection = apsw.Connection(self.path, vfs=self._vfs, statementcachesize=_STATEMENT_CACHE)
         connection.set_busy_timeout(int(self._busy_seconds * 1000))
         connection.execute(
             f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA mmap_size = 0;"
@@ -385,6 +408,8 @@ class _Turns:
 def _require_database(path: str) -> None:
     """Refuse a file that is something else before anything is written beside it."""
     file = Path(path)
+    if Path(f"{path}-journal").exists():  # the power went while the file was being made; SQLite puts it right
+        return
     if path != ":memory:" and file.is_file() and file.stat().st_size:
         with file.open("rb") as content:
             if content.read(len(_MAGIC)) != _MAGIC:
@@ -409,7 +434,9 @@ def _translated(path: str) -> Iterator[None]:
         raise StorageUnwritable(f"{path} is not a SQLite database: {error}; choose another file") from error
     except apsw.BusyError as error:
         raise StorageUnavailable(f"{path} is locked by a program that is not Mainspring: {error}") from error
-    except (apsw.FullError, apsw.IOError, apsw.CorruptError) as error:
+    except apsw.FullError as error:
+        raise StorageUnavailable(f"the disk that holds {path} is full, nothing was written; free some space and repeat") from error
+    except (apsw.IOError, apsw.CorruptError, apsw.ProtocolError) as error:
         raise StorageUnavailable(f"{path}: {error}") from error
     except apsw.ConstraintError as error:
         raise BrokenInvariant(f"a statement of ours broke a constraint: {error}") from error

@@ -5,15 +5,14 @@ VALUES (:namespace, :queue, NULL, NULL, {{now}})
 ON CONFLICT (namespace, name) DO NOTHING;
 
 -- name: queues.list
--- The queues of a namespace, with their limit and the runs that wait or are held in them.
+-- The queues of a namespace, in any order, with their limit and the runs that wait in them.
 -- columns: name text, paused_at int, paused_by text, size int, used int, source text, queued int
 SELECT q.name, q.paused_at, q.paused_by, g.size, g.used, g.source,
        (SELECT count(*) FROM runs r JOIN lanes l ON l.id = r.lane_id
         WHERE l.namespace = q.namespace AND l.queue = q.name AND r.state = 'queued') AS queued
 FROM queues q
 LEFT JOIN limits g ON g.namespace = q.namespace AND g.queue = q.name
-WHERE q.namespace = :namespace
-ORDER BY q.name;
+WHERE q.namespace = :namespace;
 
 -- name: queues.pause
 -- Stop claims from a queue. Waiting runs keep their place, running ones go on.
