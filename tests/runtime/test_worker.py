@@ -334,6 +334,8 @@ def test_a_worker_paused_beyond_its_lease_stops_its_attempts_and_reports_nothing
     post.step()
     assert (run_id, "lease_lost") in post.executor.stopped
     assert post.worker.lost_leases == 1
+    post.worker.stop()
+    post.settle()
     assert post.worker.has_nothing
     assert stage.fleet.story(run_id) == story
     assert post.worker.start(paused) is False

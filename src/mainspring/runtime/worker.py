@@ -158,8 +158,8 @@ class Worker:
 
     @property
     def has_nothing(self) -> bool:
-        """Whether it holds no run and has told everything."""
-        return not self._held and not self._ended
+        """Whether it holds no run, as far as the database knows too, and has told everything."""
+        return not self._held and not self._ended and not self._suspicious
 
     @property
     def is_trusted(self) -> bool:

@@ -42,7 +42,7 @@ class Script(NamedTuple):
 def write_script(payload_dice: int, claimed: Claimed) -> Script:
     """The script of one attempt. Most succeed; the later an attempt, the likelier."""
     dice = Random(payload_dice * 1_000 + claimed.token)
-    us = dice.choice((0, dice.randrange(200 * MILLISECOND), dice.randrange(2 * SECOND), dice.randrange(12 * SECOND)))
+    us = dice.choice((0, dice.randrange(2 * SECOND), dice.randrange(6 * SECOND), dice.randrange(12 * SECOND)))
     beat_us = dice.choice((None, None, 300 * MILLISECOND, 2 * SECOND))
     return Script(us, beat_us, _draw_outcome(dice, claimed), heeds=dice.random() < 0.8)
 

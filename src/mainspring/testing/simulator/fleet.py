@@ -33,7 +33,7 @@ class Fleet:
         "code": Kind(12, "time"),
         "long pass": Kind(1, "fault"),
         "kill": Kind(3, "fault"),
-        "pause": Kind(3, "fault"),
+        "pause": Kind(6, "fault"),
         "stop": Kind(2, "user"),
         "start": Kind(2, "user"),
         "strike": Kind(12, "fault"),
@@ -94,12 +94,7 @@ class Fleet:
         self._advance_to(instant)
 
     def _advance_to(self, instant: int) -> None:
-        passed = instant - self._world.elapsed
-        if passed > 0:
-            self._world.clock.advance_us(passed)
-            for node in self.workers.values():
-                if not node.is_paused(instant):
-                    node.guard()
+        self._world.clock.advance_us(max(0, instant - self._world.elapsed))
 
     def _pass(self, dice: Random) -> None:
         us = int(MILLISECOND * 10 ** dice.uniform(0.0, 4.0))
@@ -152,7 +147,8 @@ class Fleet:
 
     def _say_goodbye(self, node: WorkerNode) -> None:
         with suppress(Crash):
-            node.leave()
+            if not node.leave():
+                self._witness.troubled.add(node.name)
         del self.workers[node.name]
         self._replace()
 
@@ -203,9 +199,11 @@ class Fleet:
             self._bury(node)
 
     def _pause(self, dice: Random) -> None:
-        if (node := self._any(dice)) is not None:
+        """A worker stands still, preferably one that is at work."""
+        at_work = [node for node in self.workers.values() if node.executor.running]
+        if (node := dice.choice(at_work) if at_work else self._any(dice)) is not None:
             self._witness.troubled.add(node.name)
-            us = int(self._settings.ttl_us * dice.uniform(0.1, 2.5))
+            us = int(self._settings.ttl_us * dice.uniform(0.5, 3.0))
             node.paused_until = self._world.elapsed + us
             self._perhaps_pass(dice, us)
 

@@ -62,7 +62,7 @@ class Jobs:
 
     kinds: Mapping[str, Kind] = {
         "enqueue": Kind(10, "user"),
-        "enqueue many": Kind(5, "user"),
+        "enqueue many": Kind(9, "user"),
         "enqueue later": Kind(5, "user"),
         "enqueue keyed": Kind(8, "user"),
         "enqueue singleton": Kind(5, "user"),
@@ -70,8 +70,8 @@ class Jobs:
         "cancel": Kind(5, "user"),
         "retry": Kind(5, "user"),
         "unpark": Kind(3, "user"),
-        "pause": Kind(2, "user"),
-        "unpause": Kind(3, "user"),
+        "pause queue": Kind(2, "user"),
+        "resume queue": Kind(3, "user"),
         "limit": Kind(4, "user"),
         "prune": Kind(1, "user"),
         "park unserved": Kind(1, "user"),
@@ -95,8 +95,8 @@ class Jobs:
             "cancel": self._cancel,
             "retry": self._retry,
             "unpark": self._unpark,
-            "pause": partial(self._pause, on=True),
-            "unpause": partial(self._pause, on=False),
+            "pause queue": partial(self._pause, on=True),
+            "resume queue": partial(self._pause, on=False),
             "limit": self._limit,
             "prune": self._prune,
             "park unserved": self._park_unserved,
@@ -175,7 +175,7 @@ class Jobs:
 
     def _alike(self, dice: Random) -> list[Request]:
         first = self._plain(dice, 0)
-        return [first._replace(body=_encode({"dice": dice.randrange(10**6)})) for _ in range(dice.randint(2, 5))]
+        return [first._replace(body=_encode({"dice": dice.randrange(10**6)})) for _ in range(dice.randint(2, 7))]
 
     @staticmethod
     def _plain(dice: Random, number: int) -> Request:

@@ -4,6 +4,8 @@ Here: the production services, stepped when their own answer, a hint or chance s
 Not here: what happens to them (``fleet``), and what user code does (``code``).
 """
 
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from mainspring.client import Client
@@ -92,7 +94,9 @@ class WorkerNode:
         self.system = NodeSystem(world, number)
         self.paused_until = 0
         self.is_leaving = False
-        self.cuts_off_at: int | None = None
+        self._ttl_us = settings.ttl_us
+        self._guard_at = world.elapsed
+        self._cuts_off_at = _NEVER
         self.hears = True
         self.serves_all = True
         self._world = world
@@ -126,45 +130,51 @@ class WorkerNode:
 
     def next_at(self, now: int) -> int:
         """When it wants to do something next."""
-        due = min(self.work.due_at, self.upkeep.due_at, self.cuts_off_at or _NEVER)
+        due = min(self.work.due_at, self.upkeep.due_at, self._guard_at, self._cuts_off_at)
         code_at = self.executor.next_at(now)
         return max(due if code_at is None else min(due, code_at), self.paused_until, now)
 
     def do_next(self, now: int) -> None:
-        """Do the most urgent of what is due."""
+        """Do one of the things that are due: any, for they are done by threads of their own."""
         code_at = self.executor.next_at(now)
-        if code_at is not None and code_at <= now:
-            self.executor.advance(now)
-        elif self.cuts_off_at is not None and self.cuts_off_at <= now:
-            self.cuts_off_at = None
-            self.executor.interrupt()
-        elif self.work.due_at <= self.upkeep.due_at:
-            self.work.step(now)
-        else:
-            self.upkeep.step(now)
+        due: list[tuple[bool, Callable[[], None]]] = [
+            (self.work.due_at <= now, partial(self.work.step, now)),
+            (self.upkeep.due_at <= now, partial(self.upkeep.step, now)),
+            (self._guard_at <= now, partial(self._guard, now)),
+            (self._cuts_off_at <= now, self._cut_off),
+            (code_at is not None and code_at <= now, partial(self.executor.advance, now)),
+        ]
+        acts = [act for is_due, act in due if is_due]
+        acts[int(self.system.draw() * len(acts))]()
 
-    def guard(self) -> None:
+    def _guard(self, now: int) -> None:
         """Stop trusting the lease in time."""
+        self._guard_at = now + self._ttl_us // 20
         if not self.worker.is_trusted:
             self.worker.distrust()
+
+    def _cut_off(self) -> None:
+        self._cuts_off_at = _NEVER
+        self.executor.interrupt()
 
     def begin_to_stop(self, now: int, grace_us: int) -> None:
         """A shutdown in good order begins."""
         self.worker.stop()
         self.executor.give_back()
-        self.is_leaving, self.cuts_off_at = True, now + grace_us
+        self.is_leaving, self._cuts_off_at = True, now + grace_us
 
     @property
     def is_done(self) -> bool:
         """Whether a process that stops has told everything."""
         return self.is_leaving and self.executor.is_idle and self.worker.has_nothing
 
-    def leave(self) -> None:
+    def leave(self) -> bool:
         """Say goodbye. If that fails the lease runs out."""
         try:
             self.line.write("workers.leave", lambda tx: attempts.leave(tx, self.worker.id))
         except WorldTrouble:
-            return
+            return False
+        return True
 
     def _hint(self) -> None:
         if self.hears:

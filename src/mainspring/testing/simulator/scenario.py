@@ -89,7 +89,7 @@ def _is_kept(kind: Kind, dice: Random, calm: bool) -> bool:
 
 def _draw_settings(dice: Random, calm: bool) -> Settings:
     return Settings(
-        workers=dice.randint(1, 4),
+        workers=dice.choice((1, 2, 2, 3, 3, 4)),
         concurrency=dice.choice((1, 2, 4)),
         ttl_us=dice.choice((3, 5, 6)) * SECOND,
         poll_us=dice.choice((500 * MILLISECOND, SECOND)),

@@ -3,12 +3,13 @@
 Here: the order of things. Not here: what a step does (``fleet``, the shapes), and how stories are chosen (``scenario``).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from mainspring.core.durations import HOUR, SECOND
 from mainspring.core.states import TERMINAL, State
+from mainspring.errors import InvalidOption
 from mainspring.testing import invariants
 from mainspring.testing.invariants import Violation
 from mainspring.testing.simulator.fleet import Fleet
@@ -50,10 +51,13 @@ class Report:
 
 
 def all_kinds(shapes: Sequence[ShapeMaker] = SHAPES) -> dict[str, Kind]:
-    """Every kind of step there is."""
+    """Every kind of step there is. Two shapes cannot have one name for different things."""
     kinds = dict(Fleet.kinds)
     for shape in shapes:
-        kinds |= shape.kinds  # type: ignore[attr-defined]
+        named: Mapping[str, Kind] = shape.kinds  # type: ignore[attr-defined]
+        if doubled := named.keys() & kinds.keys():
+            raise InvalidOption(f"two kinds of steps are called {', '.join(sorted(doubled))}; rename one", option="shapes")
+        kinds |= named
     return kinds
 
 
