@@ -79,7 +79,7 @@ def catch(mutant: Mutant, *, start: int = 0, seeds: int) -> Catch:
     if (failed := _FAILED.search(done.stdout)) is not None:
         return Catch(mutant=mutant, seed=int(failed[1]), oracle=failed[2], seconds=seconds)
     if done.returncode != 0:  # it broke so badly that the simulator itself stopped
-        return Catch(mutant=mutant, seed=start, oracle=done.stderr.strip().splitlines()[-1][:60], seconds=seconds)
+        return Catch(mutant=mutant, seed=start, oracle=(done.stderr.strip().splitlines() or ["ended without a word"])[-1][:60], seconds=seconds)
     return Catch(mutant=mutant, seed=None, oracle="", seconds=seconds)
 
 

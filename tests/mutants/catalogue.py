@@ -43,13 +43,6 @@ MUTANTS = (
         new="SET state = 'running', token = r.token, seq",
     ),
     Mutant(
-        name="late-finish-is-not-told",
-        bug="an attempt whose lease is lost writes its outcome over the newer attempt",
-        file="operations/attempts.py",
-        old="        if run is None or run.token != end.held.token:\n            lost.add(end.held.id)",
-        new="        if run is None:\n            lost.add(end.held.id)",
-    ),
-    Mutant(
         name="heartbeat-without-fence",
         bug="an attempt whose lease is lost overwrites the checkpoint of the next",
         file=_ATTEMPTS,

@@ -12,6 +12,7 @@ from random import Random
 
 from mainspring.core.durations import DAY, HOUR, MILLISECOND, SECOND
 from mainspring.errors import BrokenInvariant
+from mainspring.testing.simulator.ghosts import Ghosts
 from mainspring.testing.simulator.nodes import ClientNode, WorkerNode
 from mainspring.testing.simulator.scenario import Kind, Settings
 from mainspring.testing.simulator.witness import Witness
@@ -37,6 +38,7 @@ class Fleet:
         "stop": Kind(2, "user"),
         "start": Kind(2, "user"),
         "strike": Kind(12, "fault"),
+        "ghost": Kind(6, "fault"),
         "cut": Kind(3, "fault"),
         "outage": Kind(2, "fault"),
         "clock step": Kind(1, "fault"),
@@ -51,6 +53,7 @@ class Fleet:
         self.healthy = False
         self.workers: dict[str, WorkerNode] = {}
         self.clients: list[ClientNode] = []
+        self._ghosts = Ghosts(world, witness)
         witness.is_trusted = self._is_trusted
         for _ in range(settings.workers):
             self._start_worker()
@@ -70,6 +73,7 @@ class Fleet:
             "stop": self._stop,
             "start": self._start,
             "strike": self._strike,
+            "ghost": self._ghosts.speak,
             "cut": self._cut,
             "outage": self._outage,
             "clock step": self._step_clock,

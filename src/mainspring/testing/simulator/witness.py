@@ -53,6 +53,7 @@ class Witness:
         self.limits: dict[str, tuple[int, int]] = {}  # queue -> size, and the moment it was set
         self.troubled: set[str] = set()  # processes that may have lost their lease for a reason of their own
         self.lowered: set[str] = set()  # queues whose limit was put below what ran
+        self.claims: list[Assignment] = []
         self.attempts = 0
         self.is_trusted: Callable[[str], bool] = lambda node: False
         self._world = world
@@ -100,6 +101,7 @@ class Witness:
     def claimed(self, claims: Sequence[Assignment]) -> None:
         """A worker was given these, just now."""
         self._moment += 1
+        self.claims += claims
         for assignment in claims:
             claimed = assignment.claimed
             self._claimed_at[claimed.id, claimed.token] = self._moment
