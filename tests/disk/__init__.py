@@ -1,0 +1,1 @@
+"""A disk that fails on purpose under SQLite: failing writes and syncs, no space, power cuts."""
