@@ -104,7 +104,7 @@ differential: setup ## one random sequence of operations on every database, and 
 
 .PHONY: disk
 disk: setup ## fail every write and every sync, fill the disk, cut the power  [ARGS="--most 1000"]
-	@$(BIN)/python -m tests.disk $(ARGS)
+	@$(BIN)/python -m tests.disk --most 1100 $(ARGS)
 
 .PHONY: network
 network: setup ## cut, stall and reset the connections to PostgreSQL under work  [ARGS="--episodes 500"]

@@ -105,7 +105,7 @@ MUTANTS = (
         bug="runs of a worker whose lease is not over yet are taken",
         file="store/sql/workers.sql",
         old="WHERE state = 'live' AND expires_at <= {{now}} ORDER BY",
-        new="WHERE state = 'live' AND expires_at <= {{now}} + 1500000 ORDER BY",
+        new="WHERE state = 'live' AND expires_at - ttl * 2 / 3 <= {{now}} ORDER BY",
     ),
     Mutant(
         name="no-brake",

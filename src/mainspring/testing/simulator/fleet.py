@@ -55,6 +55,7 @@ class Fleet:
         self.clients: list[ClientNode] = []
         self._ghosts = Ghosts(world, witness)
         witness.is_trusted = self._is_trusted
+        world.meanwhile = self._meanwhile
         for _ in range(settings.workers):
             self._start_worker()
         for _ in range(_CLIENTS):
@@ -96,6 +97,15 @@ class Fleet:
             self._advance_to(due_at)
             self._act(node, partial(node.do_next, due_at))
         self._advance_to(instant)
+
+    def _meanwhile(self, name: str, us: int) -> None:
+        """One process waits for an answer, and the others go on."""
+        node = self.workers.get(name)
+        if node is not None:
+            node.waits = True
+        self.run_until(self._world.elapsed + us)
+        if node is not None:
+            node.waits = False
 
     def _advance_to(self, instant: int) -> None:
         self._world.clock.advance_us(max(0, instant - self._world.elapsed))

@@ -15,7 +15,7 @@ from mainspring.testing.simulator.witness import Witness
 from mainspring.testing.simulator.world import Line, World
 
 _WORDS: tuple[Outcome, ...] = (
-    Succeeded(b'"a ghost"'),
+    *(3 * (Succeeded(b'"a ghost"'),)),
     Failed(code="ghost", message="scripted"),
     Failed(code="ghost", message="scripted, for good", final=True),
     GaveItselfBack(after_us=0),
@@ -35,10 +35,10 @@ class Ghosts:
 
     def speak(self, dice: Random) -> None:
         """One of them says one thing. Nothing may follow."""
-        gone = [each for each in self._witness.claims[-30:] if self._is_over(each)]
+        replaced, gone = self._gone()
         if not gone:
             return
-        assignment = dice.choice(gone)
+        assignment = dice.choice(replaced or gone)
         claimed = assignment.claimed
         say = dice.choice((self._finish, self._finish, self._beat, self._start))
         before = self._look(claimed.id)
@@ -52,7 +52,7 @@ class Ghosts:
 
     def _finish(self, tx: Transaction, assignment: Assignment, dice: Random) -> bool:
         end = Ended(assignment.claimed, dice.choice(_WORDS), assignment.policy, 0.0)
-        return not attempts.finish(tx, [end], actor="worker:ghost", limits=dice.random() < 0.5)
+        return not attempts.finish(tx, [end], actor="worker:ghost", limits=dice.random() < 0.2)
 
     @staticmethod
     def _beat(tx: Transaction, assignment: Assignment, dice: Random) -> bool:
@@ -64,10 +64,14 @@ class Ghosts:
         del dice
         return attempts.start(tx, assignment.claimed.id, assignment.claimed.token)
 
-    def _is_over(self, assignment: Assignment) -> bool:
-        sql = "SELECT token > ? OR worker_id IS NULL FROM runs WHERE id = ?"
-        rows = self._world.look(sql, assignment.claimed.token, assignment.claimed.id)
-        return bool(rows and rows[0][0])
+    def _gone(self) -> tuple[list[Assignment], list[Assignment]]:
+        """Attempts whose fence is over, of late; first those whose run somebody else holds now, where a word does most harm."""
+        latest = self._witness.claims[-30:]
+        ids = ", ".join(f"'{each.claimed.id}'" for each in latest)
+        now = {row[0]: row[1:] for row in self._world.look(f"SELECT id, token, worker_id FROM runs WHERE id IN ({ids})")}
+        there = [each for each in latest if each.claimed.id in now]
+        replaced = [each for each in there if now[each.claimed.id][0] > each.claimed.token and now[each.claimed.id][1] is not None]
+        return replaced, [each for each in there if now[each.claimed.id][0] > each.claimed.token or now[each.claimed.id][1] is None]
 
     def _look(self, run_id: str) -> list[tuple[object, ...]]:
         return [

@@ -93,6 +93,7 @@ class WorkerNode:
         self.line = Line(world, self.name)
         self.system = NodeSystem(world, number)
         self.paused_until = 0
+        self.waits = False  # for an answer of the database
         self.is_leaving = False
         self._ttl_us = settings.ttl_us
         self._guard_at = world.elapsed
@@ -126,10 +127,12 @@ class WorkerNode:
 
     def is_paused(self, now: int) -> bool:
         """Whether the process stands still."""
-        return now < self.paused_until
+        return self.waits or now < self.paused_until
 
     def next_at(self, now: int) -> int:
         """When it wants to do something next."""
+        if self.waits:
+            return _NEVER
         due = min(self.work.due_at, self.upkeep.due_at, self._guard_at, self._cuts_off_at)
         code_at = self.executor.next_at(now)
         return max(due if code_at is None else min(due, code_at), self.paused_until, now)

@@ -19,7 +19,8 @@ from mainspring.testing.clock import SimulatedClock
 T = TypeVar("T")
 
 #: What may happen to one transaction: the process dies before or after its commit, the answer gets lost before or after it, the
-#: database goes away in the middle, runs it a second time, gives up on it after conflicts, or takes longer than a lease.
+#: database goes away in the middle, runs it a second time, gives up on it after conflicts, or answers after more
+#: than a lease.
 Strike = Literal["crash before", "crash after", "lost before", "lost after", "gone", "twice", "conflict", "slow"]
 STRIKES: tuple[Strike, ...] = get_args(Strike)
 
@@ -54,11 +55,12 @@ class Trace:
 
 class World:
     """Time, the database, and what is noted of both. ``skew_us`` is how wrong the clock is that the database goes by
-    now, ``slow_us`` how long a slow transaction takes."""
+    now, ``slow_us`` how long a slow transaction takes, and ``meanwhile`` lets that time pass for everybody else."""
 
     def __init__(self, trace: Trace, *, slow_us: int) -> None:
         self.clock = SimulatedClock()
         self.slow_us = slow_us
+        self.meanwhile: Callable[[str, int], None] = lambda name, us: self.clock.advance_us(us)
         self.trace = trace
         self.skew_us = 0
         self.outage_until = 0
@@ -165,7 +167,7 @@ class Line:
                 return write(name, lambda tx: _then(fn(tx), StorageConflict("in conflict with others, again and again")))
             case "slow":
                 result = write(name, fn)
-                self._world.clock.advance_us(self._world.slow_us)
+                self._world.meanwhile(self.name, self._world.slow_us)
                 return result
             case _:
                 assert_never(strike)
