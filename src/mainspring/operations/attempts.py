@@ -98,7 +98,10 @@ def claim(
 
 def _claim_in_steps(tx: Transaction, worker_id: str, where: dict[str, Any]) -> list[Claimed]:
     """The claim of databases that cannot pass over locked rows: look, then take what is still there."""
-    tx.rows("attempts.gates", namespace=where["namespace"], queues=where["queues"])
+    if tx.capabilities.row_locks:
+        tx.rows("attempts.gates", namespace=where["namespace"], queues=where["queues"])
+    elif not tx.rows("attempts.any"):  # one writer at a time: a look decides, and most looks find nothing
+        return []
     picked = tx.rows("attempts.pick", **where)
     if not picked:
         return []

@@ -131,7 +131,9 @@ class Runner:
             stop.cancel()
 
     async def _is_done(self, until: Until, worker: Worker, executor: LoopExecutor) -> bool:
-        """Nothing in hand, nothing due later where that counts, and then a look at everything that found nothing either."""
+        """Nothing in hand, nothing due later where that counts, and then a look at everything that found nothing either. What
+        ended meanwhile may be due again, so then it is not done."""
+        finished = worker.finished
         if not self._is_resting(worker, executor):
             return False
         if until == "empty" and await asyncio.to_thread(self._client.database.read, "runs.waiting", self._waits_for_time):
@@ -143,7 +145,7 @@ class Runner:
         while worker.steps < seen + 2 and not self._stop.is_set():
             self._bell.ring()
             await asyncio.sleep(_LOOK_SECONDS / 4)
-        return self._is_resting(worker, executor)
+        return worker.finished == finished and self._is_resting(worker, executor)
 
     @staticmethod
     def _is_resting(worker: Worker, executor: LoopExecutor) -> bool:

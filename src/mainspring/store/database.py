@@ -29,6 +29,7 @@ Plan = Generator[Query, list[Row], T]
 class Capabilities:
     """What a database can do beyond the portable subset; chosen at start-up, forced off to test the portable profile."""
 
+    row_locks: bool
     skip_locked: bool
     notify: bool
 

@@ -203,7 +203,7 @@ class PostgresDatabase:
 
     def __init__(self, conninfo: str, *, portable: bool = False, pool_size: int = _POOL) -> None:
         self.conninfo = conninfo
-        self.capabilities = Capabilities(skip_locked=not portable, notify=not portable)
+        self.capabilities = Capabilities(row_locks=True, skip_locked=not portable, notify=not portable)
         self.answer_seconds = _ANSWER_SECONDS
         self._line = make_conninfo("", **cast("Any", _LINE | conninfo_to_dict(conninfo)))
         self.is_pooled, version = _look_at(self._line)

@@ -41,7 +41,7 @@ _READERS = 4
 _STATEMENT_CACHE = 400
 _WAL_PAGES = 4000
 _MAGIC = b"SQLite format 3\x00"
-_CAPABILITIES = Capabilities(skip_locked=False, notify=False)
+_CAPABILITIES = Capabilities(row_locks=False, skip_locked=False, notify=False)
 
 
 class SqliteTransaction:

@@ -25,6 +25,11 @@ FROM picked p
 JOIN runs r ON r.id = p.id
 JOIN events e ON e.run_id = r.id AND e.seq = r.payload_seq;
 
+-- name: attempts.any
+-- Whether anything is queued at all: cheap, and nearly always enough to know for an idle worker.
+-- columns: found int
+SELECT 1 AS found FROM runs WHERE state = 'queued' LIMIT 1;
+
 -- name: attempts.gates
 -- Lock the limits of some queues, in one order.
 -- columns: id int

@@ -63,7 +63,7 @@ class Scenario:
         settings = _draw_settings(dice, calm)
         kept = {name: kind for name, kind in kinds.items() if _is_kept(kind, dice, calm)}
         names, weights = list(kept), [kind.weight for kind in kept.values()]
-        count = dice.choice((20, 40, 80, 120, 160))
+        count = dice.choice((15, 30, 60, 100))
         chosen = dice.choices(names, weights, k=count)
         return Scenario(seed=seed, settings=settings, steps=tuple(Step(name, dice.randrange(_MOST_DICE)) for name in chosen))
 

@@ -156,7 +156,10 @@ class Line:
                     name, lambda tx: _then(fn(tx), CommitUnknown("the answer to the commit, which did not happen, is lost"))
                 )
             case "lost after":
-                return _then(write(name, fn), CommitUnknown("the answer to the commit, which did happen, is lost"))
+                write(name, fn)
+                if self._world.elapsed % 2:  # now and then nobody notices for a while
+                    self._world.meanwhile(self.name, self._world.slow_us)
+                raise CommitUnknown("the answer to the commit, which did happen, is lost")
             case "gone":
                 return write(name, lambda tx: _then(fn(tx), StorageUnavailable("the database went away")))
             case "twice":
