@@ -173,6 +173,7 @@ class ScriptedExecutor:
 
     def _put_on_record(self, claimed: Claimed) -> bool:
         assert self.worker is not None
+        self._witness.may_begin(claimed)
         try:
             return self.worker.start(claimed)
         except WorldTrouble:

@@ -62,6 +62,7 @@ class Witness:
         self._running: dict[Fence, tuple[str, str]] = {}  # -> node, queue
         self._reports: dict[Fence, Outcome] = {}
         self._began: set[Fence] = set()
+        self._may_have_begun: set[Fence] = set()
         self._saved: defaultdict[Fence, list[bytes]] = defaultdict(list)
         self._dice: dict[str, int] = {}
 
@@ -118,6 +119,10 @@ class Witness:
         due_at = claimed.due_at if known is None or known.due_at is None else max(claimed.due_at, known.due_at)
         if due_at > now:
             self.accuse("nothing_starts_early", claimed.id, f"due at {due_at}, claimed at {now}")
+
+    def may_begin(self, claimed: Claimed) -> None:
+        """A start is about to be put on record; whether code follows depends on who lives that long."""
+        self._may_have_begun.add((claimed.id, claimed.token))
 
     def began(self, node: str, assignment: Assignment) -> None:
         """User code begins."""
@@ -230,7 +235,7 @@ class Witness:
         if event.data.get("code") == "worker_lost":
             if self.clock_is_true and holder not in self.troubled:
                 yield Violation("nobody_well_loses_a_lease", fence[0], f"seq {event.seq}: taken from {holder}")
-            if before and fence not in self._began:
+            if before and fence not in self._began | self._may_have_begun:
                 yield Violation("what_never_began_spends_nothing", fence[0], f"seq {event.seq}, token {fence[1]}")
 
     @staticmethod
