@@ -17,6 +17,7 @@ JOBS  ?= 2
 SEEDS ?= 2000
 START ?= 0
 N     ?= 20
+EPISODES ?= 500
 ARGS  ?=
 
 .PHONY: help
@@ -107,5 +108,5 @@ disk: setup ## fail every write and every sync, fill the disk, cut the power  [A
 	@$(BIN)/python -m tests.disk --most 1100 $(ARGS)
 
 .PHONY: network
-network: setup ## cut, stall and reset the connections to PostgreSQL under work  [ARGS="--episodes 500"]
-	@$(BIN)/python -m tests.network $(ARGS)
+network: setup ## cut, stall and reset the connections to PostgreSQL under work  [EPISODES=500]
+	@$(BIN)/python -m tests.network --episodes $(EPISODES) $(ARGS)

@@ -47,7 +47,7 @@ def plant(mutant: Mutant, folder: Path) -> None:
     path = folder / "mainspring" / mutant.file
     text = path.read_text()
     found = text.count(mutant.old)
-    if found != 1:
+    if found != mutant.times:
         raise LookupError(f"{mutant.name}: the line to replace is {found} times in {mutant.file}; the code has moved on")
     path.write_text(text.replace(mutant.old, mutant.new))
 
@@ -79,7 +79,12 @@ def catch(mutant: Mutant, *, start: int = 0, seeds: int) -> Catch:
     if (failed := _FAILED.search(done.stdout)) is not None:
         return Catch(mutant=mutant, seed=int(failed[1]), oracle=failed[2], seconds=seconds)
     if done.returncode != 0:  # it broke so badly that the simulator itself stopped
-        return Catch(mutant=mutant, seed=start, oracle=(done.stderr.strip().splitlines() or ["ended without a word"])[-1][:60], seconds=seconds)
+        return Catch(
+            mutant=mutant,
+            seed=start,
+            oracle=(done.stderr.strip().splitlines() or ["ended without a word"])[-1][:60],
+            seconds=seconds,
+        )
     return Catch(mutant=mutant, seed=None, oracle="", seconds=seconds)
 
 

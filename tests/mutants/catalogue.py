@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """One planted bug: in ``file`` below ``src/mainspring``, ``old`` becomes ``new``. ``bug`` is what that would be."""
+    """One planted bug: in ``file`` below ``src/mainspring``, ``old`` becomes ``new``. ``bug`` is what that would be. ``times``: the
+    same condition is written so many times, each a guard of its own."""
 
     name: str
     bug: str
     file: str
     old: str
     new: str
+    times: int = 1
 
 
 _ATTEMPTS = "store/sql/attempts.sql"
@@ -176,8 +178,9 @@ MUTANTS = (
         name="timer-early",
         bug="a run is due half a second early",
         file=_RUNS,
-        old="AND due_at <= {{now}}\nORDER BY due_at, id",
-        new="AND due_at <= {{now}} + 500000\nORDER BY due_at, id",
+        old="due_at <= {{now}}",
+        new="due_at <= {{now}} + 500000",
+        times=3,
     ),
     Mutant(
         name="delay-ignored",

@@ -20,13 +20,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 T = TypeVar("T")
+_Side: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 _CHUNK = 65_536
 _CALL_SECONDS = 10.0
+_END_SECONDS = 0.5
+_ROUNDS = 4
+_ROUND_SECONDS = 0.005
 _SSL, _CANCEL, _GSS = 80_877_103, 80_877_102, 80_877_104
 _WRITES = (b"INSERT", b"UPDATE", b"DELETE")
 
@@ -111,8 +115,9 @@ class Proxy:
         self._server = (parts.hostname, parts.port or 5432)
         self._dice = random.Random(seed)
         self._lines: set[_Line] = set()
+        self._visits: set[asyncio.Task[None]] = set()
         self._strikes: list[Strike] = []
-        self._listener: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._silent: set[Way] = set()
         self.latency = (0.0, 0.0)
         self.connections = 0
@@ -174,27 +179,47 @@ class Proxy:
 
     async def _listen(self) -> None:
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+            self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+            self._listener.setblocking(False)
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
     async def _refuse(self) -> None:
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
 
     async def _hang_up(self) -> None:
-        lines = tuple(self._lines)
-        for line in lines:
-            line.strike(Manner.RESET)
-        await asyncio.gather(*(line.over.wait() for line in lines))
+        """Round after round: a connection that was being accepted is a line a moment later."""
+        for _ in range(_ROUNDS):
+            await asyncio.sleep(_ROUND_SECONDS)
+            for line in tuple(self._lines):
+                line.strike(Manner.RESET)
+            visits = tuple(self._visits)
+            for visit in visits:
+                visit.cancel()
+            await asyncio.gather(*visits, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            client, _ = listener.accept()
+            client.setblocking(False)
+            self.connections += 1
+            visit = self._loop.create_task(self._visit(client))
+            self._visits.add(visit)
+            visit.add_done_callback(self._visits.discard)
+
+    async def _visit(self, client: socket.socket) -> None:
+        """A connection from its beginning to its end."""
+        reader, writer = await asyncio.open_connection(sock=client)
         try:
-            up = await asyncio.open_connection(*self._server)
-        except OSError:
-            writer.close()
-            return
-        line = _Line(self, (reader, writer), up)
+            with suppress(OSError, asyncio.CancelledError):
+                await self._carry((reader, writer), await asyncio.open_connection(*self._server))
+        finally:
+            writer.transport.abort()
+
+    async def _carry(self, client: _Side, server: _Side) -> None:
+        line = _Line(self, client, server)
         for way in self._silent:
             line.flows[way].clear()
         self._lines.add(line)
@@ -262,8 +287,8 @@ class _Line:
     def __init__(
         self,
         proxy: Proxy,
-        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        client: _Side,
+        server: _Side,
     ) -> None:
         self._proxy = proxy
         self._client = client
@@ -272,7 +297,6 @@ class _Line:
         self._pumps: list[asyncio.Task[None]] = []
         self._forgotten = False
         self.flows = {way: asyncio.Event() for way in Way}
-        self.over = asyncio.Event()
         self.resume()
 
     @property
@@ -293,8 +317,7 @@ class _Line:
                 pump.cancel()
             await asyncio.gather(*self._pumps, return_exceptions=True)
             for _, writer in (self._client, self._server):
-                writer.close()
-            self.over.set()
+                await _end(writer)
 
     def strike(self, manner: Manner) -> bool:
         """Do it to this line."""
@@ -380,6 +403,16 @@ class _Line:
             raise ConnectionAbortedError
         for flow in self.flows.values():
             await flow.wait()
+
+
+async def _end(writer: asyncio.StreamWriter) -> None:
+    """Close once what is on its way has gone, and soon."""
+    writer.close()
+    try:
+        with suppress(OSError, TimeoutError):
+            await asyncio.wait_for(writer.wait_closed(), _END_SECONDS)
+    finally:
+        writer.transport.abort()
 
 
 class _Conversation:
