@@ -204,6 +204,7 @@ class Proxy:
         with suppress(OSError):
             client, _ = listener.accept()
             client.setblocking(False)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # no delay but the one asked for
             self.connections += 1
             visit = self._loop.create_task(self._visit(client))
             self._visits.add(visit)
