@@ -22,6 +22,7 @@ from mainspring.testing.simulator.world import Trace, World
 SHAPES: tuple[ShapeMaker, ...] = (Jobs,)
 
 _LOOK_US = 2 * SECOND
+_AFTERMATH_US = 4 * SECOND  # for whatever upkeep still has to put away
 _PATIENCE_US = 2 * HOUR
 _ASKED_TO_WAIT = frozenset({*TERMINAL, State.NEEDS_ATTENTION})
 
@@ -134,6 +135,7 @@ class Simulation:
         give_up_at = self._world.elapsed + _PATIENCE_US
         while self._unfinished() and self._world.elapsed < give_up_at and not self._witness.broken:
             self._fleet.run_until(self._world.elapsed + _LOOK_US)
+        self._fleet.run_until(self._world.elapsed + _AFTERMATH_US)
         self._trace.note(f"{self._world.elapsed} the end")
 
     def _unfinished(self) -> list[tuple[str, str]]:
