@@ -242,13 +242,6 @@ MUTANTS = (
     ),
     # -- limits and queues
     Mutant(
-        name="slot-never-freed",
-        bug="a run that ends keeps its place under the limit",
-        file="operations/moves.py",
-        old="    if slots:\n        tokens = dict(fences)",
-        new="    if slots and False:\n        tokens = dict(fences)",
-    ),
-    Mutant(
         name="slot-freed-twice",
         bug="the counter of a limit goes down for each end, whether there was a slot or not",
         file=_QUEUES,
