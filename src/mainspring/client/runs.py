@@ -85,7 +85,7 @@ class Runs:
     def counts(self) -> dict[str, int]:
         """How many runs there are in each state."""
         rows = self._read("views.counts", lambda tx: tx.rows("views.counts", namespace=self._client.namespace))
-        return {state: count for state, count in rows}  # noqa: C416
+        return dict(rows)
 
     def cancel(self, run_id: str, *, reason: str | None = None) -> runs.CancelOutcome:
         """Cancel a run: ``cancelled`` at once where nobody runs it, else ``cancelling``.

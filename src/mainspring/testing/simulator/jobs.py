@@ -7,7 +7,7 @@ Here: the calls, with the answers a caller may get, compared at once with the da
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -60,7 +60,7 @@ _WORLD = (StorageUnavailable, StorageConflict)
 class Jobs:
     """Tasks by name, in two queues."""
 
-    kinds: Mapping[str, Kind] = {
+    kinds: ClassVar[Mapping[str, Kind]] = {
         "enqueue": Kind(10, "user"),
         "enqueue many": Kind(9, "user"),
         "enqueue later": Kind(5, "user"),

@@ -5,7 +5,7 @@ Here: the protocol. Not here: any one shape (``jobs``).
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from mainspring.core.events import Event
 from mainspring.testing.invariants import Violation
@@ -21,7 +21,9 @@ Call = Callable[[ClientNode, Random], None]
 class Shape(Protocol):
     """One shape of work."""
 
-    kinds: Mapping[str, Kind]
+    kinds: ClassVar[Mapping[str, Kind]]
+
+    def __init__(self, world: World, witness: Witness) -> None: ...
 
     def calls(self) -> Mapping[str, Call]:
         """What each kind of step does."""
@@ -39,5 +41,5 @@ class Shape(Protocol):
         """Whether what the rows say against a promise is right all the same, for a reason that the rows do not know."""
 
 
-#: Makes a shape for one simulation.
-ShapeMaker = Callable[[World, Witness], Shape]
+#: Makes a shape for one simulation, and says beforehand which kinds of steps it will have.
+ShapeMaker = type[Shape]

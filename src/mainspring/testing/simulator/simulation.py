@@ -3,7 +3,7 @@
 Here: the order of things. Not here: what a step does (``fleet``, the shapes), and how stories are chosen (``scenario``).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -55,10 +55,9 @@ def all_kinds(shapes: Sequence[ShapeMaker] = SHAPES) -> dict[str, Kind]:
     """Every kind of step there is. Two shapes cannot have one name for different things."""
     kinds = dict(Fleet.kinds)
     for shape in shapes:
-        named: Mapping[str, Kind] = shape.kinds  # type: ignore[attr-defined]
-        if doubled := named.keys() & kinds.keys():
+        if doubled := shape.kinds.keys() & kinds.keys():
             raise InvalidOption(f"two kinds of steps are called {', '.join(sorted(doubled))}; rename one", option="shapes")
-        kinds |= named
+        kinds |= shape.kinds
     return kinds
 
 
