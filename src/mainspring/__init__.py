@@ -6,6 +6,7 @@ The public names, and nothing else.
 from mainspring.app import App, Batch, Call, Task, batch
 from mainspring.client import AsyncClient, BatchHandle, Client, Handle, Member, Page
 from mainspring.context import Context
+from mainspring.core.limits import Limit, Rate
 from mainspring.core.retry import exponential, fixed, linear, steps
 from mainspring.core.states import State
 from mainspring.errors import (
@@ -38,10 +39,12 @@ __all__ = [
     "Handle",
     "KeyConflict",
     "LeaseLost",
+    "Limit",
     "MainspringError",
     "Member",
     "Page",
     "PayloadInvalid",
+    "Rate",
     "Release",
     "ResultTimeout",
     "Retry",

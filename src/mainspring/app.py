@@ -6,30 +6,35 @@ This is where everything is put together: names to functions (``registry``), cal
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from mainspring.client import BatchHandle, Client, Handle, Queues, Request, Runs
-from mainspring.config import default_database
+from mainspring.client import BatchHandle, Client, Handle, LimitsAtWork, Queues, Request, Runs
+from mainspring.codec import BlobStore, Codec, keeping_of
+from mainspring.config import default_database, default_transport, follow
 from mainspring.context import Context
 from mainspring.core import retry
 from mainspring.core.durations import Duration, parse_duration
+from mainspring.core.limits import Limit, Rate, Scope
 from mainspring.core.names import check_name
 from mainspring.errors import CapabilityUnsupported, InvalidOption
 from mainspring.operations.batches import FiresOn
 from mainspring.operations.views import WorkerView
-from mainspring.registry import ExecutorKind, KeyOption, Options, Registry, TaskSpec
+from mainspring.registry import ExecutorKind, FailureDetail, KeyOption, Options, Registry, SpanOption, TaskSpec, checked_limits
 from mainspring.runtime.hosting import WorkerProcess
 from mainspring.runtime.worker import WorkerPlan
 from mainspring.system import process_name
-from mainspring.wakeups import Notifier
+from mainspring.telemetry.metrics import Metrics, Served
+from mainspring.transports import Notifier, Transport, is_silent, open_transport
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+S = TypeVar("S", bound=Callable[[dict[str, Any]], dict[str, Any]])
 
 #: Set while a sandboxed test has children (``mainspring.testing``): its process id. The sandbox is in that process alone, so an app
 #: of any other that would open its own database instead is refused.
@@ -65,6 +70,17 @@ class Task(Generic[P, R]):
         """The task's name, part of stored data."""
         return self.spec.name
 
+    def upcast(self, *, from_version: int) -> Callable[[S], S]:
+        """Make a function the step that turns a payload of ``from_version`` into one of the next: from a dict to a dict.
+
+        The payload of a run that was made before the task's ``version=`` went up goes through the steps in order, and is then
+        validated. One that cannot be read parks the run (``needs_attention``), with nothing spent.
+
+        Raises:
+            InvalidOption: no such version, or it has a step already.
+        """
+        return lambda step: self.spec.upcasters.add(from_version, step)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function itself."""
         return self.function(*args, **kwargs)
@@ -82,6 +98,11 @@ class Task(Generic[P, R]):
         key: KeyOption = None,
         key_ttl: Duration | None = None,
         singleton: KeyOption = None,
+        concurrency_key: KeyOption = None,
+        requires: Mapping[str, str] | None = None,
+        uses: Mapping[str, int] | None = None,
+        deadline: SpanOption = None,
+        expires: SpanOption = None,
         max_attempts: int | None = None,
         timeout: Duration | None = None,
         using: Any = None,
@@ -102,6 +123,11 @@ class Task(Generic[P, R]):
             key=key,
             key_ttl=key_ttl,
             singleton=singleton,
+            concurrency_key=concurrency_key,
+            requires=requires,
+            uses=uses,
+            deadline=deadline,
+            expires=expires,
             max_attempts=max_attempts,
             timeout=timeout,
             using=using,
@@ -180,6 +206,14 @@ class App:
     ``database`` is a URL, ``sqlite:///path.db`` or ``postgresql://…``; without one, ``MAINSPRING_DATABASE`` or a file
     ``mainspring.db`` in the current folder. A SQLite file is created and brought up to date by itself; PostgreSQL is migrated on
     request (``app.migrate()``, ``mainspring db migrate``).
+
+    ``transport`` carries hints of new work between processes: ``redis://…``, ``nats://…``, a ``Transport``, or (``auto``) the
+    database itself. It may be down: new work is then found by the poll.
+
+    ``codec`` (``Encrypted(...)``) seals payloads, results, checkpoints and what is told of failures before they are stored.
+    ``blobs`` (``Directory(...)``, ``Objects(...)``) takes payloads and results over 256 KiB, up to 2 MiB. ``redact`` names texts
+    and patterns to hide in messages, tracebacks and progress notes, beside what looks like a secret; ``failure_detail="code"``
+    keeps of a failure its code, and of its text only what the task itself said with ``Fail`` or ``Retry``.
     """
 
     def __init__(
@@ -189,11 +223,23 @@ class App:
         database: str | None = None,
         namespace: str = "default",
         queue: str = "default",
+        transport: str | Transport | None = None,
+        tracing: bool | None = None,
+        codec: Codec | None = None,
+        blobs: BlobStore | None = None,
+        redact: Sequence[str | re.Pattern[str]] = (),
+        failure_detail: FailureDetail = "full",
+        limits: Sequence[Limit | Rate] = (),
     ) -> None:
         self.name = check_name(name, "app name")
+        self.keeping = keeping_of(codec, blobs, redact, follow)
         self.namespace = check_name(namespace, "namespace")
-        self.registry = Registry(queue=queue)
+        self.registry = Registry(queue=queue, largest=self.keeping.largest, failure_detail=failure_detail)
         self._url = database
+        self._limits = checked_limits(limits, "limits", keys=False)
+        self._wanted_transport = transport
+        self._tracing = tracing
+        self._metrics: Metrics | None = None
         self._client: Client | None = None
         self._lent: Client | None = None
         self._notifier: Notifier | None = None
@@ -201,12 +247,17 @@ class App:
 
     # -- declaring --------------------------------------------------------------------------------------------------
 
-    def queue(self, name: str, *, limit: int | None = None) -> str:
-        """Declare a queue. ``limit``: at most so many of its runs at once, over the whole fleet; an operator may change it.
+    def queue(self, name: str, *, limit: int | None = None, limits: Sequence[Limit | Rate] = ()) -> str:
+        """Declare a queue. ``limit``: at most so many of its runs at once, over the whole fleet; ``limits`` says it in full, for each
+        concurrency key too: ``[Limit(50), Limit(5, each_key=True), Rate(100, per="1s", burst=20)]``. An operator may change them.
 
         Returns the name, to be used as ``queue=`` of tasks.
         """
-        return self.registry.add_queue(name, limit)
+        return self.registry.add_queue(name, limit, limits)
+
+    def limit(self, name: str, *limits: Limit | Rate) -> str:
+        """Declare a named limit, of which tasks take units: ``gpu = app.limit("gpu", Limit(4))``, ``@app.task(uses={gpu: 2})``."""
+        return self.registry.add_pool(name, limits)
 
     @overload
     def task(self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
@@ -235,6 +286,14 @@ class App:
         key: KeyOption = None,
         key_ttl: Duration | None = None,
         singleton: KeyOption = None,
+        concurrency_key: KeyOption = None,
+        requires: Mapping[str, str] | None = None,
+        uses: Mapping[str, int] | None = None,
+        limits: Sequence[Limit | Rate] = (),
+        deadline: SpanOption = None,
+        expires: SpanOption = None,
+        version: int = 1,
+        failure_detail: FailureDetail | None = None,
         executor: ExecutorKind = "auto",
     ) -> "Decorator": ...
 
@@ -275,9 +334,27 @@ class App:
         return self.client.queues
 
     @property
+    def limits(self) -> LimitsAtWork:
+        """Looking at limits, and changing them."""
+        return self.client.limits
+
+    @property
     def workers(self) -> list[WorkerView]:
         """The workers of this namespace, newest first."""
         return self.client.workers()
+
+    def observe(self) -> Metrics:
+        """Count from now on what this process does with this app; see ``mainspring.telemetry.metrics.registry``.
+
+        Raises:
+            CapabilityUnsupported: prometheus-client is not installed.
+        """
+        with self._lock:
+            if self._metrics is None:
+                self._metrics = Metrics(lambda: self.client.database, self.namespace)
+            if self._client is not None:
+                self._client.observe(self._metrics)
+            return self._metrics
 
     def connection(self) -> AbstractContextManager[Any]:
         """SQLite: a connection (apsw) inside one write transaction, for your own statements and ``options(using=…)``.
@@ -311,6 +388,8 @@ class App:
             if self._notifier is not None:
                 self._notifier.close()
             if self._client is not None:
+                if self._client.transport is not None:
+                    self._client.transport.close()
                 self._client.close()
             self._client = self._notifier = None
 
@@ -342,34 +421,61 @@ class App:
                 f"app {self.name!r} is in a sandbox, which this process cannot reach; drain(app) without processes=True "
                 "runs such tasks where the sandbox is"
             )
-        client = Client(self._database_url(), namespace=self.namespace, actor=f"app:{self.name}")
-        database = client.database
-        self._declare_queues(client)
-        if database.capabilities.notify:
-            self._notifier = Notifier(database, self.namespace)
-            client.after_commit(self._notifier.work)
+        client = Client(self._database_url(), namespace=self.namespace, actor=f"app:{self.name}", keeping=self.keeping)
+        client.tracing = self._tracing
+        if self._metrics is not None:
+            client.observe(self._metrics)
+        _ = client.database  # storage starts first, and closes last
+        try:
+            self._declare_queues(client)
+            self._start_transport(client)
+        except BaseException:
+            client.close()
+            raise
         return client
 
+    def _start_transport(self, client: Client) -> None:
+        transport = open_transport(self._wanted_transport or default_transport(), client.database)
+        transport.start()
+        client.transport = transport
+        if not is_silent(transport):
+            self._notifier = Notifier(transport, self.namespace, now=client.system.now)
+            client.after_commit(self._notifier.work)
+
     def _declare_queues(self, client: Client) -> None:
-        for queue, limit in self.registry.queues.items():
-            client.queues.declare(queue, limit=limit)
+        registry = self.registry
+        for queue, spec in registry.queues.items():
+            client.queues.declare(queue, limits=spec.limits)
+        said: list[tuple[Scope, str, Sequence[Limit | Rate]]] = [
+            (Scope.NAMESPACE, "", self._limits),
+            *((Scope.POOL, name, limits) for name, limits in registry.pools.items()),
+            *((Scope.TASK, spec.name, spec.limits) for spec in registry.tasks()),
+        ]
+        for scope, name, limits in said:
+            for limit in limits:
+                client.limits.declare(scope, name, limit)
 
     # -- working ----------------------------------------------------------------------------------------------------
 
     def worker(
         self,
         *,
-        queues: Sequence[str] | None = None,
+        queues: Sequence[str] | Mapping[str, int] | None = None,
+        capabilities: Mapping[str, str] | None = None,
         concurrency: int = 16,
         poll: Duration = "1s",
         lease: Duration = "30s",
         grace: Duration = "30s",
         name: str | None = None,
+        metrics_port: int | None = None,
     ) -> WorkerProcess:
         """A worker of this app, not started yet.
 
+        ``queues`` names those it serves, strictly by priority, or gives each a weight: ``{"mail": 4, "*": 1}`` shares its claims, and
+        an empty queue's part goes to the others. ``capabilities`` says what it is, for tasks that ``requires=`` something.
         ``concurrency`` attempts run at once. ``lease`` is how long the worker's runs stay its own without a sign of life;
-        ``grace`` how long running attempts may take to end when it is stopped.
+        ``grace`` how long running attempts may take to end when it is stopped. ``metrics_port`` serves Prometheus metrics on the
+        loopback address while it runs.
 
         Raises:
             InvalidOption, UnknownQueue: naming the option and what to write.
@@ -384,17 +490,33 @@ class App:
         poll_us = parse_duration(poll, option="poll")
         if poll_us < 1_000:
             raise InvalidOption(f'poll must be at least "1ms", not {poll!r}', option="poll")
+        self.registry.check()
         plan = WorkerPlan(
             id=check_name(name, "worker name") if name is not None else process_name(),
             namespace=self.namespace,
-            queues=tuple(self.registry.known_queue(queue) for queue in queues) if queues else tuple(self.registry.queues),
-            tasks=tuple(self.registry.names()),
+            queues=self._weights(queues),
+            tasks=self.registry.versions(),
+            capabilities=dict(capabilities or {}),
             concurrency=concurrency,
             ttl_us=ttl_us,
             poll_seconds=poll_us / 1e6,
         )
         grace_seconds = parse_duration(grace, option="grace") / 1e6
-        return WorkerProcess(lambda: self.client, self.registry, plan, grace_seconds=grace_seconds)
+        served = None if metrics_port is None else Served(self.observe(), metrics_port)
+        return WorkerProcess(lambda: self.client, self.registry, plan, grace_seconds=grace_seconds, served=served)
+
+    def _weights(self, queues: Sequence[str] | Mapping[str, int] | None) -> dict[str, int | None]:
+        """The queues of a worker, and the part of its claims that each gets; ``*`` stands for all that are not named."""
+        if not queues:
+            return dict.fromkeys(self.registry.queues)
+        if not isinstance(queues, Mapping):
+            return dict.fromkeys(self.registry.known_queue(queue) for queue in queues)
+        for queue, weight in queues.items():
+            if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= 1000:
+                raise InvalidOption(f"the weight of queue {queue!r} must be from 1 to 1000, not {weight!r}", option="queues")
+        named = {self.registry.known_queue(queue): weight for queue, weight in queues.items() if queue != "*"}
+        others = dict.fromkeys(self.registry.queues, queues["*"]) if "*" in queues else {}
+        return {**others, **named}
 
     @contextlib.asynccontextmanager
     async def running(self, **options: Any) -> AsyncIterator["App"]:

@@ -58,6 +58,12 @@ SETTINGS = (
         default="sqlite:///mainspring.db",
         help="where runs are kept: sqlite:///… or postgresql://…",
     ),
+    Setting(
+        name="transport",
+        flag="--transport",
+        default="auto",
+        help="who carries hints of new work: auto (the database itself), redis://… or nats://…",
+    ),
     Setting(name="namespace", flag="--namespace", default="default", help="the partition of everything to work in"),
     Setting(
         name="log_level",
@@ -91,9 +97,28 @@ def default_database() -> str:
     return resolve()["database"].text
 
 
+def default_transport() -> str:
+    """The transport where the program names none."""
+    return resolve()["transport"].text
+
+
+def use_transport(url: str) -> None:
+    """Make ``url`` the transport of every App that names none, as ``use_database`` does for the database."""
+    os.environ["MAINSPRING_TRANSPORT"] = url
+
+
 def use_database(url: str) -> None:
     """Make ``url`` the database of every App that names none, in this process and in those it starts: what ``--db`` means."""
     os.environ["MAINSPRING_DATABASE"] = url
+
+
+def follow(text: str) -> str:
+    """What a text stands for: ``env:NAME`` and ``file:PATH`` for what is there, any other for itself.
+
+    Raises:
+        ConfigurationInvalid: there is nothing.
+    """
+    return _followed("a reference", text, os.environ)
 
 
 def without_password(url: str) -> str:
@@ -135,24 +160,24 @@ def _value(setting: Setting, flags: Mapping[str, str | None], environment: Mappi
 def _checked(setting: Setting, value: object, origin: str, environment: Mapping[str, str]) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationInvalid(f"{setting.name} ({origin}) must be a text that is not empty, not {shown(value)}")
-    text = _followed(setting, value, environment)
+    text = _followed(setting.name, value, environment)
     if setting.choices and text not in setting.choices:
         raise ConfigurationInvalid(f"{setting.name} ({origin}) must be one of {', '.join(setting.choices)}, not {text!r}")
     return text
 
 
-def _followed(setting: Setting, text: str, environment: Mapping[str, str]) -> str:
+def _followed(name: str, text: str, environment: Mapping[str, str]) -> str:
     """What a reference stands for; any other text is itself."""
     kind, _, place = text.partition(":")
     match kind:
         case "env" if place in environment:
             return environment[place]
         case "env":
-            raise ConfigurationInvalid(f"{setting.name} is {text}, and there is no environment variable {place}")
+            raise ConfigurationInvalid(f"{name} is {text}, and there is no environment variable {place}")
         case "file":
             try:
                 return Path(place).read_text().strip()
             except (OSError, UnicodeDecodeError) as error:
-                raise ConfigurationInvalid(f"{setting.name} is {text}, which cannot be read: {error}") from None
+                raise ConfigurationInvalid(f"{name} is {text}, which cannot be read: {error}") from None
         case _:
             return text

@@ -131,6 +131,10 @@ class Context:
         """In a batch's callback: the members in order, with their results. Elsewhere: nothing."""
         return self._sink.members()
 
+    def restore(self, checkpoint: bytes | None) -> None:
+        """For the executor: what an earlier attempt saved, now that it can be read."""
+        self._checkpoint = checkpoint
+
     def stop(self, why: str) -> None:
         """For the executor: ask user code to stop. The first reason stays, but a lost lease overrules it."""
         if self._why is None or why == "lease_lost":

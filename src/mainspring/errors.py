@@ -10,6 +10,7 @@ and anything that decides when one is raised. This is the lowest layer: it impor
     │  │  ├─ PayloadTooLarge              payload_too_large
     │  │  ├─ ResultInvalid                result_invalid
     │  │  ├─ ResultTooLarge               result_too_large
+    │  │  ├─ ValueUnreadable              value_unreadable        key
     │  │  ├─ UnknownTask                  unknown_task
     │  │  ├─ UnknownQueue                 unknown_queue
     │  │  ├─ UnknownRun                   unknown_run
@@ -30,6 +31,7 @@ and anything that decides when one is raised. This is the lowest layer: it impor
     │  │  ├─ StorageConflict              storage_conflict
     │  │  ├─ StorageUnavailable           storage_unavailable
     │  │  ├─ CommitUnknown                commit_unknown
+    │  │  ├─ TransportFailed              transport_failed
     │  │  └─ ResultTimeout                result_timeout          (also a TimeoutError)
     │  ├─ RunUnsuccessful                 no fault of a call: the answer of handle.result()
     │  │  ├─ RunFailed                    run_failed              run_id, reason, error, failure
@@ -88,9 +90,11 @@ __all__ = [
     "StorageUnavailable",
     "StorageUnwritable",
     "TaskSignal",
+    "TransportFailed",
     "UnknownQueue",
     "UnknownRun",
     "UnknownTask",
+    "ValueUnreadable",
     "WorldTrouble",
     "shown",
 ]
@@ -157,6 +161,13 @@ class ResultTooLarge(CallerMistake):
     """The encoded result exceeds the limit; the attempt failed and is not retried."""
 
     code = "result_too_large"
+
+
+class ValueUnreadable(CallerMistake):
+    """A stored value cannot be opened: its key is not listed, it was altered, or its blob is gone. The message says which, and
+    what to give; ``details["key"]`` names the key."""
+
+    code = "value_unreadable"
 
 
 class UnknownTask(CallerMistake):
@@ -287,6 +298,12 @@ class CommitUnknown(WorldTrouble):
     """The connection broke during commit: the write may or may not have happened. Repeat it with the same ids."""
 
     code = "commit_unknown"
+
+
+class TransportFailed(WorldTrouble):
+    """A transport cannot start, or did not take a message that somebody waits for. No run and no enqueue fails of it."""
+
+    code = "transport_failed"
 
 
 class ResultTimeout(WorldTrouble, TimeoutError):

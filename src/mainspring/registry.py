@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import PurePath
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from mainspring import codec
 from mainspring.client import Request
@@ -18,14 +18,21 @@ from mainspring.context import Context
 from mainspring.core import retry
 from mainspring.core.budgets import Budgets
 from mainspring.core.durations import Duration, parse_duration, parse_instant
+from mainspring.core.lanes import Lane, labels
+from mainspring.core.limits import Limit, Rate
 from mainspring.core.names import check_key, check_name, check_priority
 from mainspring.core.policy import Policy
 from mainspring.errors import DuplicateTask, InvalidOption, PayloadInvalid, PayloadTooLarge, UnknownQueue, UnknownTask, shown
-from mainspring.operations.enqueue import DEFAULT_KEY_TTL, Lane, policy_row
+from mainspring.operations.enqueue import DEFAULT_KEY_TTL, policy_row
 
 ExecutorKind = Literal["auto", "async", "thread", "process"]
 KeyOption = str | Callable[..., str] | None
+#: A span from the call on, an aware instant, or a function of the payload that gives one of them.
+SpanOption = Duration | datetime | Callable[..., Any] | None
 
+FailureDetail = Literal["full", "code"]
+
+_MOST_POOLS = 4
 _KINDS = ("auto", "async", "thread", "process")
 
 
@@ -41,7 +48,24 @@ class Options:
     key: KeyOption = None
     key_ttl: int | None = None
     singleton: KeyOption = None
+    concurrency_key: KeyOption = None
+    requires: tuple[tuple[str, str], ...] = ()
+    uses: tuple[tuple[str, int], ...] = ()
+    deadline: SpanOption = None
+    expires: SpanOption = None
     using: Any = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing about a call depends on its payload."""
+        return (self.key, self.singleton, self.concurrency_key, self.deadline, self.expires) == (None,) * 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSpec:
+    """What code says of a queue."""
+
+    limits: tuple[Limit | Rate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +77,12 @@ class TaskSpec:
     schema: codec.PayloadSchema
     executor: Literal["async", "thread", "process"]
     version: int
+    fingerprint: str
+    limits: tuple[Limit | Rate, ...]
     options: Options
     decode_result: Callable[[bytes], Any]
+    upcasters: codec.Upcasters
+    failure_detail: FailureDetail = "full"
 
     def request(self, namespace: str, options: Options, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
         """What a call asks for, checked and encoded.
@@ -63,16 +91,27 @@ class TaskSpec:
             PayloadInvalid, PayloadTooLarge: the arguments do not fit; nothing was created.
         """
         request = self._about(namespace, options)._replace(body=self.schema.encode(args, kwargs))
-        if options.key is None and options.singleton is None:
+        if options.is_plain:
             return request
+        key = _called(options.concurrency_key, "concurrency_key", args, kwargs)
+        deadline_at, deadline_in = _bounded_by(options.deadline, "deadline", args, kwargs)
+        expires_at, expires_in = _bounded_by(options.expires, "expires", args, kwargs)
         return request._replace(
-            key=_called(options.key, "key", args, kwargs), singleton=_called(options.singleton, "singleton", args, kwargs)
+            lane=request.lane if key is None else replace(request.lane, concurrency_key=key),
+            key=_called(options.key, "key", args, kwargs),
+            singleton=_called(options.singleton, "singleton", args, kwargs),
+            deadline_at=deadline_at,
+            deadline_in=deadline_in,
+            expires_at=expires_at,
+            expires_in=expires_in,
         )
 
     def _about(self, namespace: str, options: Options) -> Request:
         """Everything about a call but its payload and keys."""
         return Request(
-            lane=_lane(namespace, options.queue, self.name, options.priority, self.version),
+            lane=_lane(
+                namespace, options.queue, self.name, options.priority, self.version, self.fingerprint, options.requires, options.uses
+            ),
             policy=policy_row(options.policy),
             body=b"",
             due_at=options.due_at,
@@ -89,7 +128,7 @@ class TaskSpec:
         """
         calls = [_as_call(item) for item in items]
         bodies = [self._body(place, *call) for place, call in enumerate(calls)]
-        if options.key is None and options.singleton is None:
+        if options.is_plain:
             alike = self._about(namespace, options)
             return [alike._replace(body=body) for body in bodies]
         return [self.request(namespace, options, *call) for call in calls]
@@ -105,9 +144,12 @@ class TaskSpec:
 class Registry:
     """The tasks of one app."""
 
-    def __init__(self, *, queue: str) -> None:
+    def __init__(self, *, queue: str, largest: int = codec.LARGEST, failure_detail: FailureDetail = "full") -> None:
+        self._largest = largest
+        self._failure_detail: FailureDetail = _detail(failure_detail)
         self.default_queue = check_name(queue, "queue")
-        self.queues: dict[str, int | None] = {self.default_queue: None}
+        self.queues: dict[str, QueueSpec] = {self.default_queue: QueueSpec()}
+        self.pools: dict[str, tuple[Limit | Rate, ...]] = {}
         self._tasks: dict[str, TaskSpec] = {}
         self._aliases: dict[str, str] = {}
 
@@ -130,7 +172,15 @@ class Registry:
         key: KeyOption = None,
         key_ttl: Duration | None = None,
         singleton: KeyOption = None,
+        concurrency_key: KeyOption = None,
+        requires: Mapping[str, str] | None = None,
+        uses: Mapping[str, int] | None = None,
+        limits: Sequence[Limit | Rate] = (),
+        deadline: SpanOption = None,
+        expires: SpanOption = None,
         executor: ExecutorKind = "auto",
+        version: int = 1,
+        failure_detail: FailureDetail | None = None,
     ) -> TaskSpec:
         """Register a function as a task; see ``App.task`` for the options.
 
@@ -140,7 +190,7 @@ class Registry:
         if not inspect.isroutine(function):
             raise InvalidOption(f"a task is a function, not {shown(function)}; write a `def` or `async def`", option="task")
         named = check_name(_full_name(function) if name is None else name, "task name")
-        schema = codec.payload_schema(function, Context)
+        schema = codec.payload_schema(function, Context, largest=self._largest)
         policy = Policy(
             budgets=Budgets(
                 max_attempts=_attempts(max_attempts, retries),
@@ -153,15 +203,22 @@ class Registry:
             grace_us=parse_duration(grace, option="grace"),
         )
         plain = Options(queue=queue or self.default_queue, policy=policy)
-        options = self.changed(plain, priority=priority, key=key, key_ttl=key_ttl, singleton=singleton, queue=queue)
+        options = self.changed(
+            plain, priority=priority, key=key, key_ttl=key_ttl, singleton=singleton, queue=queue, concurrency_key=concurrency_key,
+            requires=requires, uses=uses, deadline=deadline, expires=expires,
+        )  # fmt: skip
         spec = TaskSpec(
             name=named,
             function=function,
             schema=schema,
             executor=_executor(executor, function),
-            version=1,
+            version=_whole(version, "version"),
+            fingerprint=schema.fingerprint,
+            limits=checked_limits(limits, "limits", keys=False),
             options=options,
             decode_result=codec.result_decoder(get_type_hints(function).get("return", Any)),
+            upcasters=codec.Upcasters(named, version),
+            failure_detail=self._failure_detail if failure_detail is None else _detail(failure_detail),
         )
         self._enter(spec, aliases)
         return spec
@@ -177,6 +234,11 @@ class Registry:
         key: KeyOption = None,
         key_ttl: Duration | None = None,
         singleton: KeyOption = None,
+        concurrency_key: KeyOption = None,
+        requires: Mapping[str, str] | None = None,
+        uses: Mapping[str, int] | None = None,
+        deadline: SpanOption = None,
+        expires: SpanOption = None,
         max_attempts: int | None = None,
         timeout: Duration | None = None,
         using: Any = None,
@@ -198,16 +260,27 @@ class Registry:
             "key": _checked_key(key, "key"),
             "key_ttl": None if key_ttl is None else _positive(key_ttl, "key_ttl"),
             "singleton": _checked_key(singleton, "singleton"),
+            "concurrency_key": _checked_key(concurrency_key, "concurrency_key"),
+            "requires": None if requires is None else _labels(requires),
+            "uses": None if uses is None else _uses(uses),
+            "deadline": _checked_span(deadline, "deadline"),
+            "expires": _checked_span(expires, "expires"),
             "policy": _changed_policy(options.policy, max_attempts, timeout),
             "using": using,
         }
         return replace(options, **{name: value for name, value in given.items() if value is not None})
 
-    def add_queue(self, name: str, limit: int | None) -> str:
+    def add_queue(self, name: str, limit: int | None, limits: Sequence[Limit | Rate] = ()) -> str:
         """Declare a queue."""
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
             raise InvalidOption(f"limit= of queue {name!r} must be a whole number from 0, or None, not {limit!r}", option="limit")
-        self.queues[check_name(name, "queue")] = limit
+        given = checked_limits([*([] if limit is None else [Limit(limit)]), *limits], "limits", keys=True)
+        self.queues[check_name(name, "queue")] = QueueSpec(limits=given)
+        return name
+
+    def add_pool(self, name: str, limits: Sequence[Limit | Rate]) -> str:
+        """Declare a named limit, which tasks take by ``uses``."""
+        self.pools[check_name(name, "limit")] = checked_limits(limits, "limits", keys=False)
         return name
 
     def known_queue(self, name: str) -> str:
@@ -232,6 +305,23 @@ class Registry:
             known = ", ".join(sorted(self._tasks)) or "none"
             raise UnknownTask(f"no task {name!r}; this app has {known}")
         return found
+
+    def check(self) -> None:
+        """See that every task that reads old payloads has all the steps for it; what a worker does before it begins.
+
+        Raises:
+            InvalidOption: naming the step that is missing.
+        """
+        for spec in self._tasks.values():
+            spec.upcasters.check()
+
+    def tasks(self) -> list[TaskSpec]:
+        """Every task, by name."""
+        return [self._tasks[name] for name in sorted(self._tasks)]
+
+    def versions(self) -> dict[str, int]:
+        """Every name and alias a worker of this app can execute, by the newest version of its payload that it knows."""
+        return {name: self.get(name).version for name in self.names()}
 
     def names(self) -> list[str]:
         """Every name and alias a worker of this app can execute."""
@@ -263,8 +353,61 @@ def _as_call(item: tuple[Any, ...] | Mapping[str, Any]) -> tuple[Sequence[Any], 
 
 
 @cache
-def _lane(namespace: str, queue: str, task: str, priority: int, version: int) -> Lane:
-    return Lane(namespace=namespace, queue=queue, task=task, priority=priority, version=version)
+def _lane(
+    namespace: str, queue: str, task: str, priority: int, version: int, fingerprint: str,
+    requires: tuple[tuple[str, str], ...], uses: tuple[tuple[str, int], ...],
+) -> Lane:  # fmt: skip
+    return Lane(
+        namespace=namespace, queue=queue, task=task, priority=priority, version=version, fingerprint=fingerprint,
+        requires=requires, uses=uses,
+    )  # fmt: skip
+
+
+def checked_limits(limits: Sequence[Limit | Rate], option: str, *, keys: bool) -> tuple[Limit | Rate, ...]:
+    """Limits of one subject: at most one of a kind, each key's apart.
+
+    Raises:
+        InvalidOption: naming the option and what to write.
+    """
+    seen = set()
+    for limit in limits:
+        if not isinstance(limit, (Limit, Rate)):
+            raise InvalidOption(f"{option} is a list of Limit(…) and Rate(…), not {shown(limit)}", option=option)
+        if limit.each_key and not keys:
+            raise InvalidOption("each_key=True belongs to a queue, whose concurrency keys it counts", option=option)
+        if (limit.measure, limit.each_key) in seen:
+            raise InvalidOption(f"{option} names two limits of one kind; give one", option=option)
+        seen.add((limit.measure, limit.each_key))
+    return tuple(limits)
+
+
+def _labels(requires: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return labels({check_name(name, "requires"): check_key(value, f"requires[{name!r}]") for name, value in requires.items()})
+
+
+def _uses(uses: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    if len(uses) > _MOST_POOLS:
+        raise InvalidOption(f"uses names {len(uses)} limits; {_MOST_POOLS} is the most", option="uses")
+    return tuple(sorted((check_name(name, "uses"), _whole(units, f"uses[{name!r}]")) for name, units in uses.items()))
+
+
+def _checked_span(value: SpanOption, option: str) -> SpanOption:
+    """Refuse here, at import, what is no span and no instant; what a function gives is looked at when it is called."""
+    if value is not None and not callable(value):
+        _instant_or_span(value, option)
+    return value
+
+
+def _bounded_by(value: SpanOption, option: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """An instant, or a span from the call on."""
+    given = value(*args, **kwargs) if callable(value) else value
+    return (None, None) if given is None else _instant_or_span(given, option)
+
+
+def _instant_or_span(value: Any, option: str) -> tuple[int | None, int | None]:
+    if isinstance(value, datetime):
+        return parse_instant(value, option=option), None
+    return None, _positive(value, option)
 
 
 def _full_name(function: Callable[..., Any]) -> str:
@@ -289,6 +432,12 @@ def _attempts(max_attempts: int | None, retries: int | None) -> int:
     if retries is not None:
         return _whole(retries, "retries", least=0) + 1
     return 3 if max_attempts is None else max_attempts
+
+
+def _detail(detail: str) -> FailureDetail:
+    if detail not in get_args(FailureDetail):
+        raise InvalidOption(f'failure_detail must be "full" or "code", not {detail!r}', option="failure_detail")
+    return detail  # type: ignore[return-value]
 
 
 def _executor(kind: str, function: Callable[..., Any]) -> Literal["async", "thread", "process"]:

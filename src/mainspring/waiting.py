@@ -74,6 +74,11 @@ async def adrive(wait: Wait[T], hub: Hub, run_id: str) -> T:
         stop()
 
 
+async def in_thread(fn: Callable[[], T]) -> T:
+    """The answer of a call that may block, for an event loop."""
+    return await asyncio.to_thread(fn)
+
+
 def _ring(loop: asyncio.AbstractEventLoop, hint: asyncio.Event) -> None:
     loop.call_soon_threadsafe(hint.set)
 

@@ -17,7 +17,8 @@ from mainspring.core.policy import Policy
 from mainspring.core.retry import Fixed, Steps
 from mainspring.core.states import State
 from mainspring.operations import attempts, batches, queues, retention, runs, views
-from mainspring.operations.attempts import Beat, Claimed, Ended, HeldNow
+from mainspring.operations.attempts import Beat, Ended, HeldNow
+from mainspring.operations.claims import Claimed
 from mainspring.operations.enqueue import NewRun, insertion_alike
 from mainspring.store.database import Transaction
 from tests.support.builders import TTL, Fleet

@@ -17,7 +17,8 @@ from mainspring.core.attempts import Unworkable
 from mainspring.core.durations import DAY, HOUR, MILLISECOND, MINUTE, SECOND
 from mainspring.core.ids import uuid7
 from mainspring.core.states import State
-from mainspring.operations.attempts import Beat, Claimed, HeldNow
+from mainspring.operations.attempts import Beat, HeldNow
+from mainspring.operations.claims import Claimed
 from mainspring.operations.enqueue import DEFAULT_KEY_TTL
 from mainspring.testing.clock import START
 from tests.differential import acts

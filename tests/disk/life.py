@@ -17,7 +17,7 @@ import apsw
 from mainspring.core.attempts import Failed, GaveItselfBack
 from mainspring.core.durations import DAY, HOUR, SECOND
 from mainspring.operations import attempts, queues, retention, runs, views
-from mainspring.operations.attempts import Claimed
+from mainspring.operations.claims import Claimed
 from mainspring.store import migrate
 from mainspring.store.sqlite import SqliteDatabase
 from mainspring.testing.clock import START, SimulatedClock

@@ -17,8 +17,10 @@ from mainspring.core.durations import DAY, SECOND
 from mainspring.core.policy import Policy
 from mainspring.core.states import TERMINAL, State
 from mainspring.operations import attempts, batches, queues, retention, runs, views
-from mainspring.operations.attempts import Beat, Claimed, Ended, HeldNow
-from mainspring.operations.enqueue import Keyed, Lane, NewRun, create, insertion_alike, intern, policy_row
+from mainspring.operations.attempts import Beat, Ended, HeldNow
+from mainspring.operations.claims import Claimed
+from mainspring.core.lanes import Lane
+from mainspring.operations.enqueue import Keyed, NewRun, create, insertion_alike, intern, policy_row
 from mainspring.store.database import Transaction, drive
 from tests.interleavings.stage import FINAL, NAMESPACE, POLICY, Stage
 from tests.support.builders import TTL
@@ -114,7 +116,7 @@ def _claim_as(worker: str, *, most: int = 100) -> Deed:
 
 
 def _claims(claimed: Sequence[Claimed]) -> Any:
-    return sorted((run.id, run.token, run.seq, run.limit_id, run.body) for run in claimed)
+    return sorted((run.id, run.token, run.seq, run.body) for run in claimed)
 
 
 def _finish(names: Sequence[str], outcome: Outcome, *, worker: str = "w1", limits: bool = True) -> Deed:

@@ -19,7 +19,7 @@ from mainspring.core.attempts import Failed, GaveItselfBack
 from mainspring.core.durations import DAY, HOUR, SECOND
 from mainspring.core.policy import Policy
 from mainspring.operations import attempts, queues
-from mainspring.operations.attempts import Claimed
+from mainspring.operations.claims import Claimed
 from mainspring.store.migrate import migrate
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.testing import invariants

@@ -17,7 +17,8 @@ from mainspring.client import Request
 from mainspring.core.durations import HOUR
 from mainspring.core.policy import Policy
 from mainspring.errors import CommitUnknown, StorageUnavailable
-from mainspring.operations.enqueue import Lane, policy_row
+from mainspring.core.lanes import Lane
+from mainspring.operations.enqueue import policy_row
 from mainspring.store import postgres
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.testing import invariants

@@ -68,7 +68,7 @@ def test_a_claim_that_is_committed_late_is_given_back(
     task = app.task(name="late")(_nothing)
     hands = _Hands()
     plan = WorkerPlan(
-        id="w", namespace="default", queues=("default",), tasks=("late",), concurrency=2, ttl_us=30_000_000, poll_seconds=0.1
+        id="w", namespace="default", queues={"default": None}, tasks={"late": 1}, concurrency=2, ttl_us=30_000_000, poll_seconds=0.1
     )
     worker = Worker(far, hands, plan, system=RealSystem())
     worker.step()

@@ -18,11 +18,11 @@ from typing import Any, cast
 import pytest
 
 from mainspring import Cancelled, Context, Fail, LeaseLost, Release, Retry
+from mainspring.core.lanes import Lane
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unstarted, Unworkable
 from mainspring.core.policy import Policy
 from mainspring.errors import MainspringError, PayloadInvalid, PayloadTooLarge, StorageUnavailable
-from mainspring.operations.attempts import Claimed
-from mainspring.operations.views import LaneView
+from mainspring.operations.claims import Claimed
 from mainspring.registry import Registry
 from mainspring.runtime.executor import LoopExecutor
 from mainspring.runtime.outcomes import MESSAGE_BYTES
@@ -84,13 +84,13 @@ class Bench:
         if name not in self.registry.names():
             self.registry.add(function, name=name)
         told: dict[str, Any] = {
-            "id": f"run{number}", "token": 1, "seq": 2, "lane_id": 1, "policy_id": 1, "limit_id": None,
+            "id": f"run{number}", "token": 1, "seq": 2, "lane_id": 1, "policy_id": 1,
             "failures": 0, "interruptions": 0, "releases": 0, "idempotency_key": None, "singleton_key": None,
             "batch_id": None, "created_at": 0, "due_at": 0, "body": body,
         }  # fmt: skip
         claimed = Claimed(**told | row)
         self._waiting[claimed.id, claimed.token] = asyncio.get_running_loop().create_future()
-        lane = LaneView(id=1, queue="main", task=name, version=1, priority=0)
+        lane = Lane(namespace="default", queue="main", task=name)
         self.executor.begin([Assignment(claimed, lane, policy or Policy(), saved)])
         return claimed
 

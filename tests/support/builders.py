@@ -22,12 +22,15 @@ from mainspring.core.attempts import Outcome, Succeeded
 from mainspring.core.durations import DAY, SECOND
 from mainspring.core.events import Event
 from mainspring.core.ids import uuid7
+from mainspring.core.lanes import Lane
+from mainspring.core.limits import Limit, Rate
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
 from mainspring.core.states import State
-from mainspring.operations import attempts, batches, queues, retention, runs, views
-from mainspring.operations.attempts import Beat, Claimed, Ended
-from mainspring.operations.enqueue import Created, Keyed, Lane, NewRun, create, intern, policy_row
+from mainspring.operations import attempts, batches, claims, limits, queues, retention, runs, views
+from mainspring.operations.attempts import Beat, Ended
+from mainspring.operations.claims import Claimed, Claimer, Walk
+from mainspring.operations.enqueue import Created, Keyed, NewRun, create, intern, policy_row
 from mainspring.store.database import Transaction, drive
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.store.sqlite import SqliteDatabase
@@ -48,6 +51,7 @@ class Fleet:
     clock: SimulatedClock | None = None
     namespace: str = "test"
     lowered: set[str] = field(default_factory=set)  # queues whose limit a test put below what runs
+    walk: Walk = field(default_factory=Walk)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _lanes: dict[int, Lane] = field(default_factory=dict)
     _policies: dict[int, str] = field(default_factory=dict)
@@ -67,11 +71,12 @@ class Fleet:
             return
         for table, columns in _INSTANTS.items():
             self.sql(f"UPDATE {table} SET {', '.join(f'{column} = {column} - {us}' for column in columns)}")
-        earlier = f"to_jsonb((data::jsonb ->> 'due_at')::bigint - {us})"
-        self.sql(
-            f"UPDATE events SET data = jsonb_set(data::jsonb, '{{due_at}}', {earlier})::text"
-            " WHERE data IS NOT NULL AND data::jsonb ->> 'due_at' IS NOT NULL"
-        )
+        for name in ("due_at", "expires_at", "deadline_at"):
+            self.sql(
+                f"UPDATE events SET data = jsonb_set(data::jsonb, '{{{name}}}',"
+                f" to_jsonb((data::jsonb ->> '{name}')::bigint - {us}))::text"
+                f" WHERE data IS NOT NULL AND data::jsonb ->> '{name}' IS NOT NULL"
+            )
 
     def lapse(self, worker: str) -> None:
         """Let a worker's lease be over."""
@@ -93,16 +98,17 @@ class Fleet:
         key: str | None = None,
         singleton: str | None = None,
         body: bytes = b"[]",
+        lane: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> NewRun:
-        """A run to create. Its lane and policy are interned by whatever creates it."""
-        lane = Lane(namespace=self.namespace, queue=queue, task=task, priority=priority)
+        """A run to create. Its lane (``lane`` says the rest of it) and policy are interned by whatever creates it."""
+        made = Lane(namespace=self.namespace, queue=queue, task=task, priority=priority, **(lane or {}))
         policy_id, text = policy_row(policy or Policy())
-        self._lanes[lane.id] = lane
+        self._lanes[made.id] = made
         self._policies[policy_id] = text
         return NewRun(
             id=options.pop("id", None) or self.new_id(),
-            lane_id=lane.id,
+            lane_id=made.id,
             policy_id=policy_id,
             body=body,
             actor="user:test",
@@ -186,7 +192,10 @@ class Fleet:
         """Claim inside a transaction; sorted by what the claim goes by, for the database answers in any order."""
         served = sorted({lane.queue for lane in self._lanes.values()}) if queues is None else queues
         known = sorted({lane.task for lane in self._lanes.values()}) if tasks is None else tasks
-        claimed = attempts.claim(tx, worker, namespace=self.namespace, queues=served, tasks=known, most=most)
+        who = Claimer(
+            worker_id=worker, namespace=self.namespace, queues=dict.fromkeys(served), tasks=dict.fromkeys(known, 1_000)
+        )
+        claimed = claims.claim(tx, who, self.walk, most=most, limited=True).runs
         return sorted(claimed, key=lambda run: (-self.lane(run).priority, run.due_at, run.id))
 
     def lane(self, held: Claimed) -> Lane:
@@ -305,13 +314,14 @@ class Fleet:
         """Limit a queue as an operator."""
         self.database.write("queues.limit", lambda tx: queues.set_limit(tx, self.namespace, queue, size))
 
-    def declare(self, queue: str, *, limit: int | None = None) -> None:
+    def declare(self, queue: str, *, limit: int | None = None, limits: Sequence[Limit | Rate] = ()) -> None:
         """Declare a queue as code does."""
-        self.database.write("queues.declare", lambda tx: queues.declare(tx, self.namespace, queue, limit=limit))
+        said = [*limits, *([] if limit is None else [Limit(limit)])]
+        self.database.write("queues.declare", lambda tx: queues.declare(tx, self.namespace, queue, limits=said))
 
     def sweep(self) -> int:
         """Free the slots of fences that are over; how many."""
-        return self.database.write("queues.sweep", lambda tx: queues.sweep_slots(tx, most=100))
+        return self.database.write("queues.sweep", limits.sweep)
 
     def queue(self, name: str) -> queues.Queue:
         """A queue as it stands."""
@@ -375,11 +385,16 @@ class Fleet:
 
 
 _INSTANTS: Mapping[str, Sequence[str]] = {
-    "runs": ("due_at", "created_at", "ended_at", "cancel_requested_at"),
+    "runs": ("due_at", "created_at", "ended_at", "cancel_requested_at", "expires_at", "deadline_at"),
     "events": ("at",),
     "checkpoints": ("started_at", "beat_at"),
     "idempotency_keys": ("expires_at", "ended_at"),
     "workers": ("started_at", "expires_at"),
+    "limits": ("changed_at",),
+    "rates": ("next_at",),
+    "admissions": ("at",),
+    "slots": ("expires_at",),
+    "singletons": ("first_at", "next_due_at"),
     "fleet": ("last_tick_at", "reap_hold_until"),
     "queues": ("paused_at", "created_at"),
     "batches": ("created_at",),

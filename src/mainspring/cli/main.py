@@ -29,6 +29,7 @@ from mainspring.errors import (
     StorageConflict,
     StorageUnavailable,
     StorageUnwritable,
+    TransportFailed,
     UnknownQueue,
     UnknownRun,
     UnknownTask,
@@ -41,7 +42,7 @@ EXIT_CODES = {
     2: "bad usage: an option, a setting or a MODULE:APP that cannot be",
     3: "not found: no such run, queue or task",
     4: "conflict: the run has ended already, or has not; a key belongs to another run",
-    5: "the database cannot be used: not reached, not writable, not migrated, or from a newer Mainspring",
+    5: "the database or the transport cannot be used: not reached, not writable, not migrated, or from a newer Mainspring",
     75: "the worker is worn out by threads that do not end: start it again",
     130: "interrupted with Ctrl-C",
 }
@@ -50,11 +51,11 @@ _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
     (2, (InvalidOption, ConfigurationInvalid, PayloadInvalid, PayloadTooLarge, CapabilityUnsupported)),
     (3, (UnknownRun, UnknownQueue, UnknownTask)),
     (4, (RunTerminal, NotTerminal, KeyConflict, StorageConflict)),
-    (5, (StorageUnavailable, StorageUnwritable, SchemaOlder, SchemaNewer, CommitUnknown)),
+    (5, (StorageUnavailable, StorageUnwritable, SchemaOlder, SchemaNewer, CommitUnknown, TransportFailed)),
 )
 
 #: Global options that take a value; they may stand anywhere before a ``--``.
-_GLOBAL = ("--db", "--namespace", "--log-level")
+_GLOBAL = ("--db", "--namespace", "--log-level", "--transport")
 
 app = typer.Typer(
     name="mainspring",
@@ -87,16 +88,19 @@ def root(
     db: Annotated[str | None, typer.Option("--db", metavar="URL", help="The database: sqlite:///file.db or postgresql://…")] = None,
     namespace: Annotated[str | None, typer.Option("--namespace", metavar="NAME", help="The namespace to work in.")] = None,
     log_level: Annotated[str | None, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")] = None,
+    transport: Annotated[
+        str | None, typer.Option("--transport", metavar="URL", help="Who carries hints: auto, redis://… or nats://…")
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Durable runs: start workers, look at runs, steer queues, care for the database.
 
-    The options below may stand anywhere on the line. Without them MAINSPRING_DATABASE, MAINSPRING_NAMESPACE and
-    MAINSPRING_LOG_LEVEL count, then mainspring.toml in this folder.
+    The options below may stand anywhere on the line. Without them MAINSPRING_DATABASE, MAINSPRING_NAMESPACE,
+    MAINSPRING_LOG_LEVEL and MAINSPRING_TRANSPORT count, then mainspring.toml in this folder.
     """
-    context.obj = Flags(database=db, namespace=namespace, log_level=log_level)
+    context.obj = Flags(database=db, namespace=namespace, log_level=log_level, transport=transport)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

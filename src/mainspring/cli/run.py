@@ -341,7 +341,8 @@ def _request(
     from mainspring.core.durations import parse_duration
     from mainspring.core.names import check_key, check_name, check_priority
     from mainspring.core.policy import Policy
-    from mainspring.operations.enqueue import DEFAULT_KEY_TTL, Lane, policy_row
+    from mainspring.core.lanes import Lane
+    from mainspring.operations.enqueue import DEFAULT_KEY_TTL, policy_row
 
     return Request(
         lane=Lane(

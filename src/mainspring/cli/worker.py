@@ -29,6 +29,9 @@ def worker(
     poll: Annotated[str, typer.Option("--poll", help="How often to look for work that nobody told of.")] = "1s",
     grace: Annotated[str, typer.Option("--grace", help="How long running attempts may take to end at a stop.")] = "30s",
     worker_name: Annotated[str | None, typer.Option("--name", help="The worker's name; host and process without it.")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port of the loopback address.")
+    ] = None,
     drain: Annotated[bool, typer.Option("--drain", help="Stop when nothing is due.")] = False,
 ) -> None:
     """Run tasks until SIGTERM or Ctrl-C: then nothing new is begun and what runs may end. A second signal stops at once.
@@ -37,7 +40,7 @@ def worker(
     """
     log_to_stderr(context)
     app = load_app(context, name)
-    process = app.worker(queues=queue, concurrency=concurrency, poll=poll, lease=lease, grace=grace, name=worker_name)
+    process = app.worker(queues=queue, concurrency=concurrency, poll=poll, lease=lease, grace=grace, name=worker_name, metrics_port=metrics_port)
     _ = app.client  # opened here, so that a database that cannot be used is said at once
     serves = ", ".join(queue or app.registry.queues)
     output.tell(

@@ -5,8 +5,9 @@ A ``Client`` needs no task code: it speaks of tasks by name. An ``App`` has one 
 
 from mainspring.client.client import AsyncClient, Client
 from mainspring.client.handles import BatchHandle, Handle, Member
+from mainspring.client.limits import LimitsAtWork
 from mainspring.client.queues import Queues
 from mainspring.client.requests import Request
 from mainspring.client.runs import Page, Runs
 
-__all__ = ["AsyncClient", "BatchHandle", "Client", "Handle", "Member", "Page", "Queues", "Request", "Runs"]
+__all__ = ["AsyncClient", "BatchHandle", "Client", "Handle", "LimitsAtWork", "Member", "Page", "Queues", "Request", "Runs"]

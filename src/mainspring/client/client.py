@@ -6,26 +6,33 @@ from typing import Any, TypeVar
 
 from mainspring import codec
 from mainspring.client.handles import BatchHandle, Handle, Member
+from mainspring.client.limits import LimitsAtWork
 from mainspring.client.queues import Queues
 from mainspring.client.requests import Request, are_alike
 from mainspring.client.runs import Runs
 from mainspring.client.writing import write_again
 from mainspring.core.ids import parse_run_id
+from mainspring.core.lanes import Lane
 from mainspring.core.names import check_name
 from mainspring.core.policy import Policy
 from mainspring.errors import InvalidOption
 from mainspring.operations import batches, views
-from mainspring.operations.enqueue import Created, Keyed, Lane, NewRun, create, insertion_alike, intern, policy_row
+from mainspring.operations.enqueue import Created, Keyed, NewRun, create, insertion_alike, interned, policy_row
 from mainspring.store.database import Database, Query, Transaction, drive
 from mainspring.store.foreign import arun_plan, run_plan
 from mainspring.store.opening import migrate_database, open_database, ready
 from mainspring.system import RealSystem, System
+from mainspring.telemetry import tracing
+from mainspring.telemetry.metrics import Measured, Metrics
+from mainspring.telemetry.tracing import Sending
+from mainspring.transports import Transport
 from mainspring.wakeups import Hub
 
 T = TypeVar("T")
 
 MOST_AT_ONCE = 10_000
 _CHUNK = 1_000
+_MOST_REMEMBERED = 50_000
 
 
 class Client:
@@ -41,16 +48,23 @@ class Client:
         namespace: str = "default",
         system: System | None = None,
         actor: str = "client",
+        keeping: codec.Keeping | None = None,
     ) -> None:
+        self.keeping = keeping or codec.Keeping()
         self.namespace = check_name(namespace, "namespace")
         self.system: System = system or RealSystem()
         self.actor = actor
         self.hub = Hub()
+        self.transport: Transport | None = None  # None: hints come from the database itself
         self.runs = Runs(self)
         self.queues = Queues(self)
+        self.limits = LimitsAtWork(self)
         self._url = database if isinstance(database, str) else None
         self._database: Any = None if isinstance(database, str) else database
-        self._interned: set[int] = set()
+        self.tracing: bool | None = None
+        self.metrics: Metrics | None = None
+        self._interned: set[Lane | int] = set()
+        self._moved: dict[Lane, Lane] = {}
         self._after_commit: list[Callable[[Sequence[str]], None]] = [self.hub.work]
 
     @property
@@ -64,8 +78,14 @@ class Client:
             except BaseException:
                 opened.close()
                 raise
-            self._database = opened
+            self._database = opened if self.metrics is None else Measured(opened, self.metrics)
         return self._database
+
+    def observe(self, metrics: Metrics) -> None:
+        """Count what is asked of this client from now on, and time its transactions."""
+        if self.metrics is None:
+            self.metrics = metrics
+            self._database = None if self._database is None else Measured(self._database, metrics)
 
     def enqueue(self, task: str, /, *, queue: str = "default", priority: int = 0, version: int = 1, **payload: Any) -> Handle[Any]:
         """Create a run of a task by name; its worker validates the payload when it claims the run."""
@@ -87,13 +107,23 @@ class Client:
             KeyConflict: a key belongs to a run with another payload; nothing was created.
             StorageUnavailable: nothing was created.
         """
-        if using is None and are_alike(requests):
+        sending = self._sending(requests)
+        if sending is None:
+            return self._submit(requests, using)
+        with sending:
+            handles = self._submit(requests, using)
+            sending.tell([handle.id for handle in handles])
+            return handles
+
+    def _submit(self, requests: Sequence[Request], using: Any) -> list[Handle[Any]]:
+        if using is None and are_alike(requests) and self._trace() is None:
             return self._submit_alike(requests)
+        if using is None or not hasattr(self.database, "exclusive"):
+            self._intern(requests)
         new, keyed = self._plan(requests)
         if using is not None:
             answers = run_plan(self.database, using, self._create_in(requests, new, keyed))
         else:
-            self._intern(requests)
             answers = self._write("runs.create", lambda tx: drive(tx, _in_chunks(new, keyed)))
             self.tell_work(sorted({request.lane.queue for request in requests}))
         return self._handles(requests, answers)
@@ -103,12 +133,14 @@ class Client:
         _bound_size(requests)
         first, new_id = requests[0], self.system.new_id
         self._intern([first])
-        batch = [(new_id(), request.body) for request in requests]
+        ids = [new_id() for _ in requests]
+        batch = [(run_id, self._kept(run_id, request)) for run_id, request in zip(ids, requests, strict=True)]
         queries = [
-            insertion_alike(first.lane.id, first.policy[0], self.actor, batch[start : start + _CHUNK])
+            insertion_alike(self._number(first.lane), first.policy[0], self.actor, batch[start : start + _CHUNK])
             for start in range(0, len(batch), _CHUNK)
         ]
         self._write_queries(queries)
+        self._count(requests, ["created"] * len(requests))
         self.tell_work([first.lane.queue])
         return [Handle(self, run_id, "created", first.decode) for run_id, _ in batch]
 
@@ -116,7 +148,16 @@ class Client:
         """``submit`` for an event loop; ``using`` may be a connection that is awaited."""
         if using is None:
             return await asyncio.to_thread(self.submit, requests)
-        new, keyed = self._plan(requests)
+        sending = self._sending(requests)
+        if sending is None:
+            return await self._asubmit(requests, using)
+        with sending:
+            handles = await self._asubmit(requests, using)
+            sending.tell([handle.id for handle in handles])
+            return handles
+
+    async def _asubmit(self, requests: Sequence[Request], using: Any) -> list[Handle[Any]]:
+        new, keyed = await asyncio.to_thread(self._plan, requests)
         plan = await asyncio.to_thread(self._create_in, requests, new, keyed)
         return self._handles(requests, await arun_plan(self.database, using, plan))
 
@@ -129,10 +170,10 @@ class Client:
         if any(request.key or request.singleton for request in [*members, *([callback] if callback else [])]):
             raise InvalidOption("members and callbacks of a batch take no keys; enqueue keyed runs by themselves", option="key")
         _bound_size(members)
+        self._intern([*members, *([callback] if callback else [])])
         batch_id = self.system.new_id()
         new = [self._new_run(request)._replace(batch_id=batch_id) for request in members]
         then = self._new_run(callback)._replace(blocked="batch") if callback else None
-        self._intern([*members, *([callback] if callback else [])])
         self._write(
             "batches.create",
             lambda tx: batches.create(tx, batch_id, new, then, namespace=self.namespace, fires_on=fires_on),
@@ -149,7 +190,7 @@ class Client:
             page: list[views.Ending] = self.database.read(
                 "batches.members", lambda tx, at=after: views.batch_members(tx, row[0], after=at)
             )
-            yield from (Member(end.run_id, end.state, _result(end)) for end in page)
+            yield from (Member(end.run_id, end.state, self._result(end)) for end in page)
             if len(page) < views.MOST:
                 return
             after = page[-1].run_id
@@ -188,6 +229,17 @@ class Client:
 
     # -- creating ---------------------------------------------------------------------------------------------------
 
+    def _sending(self, requests: Sequence[Request]) -> Sending | None:
+        """The span of this enqueue, if the caller is in one and the app traces."""
+        if self.tracing is False or not requests:
+            return None
+        lane = requests[0].lane
+        return tracing.sending(lane.namespace, lane.queue, lane.task, len(requests))
+
+    def _trace(self) -> str | None:
+        """Which span the runs that are created now belong under."""
+        return None if self.tracing is False else tracing.parent()
+
     def _plan(self, requests: Sequence[Request]) -> tuple[list[NewRun], dict[str, Keyed]]:
         _bound_size(requests)
         new = [self._new_run(request) for request in requests]
@@ -195,7 +247,7 @@ class Client:
             run.id: Keyed(
                 namespace=request.lane.namespace,
                 task=request.lane.task,
-                payload_hash=codec.payload_hash(request.body),
+                payload_hash=codec.payload_hash(run.body),
                 ttl=request.key_ttl,
             )
             for run, request in zip(new, requests, strict=True)
@@ -204,10 +256,29 @@ class Client:
         return new, keyed
 
     def _new_run(self, request: Request) -> NewRun:
+        run_id = self.system.new_id()
         return NewRun(
-            self.system.new_id(), request.lane.id, request.policy[0], request.body, self.actor,
-            request.due_at, request.delay, None, request.key, request.singleton,
+            run_id, self._number(request.lane), request.policy[0], self._kept(run_id, request), self.actor,
+            request.due_at, request.delay, None, request.key, request.singleton, trace=self._trace(),
+            expires_at=request.expires_at, expires_in=request.expires_in,
+            deadline_at=request.deadline_at, deadline_in=request.deadline_in,
         )  # fmt: skip
+
+    def _number(self, lane: Lane) -> int:
+        """The number of a lane, which is another than asked for where another lane had that."""
+        return self._moved.get(lane, lane).id if self._moved else lane.id
+
+    def _kept(self, run_id: str, request: Request) -> bytes:
+        """The payload as it is stored: sealed, or in the blob store, which is written before the transaction."""
+        if self.keeping.is_plain:
+            return request.body
+        keyed = request.key is not None or request.singleton is not None
+        return self.keeping.keep_payload(request.body, task=request.lane.task, run_id=run_id, keyed=keyed)
+
+    def _count(self, requests: Sequence[Request], outcomes: Sequence[str]) -> None:
+        if self.metrics is not None:
+            pairs = zip(requests, outcomes, strict=True)
+            self.metrics.created([(request.lane.queue, request.lane.task, outcome) for request, outcome in pairs])
 
     def _write_queries(self, queries: Sequence[Query]) -> None:
         single = getattr(self.database, "single", None)
@@ -219,26 +290,38 @@ class Client:
     def _create_in(
         self, requests: Sequence[Request], new: list[NewRun], keyed: dict[str, Keyed]
     ) -> Generator[Any, Any, list[Created]]:
-        """The plan for a transaction of the caller's. Lanes go before it, by our own connection, lest others wait for its end;
-        on SQLite, where the caller holds the one writer, inside it."""
+        """The plan for a transaction of the caller's. Lanes went before it, by our own connection, lest others wait for its end;
+        on SQLite, where the caller holds the one writer, they go inside it."""
         if not hasattr(self.database, "exclusive"):
-            self._intern(requests)
             return create(new, keyed)
-        return _interned_first(requests, create(new, keyed))
+        return self._interned_first(requests, new, keyed)
+
+    def _interned_first(
+        self, requests: Sequence[Request], new: list[NewRun], keyed: dict[str, Keyed]
+    ) -> Generator[Any, Any, list[Created]]:
+        self._moved |= yield from interned(*_distinct(requests))
+        placed = [run._replace(lane_id=self._number(request.lane)) for run, request in zip(new, requests, strict=True)]
+        return (yield from create(placed, keyed))
 
     def _intern(self, requests: Sequence[Request]) -> None:
-        wanted = {request.lane.id for request in requests} | {request.policy[0] for request in requests}
+        """Make sure that the lanes and policies asked for are there, and learn which of them got another number than asked."""
+        wanted = {request.lane for request in requests} | {request.policy[0] for request in requests}
         if wanted <= self._interned:
             return
-        query = intern(*_distinct(requests))
-        self._write("runs.intern", lambda tx: tx.execute(query.statement, **query.params))
+        self._moved |= self._write("runs.intern", lambda tx: drive(tx, interned(*_distinct(requests))))
+        if len(self._interned) > _MOST_REMEMBERED:
+            self._interned.clear()
         self._interned |= wanted
+
+    def _result(self, end: views.Ending) -> Any:
+        return codec.decode_json(self.keeping.read_result(end.body, run_id=end.run_id)) if end.body is not None else None
 
     def _write(self, name: str, fn: Callable[[Transaction], T]) -> T:
         """A write whose repetition changes nothing, so an unknown commit is simply tried again."""
         return write_again(self.database, name, fn)
 
     def _handles(self, requests: Sequence[Request], answers: Sequence[Created]) -> list[Handle[Any]]:
+        self._count(requests, [answer.outcome for answer in answers])
         return [
             Handle(self, answer.run_id, answer.outcome, request.decode) for request, answer in zip(requests, answers, strict=True)
         ]
@@ -263,11 +346,6 @@ class AsyncClient:
         await asyncio.to_thread(self.client.close)
 
 
-def _interned_first(requests: "Sequence[Request]", plan: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-    yield intern(*_distinct(requests))
-    return (yield from plan)
-
-
 def _in_chunks(new: "list[NewRun]", keyed: dict[str, Keyed]) -> Generator[Any, Any, "list[Created]"]:
     answers: list[Created] = []
     for start in range(0, len(new), _CHUNK):
@@ -276,13 +354,9 @@ def _in_chunks(new: "list[NewRun]", keyed: dict[str, Keyed]) -> Generator[Any, A
 
 
 def _distinct(requests: Sequence[Request]) -> "tuple[list[Lane], list[tuple[int, str]]]":
-    lanes = {request.lane.id: request.lane for request in requests}
+    lanes = list({request.lane: None for request in requests})
     policies = {request.policy[0]: request.policy for request in requests}
-    return [lanes[key] for key in sorted(lanes)], [policies[key] for key in sorted(policies)]
-
-
-def _result(end: views.Ending) -> Any:
-    return codec.decode_json(end.body) if end.body is not None else None
+    return sorted(lanes, key=lambda lane: lane.id), [policies[key] for key in sorted(policies)]
 
 
 def _bound_size(requests: Sequence[Any]) -> None:

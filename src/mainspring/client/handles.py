@@ -3,12 +3,13 @@
 from collections.abc import Callable, Generator
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from mainspring.codec import Keeping, is_wrapped
 from mainspring.core.durations import Duration, parse_duration
 from mainspring.core.states import TERMINAL, State
 from mainspring.errors import RunCancelled, RunFailed, UnknownRun, WorldTrouble
 from mainspring.operations import views
 from mainspring.operations.enqueue import Outcome
-from mainspring.waiting import Wait, until
+from mainspring.waiting import Wait, in_thread, until
 from mainspring.waiting import adrive as await_in_loop
 from mainspring.waiting import drive as wait_in_thread
 from mainspring.wakeups import Hub
@@ -23,6 +24,8 @@ class Origin(Protocol):
     def database(self) -> Any: ...
     @property
     def hub(self) -> Hub: ...
+    @property
+    def keeping(self) -> Keeping: ...
 
 
 class Member(NamedTuple):
@@ -57,7 +60,10 @@ class Handle(Generic[R_co]):
 
     async def aresult(self, timeout: Duration | None = None) -> R_co:
         """``result`` for an event loop."""
-        return self._read(await await_in_loop(self._wait(timeout), self._client.hub, self.id))
+        ending = await await_in_loop(self._wait(timeout), self._client.hub, self.id)
+        if is_wrapped(ending.body):  # opening it may mean to fetch it
+            return await in_thread(lambda: self._read(ending))
+        return self._read(ending)
 
     def __await__(self) -> Generator[Any, None, R_co]:
         return self.aresult().__await__()
@@ -77,15 +83,18 @@ class Handle(Generic[R_co]):
 
     def _read(self, ending: views.Ending) -> R_co:
         if ending.state is State.SUCCEEDED:
-            return self._decode(ending.body) if ending.body is not None else None  # type: ignore[return-value]
-        message = ending.data.get("message") or ending.reason or ""
+            if ending.body is None:
+                return None  # type: ignore[return-value]
+            return self._decode(self._client.keeping.read_result(ending.body, run_id=self.id))  # type: ignore[no-any-return]
+        data = self._client.keeping.read_told(ending.data, run_id=self.id)
+        message = data.get("message") or ending.reason or ""
         kind = RunCancelled if ending.state is State.CANCELLED else RunFailed
         raise kind(
             f"run {self.id} {ending.state}" + (f": {message}" if message else ""),
             run_id=self.id,
             reason=ending.reason,
             error=message,
-            failure=ending.data,
+            failure=data,
         )
 
 

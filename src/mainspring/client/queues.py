@@ -1,8 +1,10 @@
 """Looking at queues, and steering them while everything runs."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from mainspring.client.writing import write_again
+from mainspring.core.limits import Limit, Rate
 from mainspring.errors import InvalidOption
 from mainspring.operations import queues
 
@@ -23,12 +25,12 @@ class Queues:
         found: QueueList = self._client.database.read("queues.list", lambda tx: queues.listing(tx, self._client.namespace))
         return found
 
-    def declare(self, queue: str, *, limit: int | None = None) -> None:
+    def declare(self, queue: str, *, limits: Sequence[Limit | Rate] = ()) -> None:
         """What code says of a queue; an operator's limit stays."""
         write_again(
             self._client.database,
             "queues.declare",
-            lambda tx: queues.declare(tx, self._client.namespace, queue, limit=limit),
+            lambda tx: queues.declare(tx, self._client.namespace, queue, limits=limits),
         )
 
     def pause(self, queue: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mainspring import codec
-from mainspring.operations.enqueue import Lane
+from mainspring.core.lanes import Lane
 
 
 class Request(NamedTuple):
@@ -18,6 +18,10 @@ class Request(NamedTuple):
     key: str | None = None
     key_ttl: int = 0
     singleton: str | None = None
+    deadline_at: int | None = None
+    deadline_in: int | None = None
+    expires_at: int | None = None
+    expires_in: int | None = None
     decode: Callable[[bytes], Any] = codec.decode_json
 
 
@@ -33,5 +37,9 @@ def are_alike(requests: Sequence[Request]) -> bool:
         and request.delay == 0
         and request.key is None
         and request.singleton is None
+        and request.deadline_at is None
+        and request.deadline_in is None
+        and request.expires_at is None
+        and request.expires_in is None
         for request in requests
     )

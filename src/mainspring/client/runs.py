@@ -1,6 +1,7 @@
 """Looking at runs, and acting on them from outside."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from mainspring import codec
@@ -69,7 +70,11 @@ class Runs:
         Raises:
             UnknownRun: there is none.
         """
-        return self._read("views.events", lambda tx: self._events(tx, run_id, after))
+        ledger = self._read("views.events", lambda tx: self._events(tx, run_id, after))
+        return [self._opened(event) if "message" in event.data else event for event in ledger]
+
+    def _opened(self, event: Event) -> Event:
+        return replace(event, data=self._client.keeping.read_told(event.data, run_id=event.run_id))
 
     def attempts(self, run_id: str) -> "Attempts":
         """The attempts of a run, read off its ledger."""

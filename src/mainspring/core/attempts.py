@@ -104,7 +104,8 @@ class Held(Protocol):
 
 class Move(NamedTuple):
     """One change of one run: a row of the statement ``runs.move``, which applies it only where ``id``, ``origin``, ``token``
-    and ``seq - 1`` still hold. ``due_at`` (instant) or ``delay`` (µs from now) set the due time, else it stays."""
+    and ``seq - 1`` still hold. ``due_at`` (instant) or ``delay`` (µs from now) set the due time, else it stays; so do lane and
+    policy. ``payload`` 1: ``body`` is the payload from now on."""
 
     id: str
     origin: State
@@ -124,6 +125,9 @@ class Move(NamedTuple):
     actor: str
     data: Mapping[str, Any] | None
     body: bytes | None
+    lane_id: int | None = None
+    policy_id: int | None = None
+    payload: int = 0
 
 
 def move(
@@ -139,10 +143,14 @@ def move(
     spent: Spent | None = None,
     data: Mapping[str, Any] | None = None,
     body: bytes | None = None,
+    lane_id: int | None = None,
+    policy_id: int | None = None,
+    payload: bool = False,
 ) -> Move:
-    """A checked move of ``held``; what is not named stays as it is. ``reason`` and due time go into the ledger too."""
+    """A checked move of ``held``; what is not named stays as it is. ``reason``, due time, lane and policy go into the ledger too.
+    ``payload``: ``body`` is the payload from now on."""
     check_move(event, origin, target)
-    told = {"reason": reason, "due_at": due_at, "delay": delay}
+    told = {"reason": reason, "due_at": due_at, "delay": delay, "lane": lane_id, "policy": policy_id, "payload": payload or None}
     kept = {key: value for key, value in told.items() if value is not None} | dict(data or {})
     return Move(
         id=held.id,
@@ -163,6 +171,9 @@ def move(
         actor=actor,
         data=kept or None,
         body=body,
+        lane_id=lane_id,
+        policy_id=policy_id,
+        payload=int(payload),
     )
 
 

@@ -70,9 +70,11 @@ def _created(event: Event) -> Run:
         singleton_key=data.get("singleton"),
         batch_id=data.get("batch"),
         rerun_of=data.get("rerun_of"),
+        expires_at=_instant(event, "expires"),
+        deadline_at=_instant(event, "deadline"),
         cancel_requested_at=None,
         created_at=event.at,
-        ended_at=None,
+        ended_at=event.at if event.state in TERMINAL else None,
     )
 
 
@@ -86,6 +88,9 @@ def _moved(run: Run, event: Event) -> Run:
         run,
         state=event.state,
         seq=event.seq,
+        lane_id=event.data.get("lane", run.lane_id),
+        policy_id=event.data.get("policy", run.policy_id),
+        payload_seq=event.seq if event.data.get("payload") else run.payload_seq,
         reason=event.data.get("reason"),
         due_at=_due_at(event, otherwise=run.due_at),
         token=run.token + claimed,
@@ -102,6 +107,13 @@ def _spends_failure(run: Run, event: Event) -> bool:
     """An attempt that failed spends one; a person failing a parked run spends none."""
     failed_attempt = event.type is EventType.FAILED and run.state in ACTIVE
     return failed_attempt or event.type is EventType.RETRY_SCHEDULED
+
+
+def _instant(event: Event, what: str) -> int | None:
+    """The instant of a new run that its ``created`` event names: absolute (``…_at``), or so long after it (``…_in``)."""
+    if f"{what}_at" in event.data:
+        return int(event.data[f"{what}_at"])
+    return event.at + int(event.data[f"{what}_in"]) if f"{what}_in" in event.data else None
 
 
 def _due_at(event: Event, *, otherwise: int) -> int:

@@ -10,7 +10,8 @@ class Run:
     """One row of ``runs``, column by column. Instants are UTC microseconds; folding the run's ledger gives the same value.
 
     ``token`` is the fence: it grows by one with every claim, and is 0 before the first. ``due_at`` is the instant from which
-    the run may be claimed, and its place in its lane. ``payload_seq`` names the event whose body is the payload in force.
+    the run may be claimed, and its place in its lane. ``payload_seq`` names the event whose body is the payload in force. A run
+    that was never claimed by ``expires_at`` is skipped; one that has not ended by ``deadline_at`` fails.
     """
 
     id: str
@@ -30,6 +31,8 @@ class Run:
     singleton_key: str | None
     batch_id: str | None
     rerun_of: str | None
+    expires_at: int | None
+    deadline_at: int | None
     cancel_requested_at: int | None
     created_at: int
     ended_at: int | None

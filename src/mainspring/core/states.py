@@ -23,6 +23,7 @@ class State(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    SKIPPED = "skipped"
     UPSTREAM_FAILED = "upstream_failed"
 
 
@@ -44,26 +45,31 @@ class EventType(StrEnum):
     PARKED = "parked"
     RESUMED = "resumed"
     UPSTREAM_FAILED = "upstream_failed"
+    SKIPPED = "skipped"
+    REPLACED = "replaced"
+    RESCHEDULED = "rescheduled"
+    REPRIORITISED = "reprioritised"
+    POLICY_APPLIED = "policy_applied"
 
 
 WAITING_FOR_TIME = frozenset({State.SCHEDULED, State.RETRYING, State.RELEASED})
 WAITING = WAITING_FOR_TIME | {State.BLOCKED, State.QUEUED}
 ACTIVE = frozenset({State.RUNNING, State.CANCELLING})
 PARKED = frozenset({State.NEEDS_ATTENTION})
-TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.UPSTREAM_FAILED})
+TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.SKIPPED, State.UPSTREAM_FAILED})
 
 _S, _E = State, EventType
 
 #: event -> the moves it may make. ``None`` as origin means that the run did not exist before.
 MOVES: dict[EventType, frozenset[tuple[State | None, State]]] = {
-    _E.CREATED: frozenset({(None, _S.QUEUED), (None, _S.SCHEDULED), (None, _S.BLOCKED)}),
+    _E.CREATED: frozenset({(None, _S.QUEUED), (None, _S.SCHEDULED), (None, _S.BLOCKED), (None, _S.SKIPPED)}),
     _E.DUE: frozenset((waiting, _S.QUEUED) for waiting in WAITING_FOR_TIME),
-    _E.UNBLOCKED: frozenset({(_S.BLOCKED, _S.QUEUED)}),
+    _E.UNBLOCKED: frozenset({(_S.BLOCKED, _S.QUEUED), (_S.BLOCKED, _S.SCHEDULED)}),
     _E.CLAIMED: frozenset({(_S.QUEUED, _S.RUNNING)}),
     _E.SUCCEEDED: frozenset({(_S.RUNNING, _S.SUCCEEDED)}),
     _E.RETRY_SCHEDULED: frozenset({(_S.RUNNING, _S.RETRYING)}),
     _E.FAILED: frozenset(
-        {(_S.RUNNING, _S.FAILED), (_S.CANCELLING, _S.FAILED), (_S.NEEDS_ATTENTION, _S.FAILED)},
+        {(origin, _S.FAILED) for origin in WAITING | ACTIVE | PARKED},
     ),
     _E.RELEASED: frozenset({(_S.RUNNING, _S.RELEASED)}),
     _E.INTERRUPTED: frozenset(
@@ -72,9 +78,21 @@ MOVES: dict[EventType, frozenset[tuple[State | None, State]]] = {
     _E.GIVEN_BACK: frozenset({(_S.RUNNING, _S.QUEUED)}),
     _E.CANCEL_REQUESTED: frozenset({(_S.RUNNING, _S.CANCELLING)}),
     _E.CANCELLED: frozenset((origin, _S.CANCELLED) for origin in WAITING | PARKED | {_S.CANCELLING}),
-    _E.PARKED: frozenset({(_S.RUNNING, _S.NEEDS_ATTENTION), (_S.QUEUED, _S.NEEDS_ATTENTION)}),
+    _E.PARKED: frozenset((origin, _S.NEEDS_ATTENTION) for origin in (_S.RUNNING, _S.QUEUED, _S.BLOCKED)),
     _E.RESUMED: frozenset({(_S.NEEDS_ATTENTION, _S.QUEUED)}),
     _E.UPSTREAM_FAILED: frozenset({(_S.BLOCKED, _S.UPSTREAM_FAILED)}),
+    _E.SKIPPED: frozenset((origin, _S.SKIPPED) for origin in WAITING | {_S.RUNNING}),
+    # A payload that is replaced may move the due time of what waits for its first claim, never a retry's back-off.
+    _E.REPLACED: frozenset(
+        {(waiting, waiting) for waiting in WAITING} | {(_S.SCHEDULED, _S.QUEUED), (_S.QUEUED, _S.SCHEDULED)},
+    ),
+    _E.RESCHEDULED: frozenset(
+        {(waiting, waiting) for waiting in WAITING_FOR_TIME}
+        | {(waiting, _S.QUEUED) for waiting in WAITING_FOR_TIME}
+        | {(_S.QUEUED, _S.SCHEDULED)},
+    ),
+    _E.REPRIORITISED: frozenset((waiting, waiting) for waiting in WAITING),
+    _E.POLICY_APPLIED: frozenset((waiting, waiting) for waiting in WAITING),
 }
 
 

@@ -11,7 +11,10 @@ from mainspring.core.lease import reap_hold_until
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
 from mainspring.core.states import State
+from mainspring.operations import limits as limiting
 from mainspring.operations import moves
+from mainspring.operations.claims import Claimed
+from mainspring.operations.lanes import lanes_of
 from mainspring.store.database import Transaction
 
 #: Finds captured policies by id, asking the database only for those not seen before.
@@ -21,26 +24,6 @@ T = TypeVar("T")
 
 _REAPED_WORKERS = 10
 _REAPED_RUNS = 100
-
-
-class Claimed(NamedTuple):
-    """A run as its claim handed it out, under its new fence."""
-
-    id: str
-    token: int
-    seq: int
-    lane_id: int
-    policy_id: int
-    limit_id: int | None
-    failures: int
-    interruptions: int
-    releases: int
-    idempotency_key: str | None
-    singleton_key: str | None
-    batch_id: str | None
-    created_at: int
-    due_at: int
-    body: bytes | None
 
 
 class Ended(NamedTuple):
@@ -67,50 +50,6 @@ class HeldNow(NamedTuple):
     run_id: str
     token: int
     state: State
-
-
-def claim(
-    tx: Transaction,
-    worker_id: str,
-    *,
-    namespace: str,
-    queues: Sequence[str],
-    tasks: Sequence[str],
-    most: int,
-    meanwhile: Callable[[], None] = lambda: None,
-) -> list[Claimed]:
-    """Lease up to ``most`` runs of these queues and tasks to a worker: the first by priority, due time and id, in any order.
-
-    ``meanwhile`` is called once the question is on its way.
-    """
-    where = {"namespace": namespace, "queues": queues, "tasks": tasks, "most": most}
-    if tx.capabilities.skip_locked:
-        answer = tx.ask("attempts.claim", worker_id=worker_id, **where)
-        meanwhile()
-        runs = [Claimed(*row) for row in answer()]
-    else:
-        meanwhile()
-        runs = _claim_in_steps(tx, worker_id, where)
-    if limited := [(run.limit_id, run.id, run.token) for run in runs if run.limit_id is not None]:
-        tx.execute("slots.take", batch=limited)
-    return runs
-
-
-def _claim_in_steps(tx: Transaction, worker_id: str, where: dict[str, Any]) -> list[Claimed]:
-    """The claim of databases that cannot pass over locked rows: look, then take what is still there."""
-    if tx.capabilities.row_locks:
-        tx.rows("attempts.gates", namespace=where["namespace"], queues=where["queues"])
-    elif not tx.rows("attempts.any"):  # one writer at a time: a look decides, and most looks find nothing
-        return []
-    picked = tx.rows("attempts.pick", **where)
-    if not picked:
-        return []
-    taken = tx.execute("attempts.take", worker_id=worker_id, batch=sorted((row[0], row[1]) for row in picked))
-    runs = [Claimed(row[0], row[1] + 1, row[2] + 1, *row[3:]) for row in picked]
-    if taken == len(runs):
-        return runs
-    mine = {(now.run_id, now.token) for now in held(tx, worker_id)}  # another claim was first with some
-    return [run for run in runs if (run.id, run.token) in mine]
 
 
 def start(tx: Transaction, run_id: str, token: int) -> bool:
@@ -140,10 +79,16 @@ def finish_and(
 
     Where there are limits, everything that ends gives its slot back before the claim looks for one.
     """
-    plain = [end for end in ended if type(end.outcome) is Succeeded and not _has_followers(end.held, limits)]
-    rest = ended if not plain else [end for end in ended if type(end.outcome) is not Succeeded or _has_followers(end.held, limits)]
+    plain = [end for end in ended if type(end.outcome) is Succeeded and not _has_followers(end.held)]
+    rest = ended if not plain else [end for end in ended if type(end.outcome) is not Succeeded or _has_followers(end.held)]
     succeeded = _succeed(tx, plain, actor)
     moved = _apply(tx, rest, actor, limits)
+    if limits and ended:
+        gone = succeeded()
+        succeeded = set
+        moved |= gone
+        limiting.free(tx, [(end.held.id, end.held.token) for end in plain if end.held.id in gone])
+        _refund(tx, [end for end in rest if type(end.outcome) is Unstarted and end.held.id in moved])
     claimed = claim_next()
     moved |= succeeded()
     if len(moved) == len(ended):
@@ -151,9 +96,20 @@ def finish_and(
     return _finish_late(tx, [end for end in ended if end.held.id not in moved], actor, limits), claimed
 
 
-def _has_followers(held: Claimed, limits: bool) -> bool:
-    """Whether anything hangs on the end of this run: keys, a batch, a slot."""
-    return limits or held.batch_id is not None or held.singleton_key is not None
+def _has_followers(held: Claimed) -> bool:
+    """Whether anything is known to hang on the end of this run: a key, a batch. (Whoever waits for it says so on its row.)"""
+    return held.batch_id is not None or held.singleton_key is not None
+
+
+def _refund(tx: Transaction, unstarted: Sequence[Ended]) -> None:
+    """What did not begin after all was spent of no rate."""
+    if not unstarted:
+        return
+    lanes = lanes_of(tx, [end.held.lane_id for end in unstarted])
+    for namespace in sorted({lane.namespace for lane in lanes.values()}):
+        known = limiting.load(tx, namespace)
+        mine = [lanes[end.held.lane_id] for end in unstarted if lanes[end.held.lane_id].namespace == namespace]
+        limiting.refund(tx, known, mine)
 
 
 def _succeed(tx: Transaction, ended: Sequence[Ended], actor: str) -> Callable[[], set[str]]:
@@ -185,7 +141,7 @@ def _finish_late(tx: Transaction, ended: Sequence[Ended], actor: str, limits: bo
         run = runs.get(end.held.id)
         if run is None or run.token != end.held.token:
             lost.add(end.held.id)
-        elif run.state is State.CANCELLING:
+        elif run.state is State.CANCELLING or (run.state is State.RUNNING and run.worker_id is not None):
             pairs.append((run, settle(run, run.state, end.outcome, end.policy, draw=end.draw, actor=actor)))
         elif not _wrote(tx, run, actor):
             lost.add(run.id)

@@ -5,53 +5,22 @@ connection, and connections that are awaited.
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from mainspring.core.durations import DAY
 from mainspring.core.ids import stable_id
+from mainspring.core.lanes import Lane
 from mainspring.core.policy import Policy
 from mainspring.errors import KeyConflict, StorageConflict
+from mainspring.operations.lanes import as_lane, as_row
 from mainspring.operations.moves import encode_data
 from mainspring.store.database import Plan, Query, Row
 
 Outcome = Literal["created", "existing"]
 _KEY_TRIES = 3
+_SALTS = 8
 DEFAULT_KEY_TTL = 30 * DAY
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lane:
-    """Runs that are alike in everything a claim tests. Its id is a hash of what it holds."""
-
-    namespace: str
-    queue: str
-    task: str
-    priority: int = 0
-    concurrency_key: str | None = None
-    kind: str = "task"
-    version: int = 1
-
-    @cached_property
-    def id(self) -> int:
-        """The same for the same lane, in every process and database."""
-        return stable_id(
-            "lane",
-            self.namespace,
-            self.queue,
-            self.priority,
-            self.concurrency_key or "",
-            self.kind,
-            self.task,
-            self.version,
-        )
-
-    def as_row(self) -> tuple[Any, ...]:
-        """The lane as a row of ``runs.intern``."""
-        return (
-            self.id, self.namespace, self.queue, self.priority, self.concurrency_key, self.kind, self.task, self.version
-        )  # fmt: skip
 
 
 @cache
@@ -62,7 +31,8 @@ def policy_row(policy: Policy) -> tuple[int, str]:
 
 
 class NewRun(NamedTuple):
-    """One run to create. ``due_at`` is an instant (the past is now); ``delay`` is µs from now and used without it."""
+    """One run to create. ``due_at`` is an instant (the past is now); ``delay`` is µs from now and used without it; so with
+    ``expires_at``/``expires_in`` and ``deadline_at``/``deadline_in``. ``blocked`` and ``skipped`` are reasons."""
 
     id: str
     lane_id: int
@@ -76,6 +46,12 @@ class NewRun(NamedTuple):
     singleton_key: str | None = None
     batch_id: str | None = None
     rerun_of: str | None = None
+    trace: str | None = None
+    expires_at: int | None = None
+    expires_in: int | None = None
+    deadline_at: int | None = None
+    deadline_in: int | None = None
+    skipped: str | None = None
 
 
 class Keyed(NamedTuple):
@@ -96,7 +72,23 @@ class Created(NamedTuple):
 
 def intern(lanes: Sequence[Lane], policies: Sequence[tuple[int, str]]) -> Query:
     """Make sure that lanes and policies exist. A repeat changes nothing."""
-    return Query(statement="runs.intern", params={"lanes": [lane.as_row() for lane in lanes], "policies": policies})
+    return Query(statement="runs.intern", params={"lanes": [as_row(lane) for lane in lanes], "policies": policies})
+
+
+def interned(lanes: Sequence[Lane], policies: Sequence[tuple[int, str]]) -> Plan[dict[Lane, Lane]]:
+    """``intern``, and a look at what is there: of lanes whose number another lane had already, as they are now."""
+    moved: dict[Lane, Lane] = {}
+    wanted = [(lane, lane) for lane in lanes]
+    for _ in range(_SALTS):
+        first = {lane.id: lane for _, lane in reversed(wanted)}  # of two with one number the first one has it
+        yield intern([first[number] for number in sorted(first)], policies)
+        rows = yield Query(statement="lanes.some", params={"ids": sorted(first)})
+        there = {row[0]: as_lane(row).holds for row in rows}
+        wanted = [(asked, lane.salted()) for asked, lane in wanted if there[lane.id] != lane.holds]
+        moved |= dict(wanted)
+        if not wanted:
+            return moved
+    raise StorageConflict("no free number was found for a lane; this should never happen")
 
 
 def insertion(runs: Sequence[NewRun]) -> Query:
@@ -195,13 +187,18 @@ def _data(run: NewRun) -> str | None:
     told = {
         "lane": run.lane_id,
         "policy": run.policy_id,
-        "reason": run.blocked,
+        "reason": run.blocked or run.skipped,
         "due_at": run.due_at,
         "delay": run.delay or None,
         "key": run.idempotency_key,
         "singleton": run.singleton_key,
         "batch": run.batch_id,
         "rerun_of": run.rerun_of,
+        "trace": run.trace,
+        "expires_at": run.expires_at,
+        "expires_in": run.expires_in if run.expires_at is None else None,
+        "deadline_at": run.deadline_at,
+        "deadline_in": run.deadline_in if run.deadline_at is None else None,
     }
     return encode_data({key: value for key, value in told.items() if value is not None})
 
@@ -211,7 +208,9 @@ _NOTHING_SPECIAL = tuple(NewRun._field_defaults.values())
 
 def _row(run: NewRun) -> tuple[Any, ...]:
     data = _data(run)
+    start = "skipped" if run.skipped is not None else "blocked" if run.blocked is not None else ""
     return (
-        run.id, run.lane_id, run.policy_id, int(run.blocked is not None), run.blocked, run.due_at, run.delay,
-        run.idempotency_key, run.singleton_key, run.batch_id, run.rerun_of, run.actor, data, run.body,
+        run.id, run.lane_id, run.policy_id, start, run.blocked or run.skipped, run.due_at, run.delay, run.idempotency_key,
+        run.singleton_key, run.batch_id, run.rerun_of, run.expires_at, run.expires_in, run.deadline_at, run.deadline_in,
+        run.actor, data, run.body,
     )  # fmt: skip

@@ -12,6 +12,7 @@ import msgspec
 from mainspring.core.attempts import Held, Move, move
 from mainspring.core.run import Run
 from mainspring.core.states import ACTIVE, EventType, State
+from mainspring.operations import limits as limiting
 from mainspring.store.database import Transaction
 
 _encode = msgspec.json.Encoder().encode
@@ -32,11 +33,12 @@ def apply(tx: Transaction, pairs: Sequence[tuple[Held, Move]], *, limits: bool =
         return set()
     batch = [m if m.data is None else m._replace(data=encode_data(m.data)) for _, m in pairs]  # type: ignore[arg-type]
     batch.sort()
-    moved = {row[0] for row in tx.rows("runs.move", batch=batch)}
+    rows = tx.rows("runs.move", batch=batch)
+    moved = {row[0] for row in rows}
     made = pairs if len(moved) == len(pairs) else [pair for pair in pairs if pair[0].id in moved]
     if limits:
-        _free_slots(tx, [m for _, m in made if m.origin in ACTIVE and not m.holds])
-    _follow_endings(tx, [(held, m) for held, m in made if m.ended])
+        limiting.free(tx, [(m.id, m.token) for _, m in made if m.origin in ACTIVE and not m.holds])
+    _follow_endings(tx, [(held, m) for held, m in made if m.ended], followed={row[0] for row in rows if row[1]})
     return moved
 
 
@@ -65,21 +67,16 @@ def as_run(row: Sequence[Any]) -> Run:
         singleton_key=row[14],
         batch_id=row[15],
         rerun_of=row[16],
-        cancel_requested_at=row[17],
-        created_at=row[18],
-        ended_at=row[19],
+        expires_at=row[17],
+        deadline_at=row[18],
+        cancel_requested_at=row[19],
+        created_at=row[20],
+        ended_at=row[21],
     )
 
 
-def _free_slots(tx: Transaction, over: Sequence[Move]) -> None:
-    fences = [(m.id, m.token) for m in over]
-    slots = tx.rows("slots.of", batch=fences) if fences else []
-    if slots:
-        tokens = dict(fences)
-        tx.execute("slots.free", batch=[(limit_id, run_id, tokens[run_id]) for limit_id, run_id in slots])
-
-
-def _follow_endings(tx: Transaction, ended: Sequence[tuple[Held, Move]]) -> None:
+def _follow_endings(tx: Transaction, ended: Sequence[tuple[Held, Move]], *, followed: set[str]) -> None:
+    """``followed`` names the runs for whose end others wait (``dependencies``)."""
     failed = [(held, m) for held, m in ended if m.state is State.FAILED]
     if keyed := [held.id for held, m in ended if held.idempotency_key is not None and _frees_key(m)]:
         tx.execute("keys.free_failed", ids=keyed)

@@ -10,6 +10,7 @@ from mainspring.core.states import ACTIVE, EventType, State
 from mainspring.errors import KeyConflict, NotTerminal, RunTerminal, UnknownRun
 from mainspring.operations import moves
 from mainspring.operations.enqueue import DEFAULT_KEY_TTL, Keyed, NewRun, create
+from mainspring.operations.lanes import lanes_of
 from mainspring.store.database import Transaction, drive
 
 CancelOutcome = Literal["cancelled", "cancelling"]
@@ -61,9 +62,8 @@ def retry(tx: Transaction, run_id: str, new_id: str, *, namespace: str, actor: s
 
 def _copy(tx: Transaction, run: Run, new_id: str, actor: str) -> tuple[NewRun, dict[str, Keyed]]:
     """A new run like ``run``, with its payload and its keys."""
-    payload, lane = tx.one("runs.payload", id=run.id), tx.one("lanes.get", id=run.lane_id)
+    payload, lane = tx.one("runs.payload", id=run.id), lanes_of(tx, [run.lane_id])[run.lane_id]
     assert payload is not None
-    assert lane is not None
     new = NewRun(
         id=new_id,
         lane_id=run.lane_id,
@@ -76,7 +76,7 @@ def _copy(tx: Transaction, run: Run, new_id: str, actor: str) -> tuple[NewRun, d
     )
     if run.idempotency_key is None and run.singleton_key is None:
         return new, {}
-    return new, {new_id: Keyed(lane[1], lane[6], payload_hash(payload[1]), DEFAULT_KEY_TTL)}
+    return new, {new_id: Keyed(lane.namespace, lane.task, payload_hash(payload[1]), DEFAULT_KEY_TTL)}
 
 
 def resume(tx: Transaction, run_id: str, *, namespace: str, actor: str, reason: str) -> None:
@@ -125,7 +125,6 @@ def _parked(tx: Transaction, run_id: str, namespace: str) -> Run:
 
 def _lock(tx: Transaction, run_id: str, namespace: str) -> Run:
     run = moves.lock_runs(tx, [run_id]).get(run_id)
-    lane = tx.one("lanes.get", id=run.lane_id) if run else None
-    if run is None or lane is None or lane[1] != namespace:
+    if run is None or lanes_of(tx, [run.lane_id])[run.lane_id].namespace != namespace:
         raise UnknownRun(f"no run {run_id} in namespace {namespace!r}", run_id=run_id)
     return run

@@ -18,7 +18,7 @@ from mainspring.store.database import Transaction
 MOST = 500
 _LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
-_RUN_COLUMNS = 20
+_RUN_COLUMNS = 22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,21 +187,6 @@ def policies(tx: Transaction, ids: Sequence[int]) -> dict[int, Policy]:
     """Captured policies by id."""
     rows = tx.rows("policies.get", ids=sorted(set(ids)))
     return {row[0]: Policy.from_data(msgspec.json.decode(row[1])) for row in rows}
-
-
-class LaneView(NamedTuple):
-    """What the runs of a lane are."""
-
-    id: int
-    queue: str
-    task: str
-    version: int
-    priority: int
-
-
-def lanes(tx: Transaction, ids: Sequence[int]) -> dict[int, LaneView]:
-    """Lanes by id."""
-    return {row[0]: LaneView(*row) for row in tx.rows("lanes.some", ids=sorted(set(ids)))}
 
 
 def why_waiting(tx: Transaction, view: RunView) -> str | None:

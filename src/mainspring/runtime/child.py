@@ -4,7 +4,6 @@ Messages are msgpack behind their length; nothing is pickled. Not here: starting
 """
 
 import contextlib
-import contextvars
 import ctypes
 import functools
 import importlib
@@ -16,7 +15,7 @@ import socket
 import sys
 import threading
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, NoReturn, assert_never, get_args
 
 import msgspec
@@ -28,6 +27,7 @@ from mainspring.errors import InvalidOption
 from mainspring.registry import TaskSpec
 from mainspring.runtime.outcomes import MESSAGE_BYTES, arguments, bounded, raised, returned
 from mainspring.runtime.worker import Assignment
+from mainspring.telemetry import tracing
 
 LENGTH_BYTES = 4
 _MAIN = "__mp_main__"  # the name that multiprocessing gives a main module in its children: scripts are guarded against it
@@ -60,9 +60,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     releases: int
     body: bytes | None
     checkpoint: bytes | None
+    trace: str | None = None
 
     @staticmethod
-    def of(spec: TaskSpec, assignment: Assignment) -> "Job":
+    def of(spec: TaskSpec, assignment: Assignment, trace: str | None = None) -> "Job":
         """The attempt that a claim began."""
         claimed, lane = assignment.claimed, assignment.lane
         return Job(
@@ -77,6 +78,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             releases=claimed.releases,
             body=claimed.body,
             checkpoint=assignment.checkpoint,
+            trace=trace,
         )
 
 
@@ -227,14 +229,15 @@ class Child:
     # -- one attempt ------------------------------------------------------------------------------------------------
 
     def _attempt(self, job: Job, context: Context) -> Outcome:
+        values: Sequence[Any] = ()
         try:
             function, schema = self._find(job)
             values = arguments(schema, context, job.body)
-            return returned(contextvars.copy_context().run(function, *values))
+            return returned(tracing.under(job.trace).run(function, *values))
         except UnimportableTaskError as error:
             return Unworkable("task_unimportable", bounded(str(error), MESSAGE_BYTES))
         except BaseException as error:  # noqa: BLE001  - as in the executor: SystemExit ends the attempt, not the process
-            return raised(error)
+            return raised(error, values)
 
     def _find(self, job: Job) -> tuple[Callable[..., Any], PayloadSchema]:
         at = (job.module, job.qualname)

@@ -11,16 +11,29 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mainspring.client import Member
+from mainspring.codec import LARGEST, Keeping, blob_key
 from mainspring.context import Context
-from mainspring.core.attempts import Failed, Interrupted, Outcome, Stopped, Unstarted, Unworkable
-from mainspring.errors import UnknownTask, WorldTrouble
-from mainspring.operations.attempts import Claimed
+from mainspring.core.attempts import Failed, Interrupted, Outcome, Stopped, Succeeded, Unstarted, Unworkable
+from mainspring.errors import StorageUnavailable, UnknownTask, WorldTrouble
+from mainspring.operations.claims import Claimed
 from mainspring.registry import Registry, TaskSpec
-from mainspring.runtime.outcomes import arguments, raised, returned
+from mainspring.runtime.outcomes import (
+    MESSAGE_BYTES,
+    arguments,
+    bounded,
+    is_as_stored,
+    kept,
+    may_block,
+    opened,
+    raised,
+    returned,
+)
 from mainspring.runtime.worker import Assignment, Worker
+from mainspring.telemetry.tracing import Spans
 
 if TYPE_CHECKING:
     from mainspring.runtime.processes import ProcessPool
@@ -31,6 +44,7 @@ _ABANDONED_SHARE = 0.25
 _SWEEP_SECONDS = 0.05
 _SHORT_SECONDS = 1.0
 _CLOCK_STEP = 0.001
+_BLOB_PAUSES = (0.2, 1.0)  # seconds between the tries to write a result to a blob store
 
 
 #: A run's id and the token of one attempt at it: an attempt that lost its lease may still run beside the one that replaced it.
@@ -59,6 +73,12 @@ class Attempt:
         """A checkpoint or progress, from whatever thread user code runs in."""
         self.executor.told(self.assignment.claimed, details, progress, now)
 
+    def open(self, opened: Assignment) -> None:
+        """Go on with what the claim held, now that it can be read."""
+        self.assignment = opened
+        if self.context is not None:
+            self.context.restore(opened.checkpoint)
+
     @property
     def fence(self) -> Fence:
         """What tells this attempt from every other."""
@@ -84,7 +104,11 @@ class LoopExecutor:
         concurrency: int,
         members: Callable[[str], Iterator[Member]],
         on_ended: Callable[[str], None],
+        spans: Spans | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
+        self._keeping = keeping or Keeping()
+        self._spans = spans
         self._registry = registry
         self._concurrency = concurrency
         self._members = members
@@ -117,6 +141,11 @@ class LoopExecutor:
     def is_idle(self) -> bool:
         """Whether no user code runs and none waits."""
         return not self._running and not self._inbox
+
+    @property
+    def busy(self) -> int:
+        """How many places are taken, those of threads that were left alone included."""
+        return len(self._running) + self.abandoned
 
     @property
     def is_worn_out(self) -> bool:
@@ -175,11 +204,17 @@ class LoopExecutor:
         seconds = assignment.policy.timeout_us / 1e6
         attempt = Attempt(self, assignment, spec, self._loop.time() + seconds)
         self._running[claimed.id, claimed.token] = attempt
-        attempt.task = self._loop.create_task(self._attempt(attempt))
+        variables = None if self._spans is None else self._trace(self._spans, assignment)
+        attempt.task = self._loop.create_task(self._attempt(attempt), context=variables)
         if seconds < _SHORT_SECONDS:
             self._loop.call_later(seconds, self._look_at_clock)
         elif self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    @staticmethod
+    def _trace(spans: Spans, assignment: Assignment) -> contextvars.Context | None:
+        claimed, lane, trace = assignment.claimed, assignment.lane, assignment.trace
+        return None if trace is None else spans.began(claimed, trace, queue=lane.queue, task=lane.task)
 
     def _find(self, name: str) -> TaskSpec | None:
         with contextlib.suppress(UnknownTask):
@@ -189,6 +224,10 @@ class LoopExecutor:
     def told(self, claimed: Claimed, details: bytes | None, progress: str | None, now: bool) -> None:
         """An attempt saved a checkpoint or progress. From any thread."""
         assert self.worker is not None
+        if details is not None:
+            details = self._keeping.keep_checkpoint(details, run_id=claimed.id)
+        if progress is not None:
+            progress = self._keeping.redactor.json(progress)
         self.worker.tell(claimed, details, progress, now)
         if now:
             self._on_ended(claimed.id)
@@ -202,25 +241,67 @@ class LoopExecutor:
     async def _attempt(self, attempt: Attempt) -> None:
         """Run user code and report how it ended. Never raises."""
         began = self._loop.time()
-        spec = attempt.spec
         outcome: Outcome | None
         try:
             outcome = await self._put_on_record(attempt) if attempt.assignment.claimed.interruptions else None
-            if outcome is not None:
-                pass
-            elif spec.executor == "async":
-                outcome = returned(await spec.function(*attempt.arguments()))
-            elif spec.executor == "thread":
-                outcome = await self._in_thread(attempt)
-            else:
-                outcome = await self._in_process(attempt)
+            if outcome is None:
+                outcome = await self._run(attempt)
         except asyncio.CancelledError:
             outcome = Stopped()
         except BaseException as error:  # noqa: BLE001  (SystemExit of user code ends the attempt, not the worker)
             outcome = raised(error)
+        seconds = self._loop.time() - began
+        if type(outcome) is not Succeeded or not self._keeping.is_plain or len(outcome.result or b"") > LARGEST:
+            outcome = await self._kept(attempt, outcome)
         if attempt.why is not None:
             outcome = _after_stop(attempt.why, outcome)
-        self._finish(attempt, outcome, self._loop.time() - began)
+        self._finish(attempt, outcome, seconds)
+
+    async def _run(self, attempt: Attempt) -> Outcome:
+        if not is_as_stored(attempt.spec, attempt.assignment):
+            await self._open(attempt)
+        match attempt.spec.executor:
+            case "async":
+                return await self._in_loop(attempt)
+            case "thread":
+                return await self._in_thread(attempt)
+            case "process":
+                return await self._in_process(attempt)
+
+    async def _open(self, attempt: Attempt) -> None:
+        """Make what was claimed readable; in a thread where that fetches, or runs code of the user's."""
+        opening = partial(opened, self._keeping, attempt.spec, attempt.assignment)
+        is_quick = attempt.assignment.lane.version == attempt.spec.version and not blob_key(attempt.assignment.claimed.body)
+        attempt.open(opening() if is_quick else await asyncio.to_thread(opening))
+
+    async def _kept(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        """An outcome as the app keeps it. A blob store that is away for a moment is asked again: user code has done its work."""
+        keep = partial(kept, self._keeping, attempt.spec, attempt.assignment.claimed.id, outcome)
+        try:
+            if not may_block(self._keeping, outcome):
+                return keep()
+            for pause in _BLOB_PAUSES:
+                with contextlib.suppress(StorageUnavailable):
+                    return await asyncio.to_thread(keep)
+                await asyncio.sleep(pause)
+            return await asyncio.to_thread(keep)
+        except asyncio.CancelledError:
+            return Stopped()
+        except StorageUnavailable as error:
+            return Interrupted(error.code)
+        except BaseException as error:  # noqa: BLE001  (a codec or a blob store may be the user's)
+            told = bounded(f"the outcome could not be kept: {type(error).__qualname__}", MESSAGE_BYTES)
+            log.warning("run %s: %s", attempt.assignment.claimed.id, told)
+            return Failed(code="result_invalid", message=told, final=True)
+
+    async def _in_loop(self, attempt: Attempt) -> Outcome:
+        values = attempt.arguments()
+        try:
+            return returned(await attempt.spec.function(*values))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  (SystemExit of user code ends the attempt, not the worker)
+            return raised(error, values)
 
     async def _put_on_record(self, attempt: Attempt) -> Outcome | None:
         """A run that was interrupted before is started on the record, so that what never began spends nothing. An outcome:
@@ -265,7 +346,8 @@ class LoopExecutor:
 
         if self._processes is None:
             self._processes = ProcessPool(self._concurrency)
-        return await self._processes.run(Job.of(attempt.spec, attempt.assignment), attempt.tell)
+        trace = None if self._spans is None else self._spans.parent_of(attempt.fence)
+        return await self._processes.run(Job.of(attempt.spec, attempt.assignment, trace), attempt.tell)
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 
@@ -326,6 +408,8 @@ class LoopExecutor:
         attempt.context = None  # user code may hold it; nobody else does, so that it goes when user code lets go
         claimed = attempt.assignment.claimed
         del self._running[attempt.fence]
+        if self._spans is not None:
+            self._spans.ended(attempt.fence, outcome, lost=attempt.why == "lease_lost")
         if attempt.why != "lease_lost":
             self._report(claimed, outcome, seconds)
         if self._inbox:
@@ -339,10 +423,12 @@ class LoopExecutor:
 
 def _call(attempt: Attempt) -> Outcome:
     """Run a function to its outcome in its own thread: nothing it raises crosses over as an exception."""
+    values: Sequence[Any] = ()
     try:
-        return returned(attempt.spec.function(*attempt.arguments()))
+        values = attempt.arguments()
+        return returned(attempt.spec.function(*values))
     except BaseException as error:  # noqa: BLE001  (whatever user code raises is an outcome)
-        return raised(error)
+        return raised(error, values)
 
 
 def _after_stop(why: str | None, outcome: Outcome) -> Outcome:

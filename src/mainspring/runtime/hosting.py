@@ -13,6 +13,7 @@ from mainspring.client import Client
 from mainspring.registry import Registry
 from mainspring.runtime.runner import Report, Runner, Until
 from mainspring.runtime.worker import WorkerPlan
+from mainspring.telemetry.metrics import Served
 
 #: A process that only works makes many short-lived values and few cycles, so looking for those may be rarer: a tenth less CPU.
 _GC_THRESHOLDS = (20_000, 50, 100)
@@ -21,7 +22,16 @@ _GC_THRESHOLDS = (20_000, 50, 100)
 class WorkerProcess:
     """A worker: ``run()`` blocks until it is stopped; ``stop()`` may be called from any thread."""
 
-    def __init__(self, client: Callable[[], Client], registry: Registry, plan: WorkerPlan, *, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        client: Callable[[], Client],
+        registry: Registry,
+        plan: WorkerPlan,
+        *,
+        grace_seconds: float,
+        served: Served | None = None,
+    ) -> None:
+        self.served = served
         self._client = client
         self._registry = registry
         self._plan = plan
@@ -49,9 +59,10 @@ class WorkerProcess:
         client = await asyncio.to_thread(self._client)
         plan = replace(self._plan, id=f"{self._plan.id}.{client.system.new_id()[-8:]}")  # no two workers share a name
         self._runner = Runner(client, self._registry, plan, grace_seconds=self._grace_seconds)
-        if started is not None:
-            started.set()
-        return await self._runner.run(until)
+        with contextlib.nullcontext() if self.served is None else self.served.running():
+            if started is not None:
+                started.set()
+            return await self._runner.run(until)
 
     def stop(self) -> None:
         """Begin to stop; called again, stop without waiting. From any thread."""

@@ -1,14 +1,18 @@
-"""From what user code did to an outcome: its result, its signals and its exceptions, bounded to what a database keeps.
+"""From a claim to arguments, and from what user code did to an outcome: its result, its signals and its exceptions, readable by
+the worker and as the app keeps them.
 
-Used by both halves of the executor: the worker's process and its children. Not here: running user code, and what an outcome
-means once an attempt was asked to stop (``executor``).
+``opened`` and ``kept`` are the two ends: values come out of the database's form, and go back into it, in the worker's process.
+``arguments``, ``returned`` and ``raised`` are between them, and also used in its children. Not here: running user code, and what
+an outcome means once an attempt was asked to stop (``executor``).
 """
 
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mainspring import codec
+from mainspring.codec import Keeping
 from mainspring.context import Context
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unworkable
 from mainspring.core.durations import parse_duration, parse_instant
@@ -27,16 +31,70 @@ from mainspring.errors import (
     StorageConflict,
     StorageUnavailable,
     TaskSignal,
+    ValueUnreadable,
 )
+from mainspring.registry import TaskSpec
+from mainspring.runtime.worker import Assignment
 
 MESSAGE_BYTES = 4096
 _TRACEBACK_BYTES = 16_384
+_RAW_LENGTH = 1024 * 1024  # what is looked through for secrets; far more than is kept, so that no secret is cut before it is seen
+_REASON_BYTES = 200
 _NOTE_BYTES = 40
 _NAME_BYTES = 200
+
+#: Types of failures whose message the task itself chose.
+_TASK_FACING = frozenset({"Retry", "Fail"})
+_WITHHELD = "the task keeps no text of its failures"
 
 
 class UnreadablePayloadError(Exception):
     """The payload cannot be read by this code."""
+
+
+# -- what a claim holds ----------------------------------------------------------------------------------------------
+
+
+def is_as_stored(spec: TaskSpec, assignment: Assignment) -> bool:
+    """Whether the payload and the checkpoint can be used as they were claimed: the common case."""
+    lane = assignment.lane
+    return (
+        lane.version == spec.version
+        and not codec.is_wrapped(assignment.claimed.body)
+        and not codec.is_wrapped(assignment.checkpoint)
+    )
+
+
+def opened(keeping: Keeping, spec: TaskSpec, assignment: Assignment) -> Assignment:
+    """The claim with its payload as this version of the task wants it, and its checkpoint, both as JSON. May block, and may run
+    upcasters of the user's.
+
+    Raises:
+        UnreadablePayloadError: this code cannot read it. StorageUnavailable: the blob store cannot be used.
+    """
+    claimed, lane, checkpoint = assignment.claimed, assignment.lane, assignment.checkpoint
+    try:
+        body = keeping.read_payload(claimed.body or b"{}", task=lane.task)
+        if checkpoint is not None:
+            checkpoint = keeping.read_checkpoint(checkpoint, run_id=claimed.id)
+        body = current(spec, body, lane.version)
+    except (ValueUnreadable, PayloadInvalid) as error:
+        raise UnreadablePayloadError(error.message) from error
+    return assignment._replace(claimed=claimed._replace(body=body), checkpoint=checkpoint)
+
+
+def current(spec: TaskSpec, body: bytes, version: int) -> bytes:
+    """A payload of some version as one of the task's own.
+
+    Raises:
+        PayloadInvalid: a step is missing or failed, or the payload is newer than this code.
+    """
+    if version == spec.version:
+        return body
+    if version > spec.version:
+        told = f"it is of version {version} of {spec.name}, and this code knows {spec.version}; deploy the newer code here"
+        raise PayloadInvalid(told, errors=[{"field": "$", "message": told}])
+    return spec.upcasters.upcast(body, version)
 
 
 def arguments(schema: codec.PayloadSchema, context: Context, body: bytes | None) -> Sequence[Any]:
@@ -48,31 +106,43 @@ def arguments(schema: codec.PayloadSchema, context: Context, body: bytes | None)
     return schema.with_context(values, context)
 
 
+# -- what user code did ----------------------------------------------------------------------------------------------
+
+
 def returned(result: Any) -> Outcome:
     """What a task returned; a returned signal means what a raised one does."""
     if isinstance(result, TaskSignal):
         return raised(result)
     try:
-        return Succeeded(codec.encode_result(result))
+        return Succeeded(codec.encode_result(result, largest=codec.LARGEST_STORED))
     except (ResultInvalid, ResultTooLarge) as error:
-        return Failed(code=error.code, message=bounded(error.message, MESSAGE_BYTES), final=True)
+        return _refused(error)
 
 
-def raised(error: BaseException) -> Outcome:
-    """What an exception of user code means for the attempt."""
+def raised(error: BaseException, values: Sequence[Any] = ()) -> Outcome:
+    """What an exception of user code means for the attempt. Secrets among its arguments (``values``) are hidden in what it says."""
     try:
-        return _meant(error)
+        outcome = _meant(error)
     except InvalidOption as unreadable:  # a signal whose delay or instant is no such thing is a mistake of the task
-        return _unexpected(unreadable)
+        outcome = _unexpected(unreadable)
+    return _without(outcome, values) if values and isinstance(outcome, Failed) else outcome
+
+
+def _without(failed: Failed, values: Sequence[Any]) -> Failed:
+    for secret in codec.secrets_within(values):
+        trace = failed.traceback
+        hidden = trace if trace is None else trace.replace(secret, "***")
+        failed = replace(failed, message=failed.message.replace(secret, "***"), traceback=hidden)
+    return failed
 
 
 def _meant(error: BaseException) -> Outcome:
     match error:
         case Retry():
             after = None if error.after is None else parse_duration(error.after, option="after")
-            return Failed(code=error.code, message=bounded(error.message, MESSAGE_BYTES), type="Retry", after_us=after)
+            return Failed(code=error.code, message=_raw(error.message), type="Retry", after_us=after)
         case Fail():
-            return Failed(code=error.code, message=bounded(error.message, MESSAGE_BYTES), type="Fail", final=True)
+            return Failed(code=error.code, message=_raw(error.message), type="Fail", final=True)
         case Release():
             return _released(error)
         case Cancelled() | LeaseLost():
@@ -80,13 +150,13 @@ def _meant(error: BaseException) -> Outcome:
         case StorageUnavailable() | StorageConflict() | CommitUnknown():  # the world's trouble spends no failure of the task's
             return Interrupted(error.code)
         case UnreadablePayloadError():
-            return Unworkable("invalid_payload", bounded(str(error), MESSAGE_BYTES))
+            return Unworkable("invalid_payload", _raw(str(error)))
         case _:
             return _unexpected(error)
 
 
 def _released(signal: Release) -> Outcome:
-    reason = bounded(signal.reason, 200) or None
+    reason = bounded(signal.reason, _REASON_BYTES) or None
     if signal.until is not None:
         return GaveItselfBack(until=parse_instant(signal.until, option="until"), reason=reason)
     return GaveItselfBack(after_us=parse_duration(signal.after or 0, option="after"), reason=reason)
@@ -95,10 +165,14 @@ def _released(signal: Release) -> Outcome:
 def _unexpected(error: BaseException) -> Failed:
     return Failed(
         code=error.code if isinstance(error, MainspringError) else "error",
-        message=bounded(_told(lambda: str(error)), MESSAGE_BYTES),
+        message=_raw(_told(lambda: str(error))),
         type=bounded(type(error).__qualname__, _NAME_BYTES),
-        traceback=bounded(_told(lambda: "".join(traceback.format_exception(error))), _TRACEBACK_BYTES),
+        traceback=_raw(_told(lambda: "".join(traceback.format_exception(error)))),
     )
+
+
+def _refused(error: ResultInvalid | ResultTooLarge) -> Failed:
+    return Failed(code=error.code, message=_raw(error.message), final=True)
 
 
 def _told(tell: Callable[[], str]) -> str:
@@ -107,6 +181,48 @@ def _told(tell: Callable[[], str]) -> str:
         return tell()
     except BaseException as error:  # noqa: BLE001  (code of the user's again: its __str__)
         return f"(an exception that cannot be printed: its text raised {type(error).__qualname__})"
+
+
+# -- as the app keeps it ---------------------------------------------------------------------------------------------
+
+
+def may_block(keeping: Keeping, outcome: Outcome) -> bool:
+    """Whether keeping this outcome goes to the blob store."""
+    return keeping.blobs is not None and isinstance(outcome, Succeeded) and len(outcome.result or b"") > keeping.inline
+
+
+def kept(keeping: Keeping, spec: TaskSpec, run_id: str, outcome: Outcome) -> Outcome:
+    """An outcome as the database keeps it: the result sealed or moved, texts redacted, bounded and sealed. May block.
+
+    Raises:
+        StorageUnavailable: the blob store cannot be used.
+    """
+    match outcome:
+        case Succeeded(result) if result is not None and not (keeping.is_plain and len(result) <= keeping.largest):
+            try:
+                return Succeeded(keeping.keep_result(result, run_id=run_id))
+            except ResultTooLarge as error:
+                return kept(keeping, spec, run_id, _refused(error))
+        case Failed():
+            message, trace = _kept_told(keeping, spec, run_id, outcome)
+            kind = None if spec.failure_detail == "code" and outcome.type not in _TASK_FACING else outcome.type
+            return replace(outcome, message=message, traceback=trace, type=kind)
+        case Unworkable(code, message):
+            message, _ = _kept_told(keeping, spec, run_id, Failed(code=code, message=message))
+            return Unworkable(code, message)
+        case GaveItselfBack(reason=str(reason)):
+            return replace(outcome, reason=bounded(keeping.redactor.text(reason), _REASON_BYTES))
+        case _:
+            return outcome
+
+
+def _kept_told(keeping: Keeping, spec: TaskSpec, run_id: str, failed: Failed) -> tuple[str, str | None]:
+    message, trace = failed.message, failed.traceback
+    if spec.failure_detail == "code":
+        message, trace = message if failed.type in _TASK_FACING else _WITHHELD, None
+    message = bounded(keeping.redactor.text(message), MESSAGE_BYTES)
+    trace = None if trace is None else bounded(keeping.redactor.text(trace), _TRACEBACK_BYTES)
+    return keeping.keep_told(message, trace, run_id=run_id)
 
 
 def bounded(text: str, most: int) -> str:
@@ -118,3 +234,13 @@ def bounded(text: str, most: int) -> str:
     head, tail = room * 2 // 3, room // 3
     cut = clean[:head].decode("utf-8", "ignore") + f" … [{len(clean) - head - tail} bytes left out] … "
     return cut + clean[-tail:].decode("utf-8", "ignore")
+
+
+def _raw(text: str) -> str:
+    """Text to be looked through for secrets, and bounded after that. Of one that is huge the middle goes, with the word at the
+    cut: it may be the end of a secret whose beginning nobody sees any more."""
+    if len(text) <= _RAW_LENGTH:
+        return text
+    head, tail = text[: _RAW_LENGTH * 2 // 3], text[-_RAW_LENGTH // 3 :]
+    _, _, rest = tail.partition(" ")
+    return f"{head}… [{len(text) - len(head) - len(rest)} characters left out] … {rest}"

@@ -23,7 +23,9 @@ from mainspring.runtime.executor import LoopExecutor
 from mainspring.runtime.maintenance import Maintenance
 from mainspring.runtime.worker import Worker, WorkerPlan
 from mainspring.store.database import Transaction
-from mainspring.wakeups import Listener
+from mainspring.telemetry import tracing
+from mainspring.telemetry.tracing import Spans
+from mainspring.transports import listen
 
 log = logging.getLogger("mainspring")
 
@@ -65,11 +67,18 @@ class Runner:
     async def run(self, until: Until = "stopped") -> Report:
         """Work until asked to stop, or until there is nothing left to do (``drained``: nothing due; ``empty``: nor later)."""
         driver = Driver(longest_backoff_seconds=longest_backoff_us(self._plan.ttl_us) / 1e6)
+        spans = Spans(self._plan.namespace, self._plan.id) if tracing.is_wanted(self._client.tracing) else None
+        metrics = self._client.metrics
         executor = LoopExecutor(
-            self._registry, concurrency=self._plan.concurrency, members=self._client.members, on_ended=self._note
+            self._registry, concurrency=self._plan.concurrency, members=self._client.members, on_ended=self._note, spans=spans,
+            keeping=self._client.keeping,
         )
         database = self._client.database
-        worker = Worker(database, executor, self._plan, system=self._client.system, on_finished=self._count)
+        worker = Worker(
+            database, executor, self._plan, system=self._client.system, on_finished=self._count, spans=spans, metrics=metrics
+        )
+        if metrics is not None:
+            metrics.working(self._plan.concurrency, lambda: executor.busy)
         executor.worker = worker
         self._bell = driver.start(worker)
         maintenance = Maintenance(
@@ -78,10 +87,13 @@ class Runner:
             ttl_us=self._plan.ttl_us,
             actor=f"worker:{self._plan.id}",
             on_due=self._bell.ring,
+            metrics=metrics,
         )
         self._upkeep = driver.start(maintenance)
-        forget_hub = self._client.hub.watch_work(_for_queues(self._plan.queues, self._bell))
-        listener = Listener(database, self._plan.namespace, self._plan.queues, self._bell.ring)
+        forget_hub = self._client.hub.watch_work(_for_queues(tuple(self._plan.queues), self._bell))
+        stop_listening = listen(
+            self._client.transport, database, self._plan.namespace, tuple(self._plan.queues), lambda _: self._bell.ring()
+        )
         guard = asyncio.create_task(self._guard(worker))
         try:
             await self._until(until, worker, executor, driver)
@@ -90,10 +102,12 @@ class Runner:
             forget_hub()
             guard.cancel()
             worn_out = executor.is_worn_out
-            await asyncio.to_thread(listener.close)
+            await asyncio.to_thread(stop_listening)
             await driver.stop()
             await executor.close()
             await asyncio.to_thread(self._leave, worker)
+            if spans is not None:
+                spans.close()
         if driver.broken is not None:
             raise driver.broken
         return Report(finished=worker.finished, lost_leases=worker.lost_leases, worn_out=worn_out)
@@ -115,8 +129,12 @@ class Runner:
 
     async def _guard(self, worker: Worker) -> None:
         """Stops trusting the lease in time, even while the database does not answer."""
+        loop, metrics = asyncio.get_running_loop(), self._client.metrics
         while True:
+            due_at = loop.time() + self._plan.ttl_us / 20e6
             await asyncio.sleep(self._plan.ttl_us / 20e6)
+            if metrics is not None:
+                metrics.lagged(loop.time() - due_at)
             if not worker.is_trusted:
                 worker.distrust()
 
@@ -153,7 +171,7 @@ class Runner:
 
     def _waits_for_time(self, tx: Transaction) -> bool:
         plan = self._plan
-        return attempts.waits_for_time(tx, namespace=plan.namespace, queues=plan.queues, tasks=plan.tasks)
+        return attempts.waits_for_time(tx, namespace=plan.namespace, queues=list(plan.queues), tasks=list(plan.tasks))
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 

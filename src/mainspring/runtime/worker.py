@@ -7,21 +7,24 @@ User code runs in an ``Executor``; the two meet in three calls (``begin``, ``sto
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from mainspring.core.attempts import Failed, Outcome, Unstarted
 from mainspring.core.lease import trusted_until
+from mainspring.core.lanes import CLASS_SPAN, Lane
 from mainspring.core.policy import Policy
 from mainspring.core.states import State
 from mainspring.errors import CommitUnknown, LeaseLost, MainspringError, WorldTrouble
-from mainspring.operations import attempts, views
-from mainspring.operations.attempts import Beat, Claimed, Ended
-from mainspring.operations.views import LaneView
+from mainspring.operations import attempts, claims, telemetry, views
+from mainspring.operations.attempts import Beat, Ended
+from mainspring.operations.claims import Claimed
 from mainspring.runtime.service import Wake
 from mainspring.store.database import Database, Transaction
 from mainspring.system import System
+from mainspring.telemetry.metrics import Metrics
+from mainspring.telemetry.tracing import Spans, Trace
 
 log = logging.getLogger("mainspring")
 
@@ -47,23 +50,25 @@ class Assignment(NamedTuple):
     """A claimed run with the policy it captured and what an earlier attempt saved."""
 
     claimed: Claimed
-    lane: LaneView
+    lane: Lane
     policy: Policy
     checkpoint: bytes | None
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
-    """Who a worker is and what it wants: fixed for its life."""
+    """Who a worker is and what it wants: fixed for its life. ``queues`` by weight (None: strictly by priority), ``tasks`` by the
+    newest version it knows, ``capabilities`` by label."""
 
     id: str
     namespace: str
-    queues: tuple[str, ...]
-    tasks: tuple[str, ...]
+    queues: Mapping[str, int | None]
+    tasks: Mapping[str, int]
     concurrency: int
     ttl_us: int
     poll_seconds: float
-    executors: dict[str, str] = field(default_factory=dict)
+    capabilities: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Turn(NamedTuple):
@@ -74,6 +79,7 @@ class _Turn(NamedTuple):
     held: list[attempts.HeldNow] | None
     limits: int
     renewed: bool
+    had_room: bool = False
 
 
 class Worker:
@@ -89,8 +95,12 @@ class Worker:
         *,
         system: System,
         on_finished: Callable[[Sequence[Ended]], None] = lambda ended: None,
+        spans: Spans | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._on_finished = on_finished
+        self._spans = spans
+        self._metrics = metrics
         self.plan = plan
         self._database = database
         self._executor = executor
@@ -98,7 +108,8 @@ class Worker:
         self._lock = threading.Lock()
         self._held: dict[str, Claimed] = {}
         self._policies: dict[int, Policy] = {}
-        self._lanes: dict[int, LaneView] = {}
+        self._walk = claims.Walk(place=int(system.draw() * CLASS_SPAN))
+        self._lanes = self._walk.lanes
         self._ended: deque[Ended] = deque()
         self._claims: list[Assignment] = []
         self._beats: dict[str, Beat] = {}
@@ -112,6 +123,8 @@ class Worker:
         self._suspicious = False
         self._id = plan.id
         self._lives = 1
+        self._claim_again = False
+        self._opens_in: int | None = None
         self.lost_leases = 0
         self.finished = 0
         self.steps = 0
@@ -121,6 +134,8 @@ class Worker:
 
     def ended(self, held: Claimed, outcome: Outcome, *, seconds: float | None = None) -> None:
         """An attempt is over. Its outcome is written with the next step; ``seconds`` is how long user code ran."""
+        if self._metrics is not None:
+            self._metrics.ran(self._lanes[held.lane_id], seconds)
         if seconds is not None:
             mean = self._mean_seconds
             self._mean_seconds = seconds if mean is None else mean + _MEAN_WEIGHT * (seconds - mean)
@@ -179,6 +194,7 @@ class Worker:
         ended = self._take_ended()
         beats = self._due_beats(ended)
         room = self._room(len(ended))
+        self._claim_again, self._opens_in = False, None
         asked_at = self._system.monotonic()
         check = self._suspicious or asked_at - self._checked_at >= self._check_interval()
         turn = None
@@ -211,7 +227,7 @@ class Worker:
             self._hand_over()  # what it lets go of was not in what is compared next, so it makes suspicious anew
         if turn.held is not None:
             self._compare(turn.held, {a.claimed.id for a in turn.claims})
-        self.found_nothing = not turn.claims and room > 0
+        self.found_nothing = not turn.claims and room > 0 and not self._claim_again and self._opens_in is None
         self.steps += 1
         return wake
 
@@ -264,10 +280,10 @@ class Worker:
         ending = {end.held.id for end in ended}
         held = [now for now in attempts.held(tx, self._id) if now.run_id not in ending] if check else None
         gone, claims = attempts.finish_and(
-            tx, ended, lambda: self._claim(tx, room) if room > 0 else [], actor=actor, limits=limits > 0
+            tx, ended, lambda: self._claim(tx, room, limited=limits > 0) if room > 0 else [], actor=actor, limits=limits > 0
         )
         lost |= {(end.held.id, end.held.token) for end in ended if end.held.id in gone}
-        return _Turn(lost, claims, held, limits, renewed=not fresh)
+        return _Turn(lost, claims, held, limits, renewed=not fresh, had_room=room > 0)
 
     def _is_fresh(self) -> bool:
         """Whether the last renewal is so young that this turn needs none."""
@@ -281,26 +297,38 @@ class Worker:
             raise LeaseLost(f"worker {self._id} was declared gone")
         return limits
 
-    def _claim(self, tx: Transaction, room: int) -> list[Assignment]:
+    def _claim(self, tx: Transaction, room: int, *, limited: bool) -> list[Assignment]:
         plan = self.plan
-        claimed = attempts.claim(
+        asked_at = 0 if self._spans is None else self._system.now()
+        claim = claims.claim(
             tx,
-            self._id,
-            namespace=plan.namespace,
-            queues=plan.queues,
-            tasks=plan.tasks,
+            claims.Claimer(
+                worker_id=self._id,
+                namespace=plan.namespace,
+                queues=plan.queues,
+                tasks=plan.tasks,
+                capabilities=plan.capabilities,
+            ),
+            self._walk,
             most=min(room, BATCH),
+            limited=limited,
             meanwhile=self._hand_over,
         )
+        self._claim_again, self._opens_in = claim.more, claim.opens_in
+        claimed = claim.runs
         if not claimed:
             return []
         if unknown := {run.policy_id for run in claimed} - self._policies.keys():
             self._policies |= views.policies(tx, list(unknown))
-        if unknown := {run.lane_id for run in claimed} - self._lanes.keys():
-            self._lanes |= views.lanes(tx, list(unknown))
         claimed.sort(key=lambda run: (-self._lanes[run.lane_id].priority, run.due_at, run.id))
         lanes, policies, saved = self._lanes, self._policies, _checkpoints(tx, claimed)
-        return [Assignment(run, lanes[run.lane_id], policies[run.policy_id], saved.get(run.id)) for run in claimed]
+        made = [Assignment(run, lanes[run.lane_id], policies[run.policy_id], saved.get(run.id)) for run in claimed]
+        return made if self._spans is None else self._traced(tx, made, asked_at)
+
+    def _traced(self, tx: Transaction, made: Sequence[Assignment], asked_at: int) -> list[Assignment]:
+        """The same, each with the span it was created under."""
+        parents, now = telemetry.traces(tx, [each.claimed.id for each in made]), self._system.now()
+        return [each._replace(trace=Trace(parents.get(each.claimed.id), asked_at, now)) for each in made]
 
     def _register(self, tx: Transaction) -> None:
         plan = self.plan
@@ -308,8 +336,8 @@ class Worker:
             tx,
             self._id,
             namespace=plan.namespace,
-            tasks=_json_list(plan.tasks),
-            queues=_json_list(plan.queues),
+            tasks=_json_list(list(plan.tasks)),
+            queues=_json_list(list(plan.queues)),
             concurrency=plan.concurrency,
             ttl=plan.ttl_us,
         )
@@ -320,6 +348,10 @@ class Worker:
         self._registered = True
         if turn.renewed:
             self._confirmed_at, self._limits = asked_at, turn.limits
+        if self._spans is not None:
+            self._spans.settled([(end.held.id, end.held.token) for end in ended], turn.lost)
+        if self._metrics is not None:
+            self._metrics.turned(ended, turn.lost, turn.claims, self._lanes, had_room=turn.had_room, renewed=turn.renewed)
         for end in ended:
             self._drop(end.held.id, end.held.token)
         for run_id, token in turn.lost:
@@ -360,6 +392,8 @@ class Worker:
     def _lose(self, run_id: str, token: int) -> None:
         if self._drop(run_id, token):
             self.lost_leases += 1
+            if self._metrics is not None:
+                self._metrics.lost()
             log.warning("the lease of run %s is lost; its attempt is stopped and reports nothing", run_id)
             self._executor.stop(run_id, token, "lease_lost")
 
@@ -388,9 +422,11 @@ class Worker:
         return places - (len(self._held) - leaving) + len(self._ended)
 
     def _next(self, room: int, claimed: int) -> Wake:
-        if self._ended or (claimed and claimed == min(room, BATCH) and self._room(0) > 0):
+        if self._ended or (room > 0 and self._claim_again and self._room(0) > 0):
             return Wake(0)
         seconds = self.plan.poll_seconds * (0.9 + 0.2 * self._system.draw())
+        if room > 0 and self._opens_in is not None:
+            seconds = min(seconds, self._opens_in / 1e6)
         return Wake(min(seconds, self.plan.ttl_us / 3e6))
 
     def _check_interval(self) -> int:

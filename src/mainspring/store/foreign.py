@@ -1,9 +1,9 @@
-"""Plans inside a transaction of the caller's: on psycopg, asyncpg and SQLAlchemy connections; on SQLite, on one of ours.
+"""Plans inside a transaction of the caller's: on psycopg, asyncpg, SQLAlchemy and Django connections; on SQLite, on one of ours.
 
 Here: which connections are taken, what makes one unfit, and how a plan's queries reach it. Not here: what a plan does
-(``operations``), and our own transactions (``postgres.py``, ``sqlite.py``). Nothing here commits, ends or configures a
-transaction: what was written lives and dies with the caller's. The one thing undone is our own part of it, to a savepoint of
-ours, when a key is refused: a caller who catches that may still commit the rest.
+(``operations``), our own transactions (``postgres.py``, ``sqlite.py``), and connections lent to user code (``lending.py``).
+Nothing here commits, ends or configures a transaction: what was written lives and dies with the caller's. The one thing undone
+is our own part of it, to a savepoint of ours, when a key is refused: a caller who catches that may still commit the rest.
 
 Drivers are recognised by the names of their classes and imported only to be used, so that none of them has to be installed.
 Their own errors (a conflict, a lost connection) are the caller's to see, for only the caller can try the transaction again.
@@ -37,7 +37,8 @@ _KEYS = "keys."
 
 _TAKES = (
     "using= takes a psycopg Connection or AsyncConnection, an asyncpg Connection, or a SQLAlchemy Connection, Session, "
-    "AsyncConnection or AsyncSession over psycopg 3 or asyncpg; for a SQLite database, what app.connection() gives"
+    "AsyncConnection or AsyncSession over psycopg 3 or asyncpg, or the alias of a Django database; for a SQLite database, what "
+    "app.connection() gives"
 )
 
 _AWAITED = "is awaited and needs aenqueue: await task.options(using=...).aenqueue(...)"
@@ -65,6 +66,9 @@ class Kind(StrEnum):
     ALCHEMY_ASYNC = "sqlalchemy.AsyncConnection"
     ALCHEMY_ASYNC_SESSION = "sqlalchemy.AsyncSession"
     ALCHEMY_ASYNC_SCOPED = "sqlalchemy.async_scoped_session"
+    DJANGO = "django.DatabaseWrapper"
+    DJANGO_PROXY = "django.ConnectionProxy"
+    DJANGO_ALIAS = "builtins.str"
 
 
 _KINDS = {str(kind): kind for kind in Kind} | {
@@ -84,6 +88,20 @@ def run_plan(database: "AnyDatabase", using: Any, plan: Plan[T]) -> T:
         ForeignSqlite: it is a connection of another SQLite library. Nothing was written.
         MainspringError: whatever the plan refuses; nothing of the plan is left in the transaction.
     """
+    tx, driver = _enter(database, using)
+    return _run(partial(_answer, tx, driver), plan)
+
+
+def transaction_in(database: "AnyDatabase", using: Any) -> Transaction:
+    """Our statements in the transaction of the caller's connection ``using``.
+
+    Raises:
+        InvalidOption, ForeignSqlite: as ``run_plan``.
+    """
+    return _enter(database, using)[0]
+
+
+def _enter(database: "AnyDatabase", using: Any) -> tuple[Transaction, Any]:
     session, driver = _unwrap(using)
     kind = _check(database, driver)
     if kind in {Kind.PSYCOPG_ASYNC, Kind.ASYNCPG}:
@@ -91,23 +109,33 @@ def run_plan(database: "AnyDatabase", using: Any, plan: Plan[T]) -> T:
     if session is not None and not session.in_transaction():
         session.begin()
     tx: Transaction = database.transaction_on(driver)
-    return _run(partial(_answer, tx, driver), plan)
+    return tx, driver
 
 
 async def arun_plan(database: "AnyDatabase", using: Any, plan: Plan[T]) -> T:
     """``run_plan`` for an event loop: ``using`` may be awaited. One that is not blocks the loop meanwhile."""
+    answer = await awaited(database, using)
+    return run_plan(database, using, plan) if answer is None else await _arun(answer, plan)
+
+
+async def awaited(database: "AnyDatabase", using: Any) -> Callable[[Step], Awaitable[list[Row]]] | None:
+    """What answers our queries in the transaction of a connection that is awaited; None for one that is not.
+
+    Raises:
+        InvalidOption, ForeignSqlite: as ``run_plan``.
+    """
     connection = await _awaited_connection(using)
     if connection is not None:
         driver = await _begin(connection)
     elif _kind(using) in {Kind.PSYCOPG_ASYNC, Kind.ASYNCPG}:
         driver = using
     else:
-        return run_plan(database, using, plan)
+        return None
     match _check(database, driver):
         case Kind.PSYCOPG_ASYNC:
-            return await _arun(partial(_answer_psycopg, database, driver), plan)
+            return partial(_answer_psycopg, database, driver)
         case Kind.ASYNCPG:
-            return await _arun(partial(_answer_asyncpg, database, driver), plan)
+            return partial(_answer_asyncpg, database, driver)
         case kind:
             raise _refusal(f"{kind} cannot be awaited; {_TAKES}")
 
@@ -202,6 +230,8 @@ def _unwrap(using: Any) -> tuple[Any, Any]:
             return using, using.connection.driver_connection
         case Kind.ALCHEMY_ASYNC | Kind.ALCHEMY_ASYNC_SESSION | Kind.ALCHEMY_ASYNC_SCOPED as kind:
             raise _refusal(f"{kind} {_AWAITED}")
+        case Kind.DJANGO | Kind.DJANGO_PROXY | Kind.DJANGO_ALIAS:
+            return None, _of_django(using)
         case Kind.PSYCOPG | Kind.PSYCOPG_ASYNC | Kind.ASYNCPG | Kind.APSW | Kind.SQLITE3:
             return None, using
         case never:
@@ -238,6 +268,37 @@ async def _begin(connection: Any) -> Any:
 def _require_open(connection: Any) -> None:
     if connection.closed or connection.invalidated:
         raise _refusal("this SQLAlchemy connection is closed")
+
+
+# -- Django --------------------------------------------------------------------------------------------------------------
+
+
+def _of_django(using: Any) -> Any:
+    """The driver's connection of a Django database: an alias, ``django.db.connection`` or one of ``django.db.connections``."""
+    wrapper = _wrapper(using)
+    if not wrapper.in_atomic_block:
+        raise _refusal(
+            f"the Django database {wrapper.alias!r} has no transaction open; write `with transaction.atomic():` around your "
+            "statements and the enqueue"
+        )
+    if wrapper.needs_rollback:
+        raise _refusal(_UNUSABLE["25P02"])
+    wrapper.ensure_connection()
+    return wrapper.connection
+
+
+def _wrapper(using: Any) -> Any:
+    if not isinstance(using, str):
+        return using
+    try:
+        from django.db import connections
+        from django.utils.connection import ConnectionDoesNotExist
+    except ImportError:
+        raise _refusal(f"{using!r} is the alias of a Django database, and Django is not installed; {_TAKES}") from None
+    try:
+        return connections[using]
+    except ConnectionDoesNotExist:
+        raise _refusal(f"{using!r} is no alias of settings.DATABASES, which has {', '.join(connections)}") from None
 
 
 # -- running a plan ------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ T = TypeVar("T")
 _TRIES = 5
 _POOL = 10
 _POOL_TIMEOUT_SECONDS = 10.0
+_HINT_SECONDS = 1.0  # a hint is worth no longer wait than this for a connection
 _POOL_LOOK_SECONDS = 1.0
 _RECONNECT_SECONDS = 0.5
 _LISTEN_SECONDS = 0.2
@@ -303,11 +304,14 @@ class PostgresDatabase:
         """A statement spelt for PostgreSQL, for drivers that are awaited (``store/foreign.py``)."""
         return self._statements[statement]
 
-    def notify(self, channel: str, payloads: list[str]) -> None:
-        """Tell whoever listens; a hint, outside any transaction of ours."""
-        lost = (psycopg.OperationalError, PoolTimeout, StorageUnavailable)
-        with contextlib.suppress(*lost), self._connection(self.answer_seconds) as connection:
-            connection.execute("SELECT pg_notify(%s, p) FROM unnest(%s::text[]) AS p", (channel, payloads), prepare=True)
+    def notify(self, channel: str, payloads: list[str]) -> bool:
+        """Tell whoever listens; a hint, outside any transaction of ours. False: it was lost."""
+        try:
+            with self._connection(self.answer_seconds, pool_seconds=_HINT_SECONDS) as connection:
+                connection.execute("SELECT pg_notify(%s, p) FROM unnest(%s::text[]) AS p", (channel, payloads), prepare=True)
+        except (psycopg.OperationalError, PoolTimeout, StorageUnavailable):
+            return False
+        return True
 
     def notifications(self, channel: str, stop: threading.Event) -> Iterator[str]:
         """Payloads sent to ``channel``, until ``stop`` is set. Yields '' each time it begins to listen: hints may be missed."""
@@ -358,8 +362,8 @@ class PostgresDatabase:
             self._pool.close()
 
     @contextlib.contextmanager
-    def _connection(self, patience: float | None) -> Iterator[_Connection]:
-        connection = self._take()
+    def _connection(self, patience: float | None, *, pool_seconds: float = _POOL_TIMEOUT_SECONDS) -> Iterator[_Connection]:
+        connection = self._take(pool_seconds)
         connection.patience = patience
         try:
             yield connection
@@ -368,9 +372,9 @@ class PostgresDatabase:
                 self._doubted_at = time.monotonic()  # what else lies in the pool took the same line
             self._pool.putconn(connection)  # which looks at its state: one that is broken, or left in a transaction, is dropped
 
-    def _take(self) -> _Connection:
+    def _take(self, pool_seconds: float) -> _Connection:
         """A connection that lives, as far as can be seen without asking. Those that do not make room for new ones."""
-        give_up_at = time.monotonic() + _POOL_TIMEOUT_SECONDS
+        give_up_at = time.monotonic() + pool_seconds
         while True:
             if self._closed.is_set():
                 raise StorageUnavailable("this database is closed; open a new App or Client")
@@ -378,7 +382,7 @@ class PostgresDatabase:
                 connection = self._pool.getconn(_POOL_LOOK_SECONDS)
             except PoolTimeout:
                 if time.monotonic() > give_up_at:
-                    raise PoolTimeout(f"no connection within {_POOL_TIMEOUT_SECONDS:g} s") from None
+                    raise PoolTimeout(f"no connection within {pool_seconds:g} s") from None
                 continue
             if connection.opened_at >= self._doubted_at and not connection.has_hung_up:
                 return connection

@@ -203,19 +203,20 @@ def _read(tx: Transaction, app: App) -> list[Enqueued]:
         page = views.listing(tx, app.namespace, states=sorted(WAITING), before=before, most=views.MOST)
         seen += page
         if len(page) < views.MOST:
-            return [_enqueued(tx, app.registry, view) for view in reversed(seen)]
+            return [_enqueued(tx, app, view) for view in reversed(seen)]
         before = page[-1].run.id
 
 
-def _enqueued(tx: Transaction, registry: Registry, view: views.RunView) -> Enqueued:
+def _enqueued(tx: Transaction, app: App, view: views.RunView) -> Enqueued:
     run = view.run
     row = tx.one("runs.payload", id=run.id)
+    body = app.client.keeping.read_payload(row[1] or b"{}", task=view.task) if row else None
     return Enqueued(
         run_id=run.id,
         task=view.task,
         queue=view.queue,
         priority=view.priority,
-        args=_arguments(_spec(registry, view.task), row[1] if row else None),
+        args=_arguments(_spec(app.registry, view.task), body),
         key=run.idempotency_key,
         singleton=run.singleton_key,
         state=run.state,

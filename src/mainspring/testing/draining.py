@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
@@ -179,8 +180,8 @@ class _Drain:
         plan = WorkerPlan(
             id=f"drain-{number}",
             namespace=client.namespace,
-            queues=tuple(registry.queues),
-            tasks=tuple(registry.names()),
+            queues=dict.fromkeys(registry.queues),
+            tasks=registry.versions(),
             concurrency=self._concurrency,
             ttl_us=_LEASE_US,
             poll_seconds=1.0,
@@ -189,7 +190,9 @@ class _Drain:
         self._change = asyncio.Event()
         self._services = ThreadPoolExecutor(1, thread_name_prefix="mainspring-drain")
         recording = RecordingRegistry(registry, keep=self._raised, processes=self._processes)
-        self._executor = LoopExecutor(recording, concurrency=self._concurrency, members=client.members, on_ended=self._note)
+        self._executor = LoopExecutor(
+            recording, concurrency=self._concurrency, members=client.members, on_ended=self._note, keeping=client.keeping
+        )
         self._worker = Worker(
             client.database, _Noting(self._executor, self._begun), plan, system=_PassingTime(box.system), on_finished=self._ended
         )
@@ -294,6 +297,8 @@ class _Drain:
     def _report(self) -> Drained:
         ids = list(self._entries)
         endings = self._box.client.database.read("views.outcomes", lambda tx: _endings(tx, ids))
+        told = self._box.client.keeping.read_told
+        endings = {run_id: replace(end, data=told(end.data, run_id=run_id)) for run_id, end in endings.items()}
         counts = self._box.client.runs.counts()
         return Drained(
             ran=tuple(self._ran(entry, endings[run_id]) for run_id, entry in self._entries.items() if entry.attempts),
@@ -310,9 +315,12 @@ class _Drain:
             run_id=ending.run_id,
             attempts=entry.attempts,
             state=ending.state,
-            result=spec.decode_result(ending.body) if succeeded and ending.body is not None else None,
+            result=spec.decode_result(self._stored(ending)) if succeeded else None,
             error=entry.error(ending),
         )
+
+    def _stored(self, ending: views.Ending) -> bytes:
+        return self._box.client.keeping.read_result(ending.body or b"null", run_id=ending.run_id)
 
     def _out_of(self, option: str, spent: str) -> str:
         waiting = enqueued(self._box)

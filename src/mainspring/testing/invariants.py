@@ -22,9 +22,12 @@ import apsw
 import msgspec
 
 from mainspring.core.events import Event, fold
+from mainspring.core.limits import Scope
 from mainspring.core.run import Run
 from mainspring.core.states import TERMINAL, EventType, State
 from mainspring.errors import BrokenInvariant
+from mainspring.operations.lanes import as_lane
+from mainspring.operations.limits import Gate, LimitRow, Limits
 from mainspring.store.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ Row: TypeAlias = tuple[Any, ...]
 Select: TypeAlias = Callable[[str], Iterable[Row]]
 
 _SHOWN = 20
+_LANE_FIELDS = "id, namespace, queue, priority, concurrency_key, kind, task, version, fingerprint, requires, uses"
 
 
 class Violation(NamedTuple):
@@ -202,37 +206,32 @@ def exactly_active_runs_have_a_holder() -> str:
 
 
 def a_slot_belongs_to_a_newest_fence() -> str:
-    """P8: a slot is held by an active run under the token it has now, in the limit of its queue."""
+    """P8: a slot is held by an active run under the token it has now (or is kept for one that is being handed out)."""
     return """
-        SELECT s.run_id, 'slot of token', s.token, 'run is', r.state, r.token FROM slots s
-        LEFT JOIN runs r ON r.id = s.run_id
-        LEFT JOIN lanes l ON l.id = r.lane_id
-        LEFT JOIN limits g ON g.id = s.limit_id AND g.namespace = l.namespace AND g.queue = l.queue
-        WHERE r.id IS NULL OR r.worker_id IS NULL OR r.token <> s.token OR g.id IS NULL"""
-
-
-def whoever_runs_under_a_limit_has_a_slot() -> str:
-    """P8: every active run of a limited queue is counted."""
-    return """
-        SELECT r.id, 'runs without a slot in', l.queue FROM runs r
-        JOIN lanes l ON l.id = r.lane_id
-        JOIN limits g ON g.namespace = l.namespace AND g.queue = l.queue AND g.size IS NOT NULL
-        LEFT JOIN slots s ON s.limit_id = g.id AND s.run_id = r.id AND s.token = r.token
-        WHERE r.worker_id IS NOT NULL AND s.run_id IS NULL"""
-
-
-def a_limit_counts_its_slots() -> str:
-    """P8: the counter beside the slots is their number."""
-    return """
-        SELECT g.queue, 'used', g.used, 'slots', count(s.run_id) FROM limits g LEFT JOIN slots s ON s.limit_id = g.id
-        GROUP BY g.id, g.queue, g.used HAVING g.used <> count(s.run_id)"""
+        SELECT s.run_id, 'slot of token', s.token, 'run is', r.state, r.token FROM slots s LEFT JOIN runs r ON r.id = s.run_id
+        WHERE s.expires_at IS NULL AND (r.id IS NULL OR r.worker_id IS NULL OR r.token <> s.token)"""
 
 
 def limits_are_kept(select: Select, lowered: frozenset[str]) -> Iterator[Violation]:
-    """P8: never more holders than the limit allows, except where it was lowered under them."""
-    for queue, used, size in select("SELECT queue, used, size FROM limits WHERE used > size"):
-        if queue not in lowered:
-            yield Violation("limits_are_kept", str(queue), f"{used} of {size} used")
+    """P8: whoever runs under a limit has its slot, and there are never more than the limit allows, except where it was lowered."""
+    held = {(number, run_id, token): cost for number, run_id, token, cost in select("SELECT limit_id, run_id, token, cost FROM slots")}
+    lanes = {row[0]: as_lane(row) for row in select(f"SELECT {_LANE_FIELDS} FROM lanes")}
+    rows = list(select(f"SELECT {', '.join(LimitRow._fields)} FROM limits"))
+    namespaces = {lane.namespace for lane in lanes.values()}
+    limits = {name: Limits(row for row in rows if row[1] == name or row[2] == Scope.TOTAL) for name in namespaces}
+    used: dict[int, int] = {}
+    gates: dict[int, Gate] = {}
+    for run_id, token, lane_id in select("SELECT id, token, lane_id FROM runs WHERE worker_id IS NOT NULL"):
+        for gate, cost in limits[lanes[lane_id].namespace].of(lanes[lane_id]):
+            if gate.row.is_rate:
+                continue
+            gates[gate.id] = gate
+            used[gate.id] = used.get(gate.id, 0) + cost
+            if held.get((gate.id, run_id, token)) != cost:
+                yield Violation("whoever_runs_under_a_limit_has_a_slot", str(run_id), f"none in {gate.row.scope} {gate.row.name}")
+    for number, gate in gates.items():
+        if gate.row.size is not None and used[number] > gate.row.size and gate.row.name not in lowered:
+            yield Violation("limits_are_kept", gate.row.name, f"{used[number]} of {gate.row.size} used")
 
 
 def a_singleton_key_is_held_by_its_live_run() -> str:
@@ -329,8 +328,6 @@ TABLE_ORACLES: tuple[Callable[[], str], ...] = (
     a_run_has_its_lane_queue_and_policy,
     exactly_active_runs_have_a_holder,
     a_slot_belongs_to_a_newest_fence,
-    whoever_runs_under_a_limit_has_a_slot,
-    a_limit_counts_its_slots,
     a_singleton_key_is_held_by_its_live_run,
     a_live_singleton_run_holds_its_key,
     an_idempotency_key_answers_for_its_owner,

@@ -7,10 +7,12 @@ Here: opening and closing it, and what a wait means in it. Not here: running wha
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from mainspring.app import App
 from mainspring.client import Client
+from mainspring.codec import Memory
 from mainspring.core.durations import format_duration
 from mainspring.core.states import ACTIVE, TERMINAL, WAITING_FOR_TIME
 from mainspring.errors import InvalidOption, ResultTimeout, UnknownRun
@@ -109,7 +111,8 @@ class _SandboxClient(Client):
     def __init__(self, box: Sandbox) -> None:
         app = box.app
         database = open_database("sqlite://", clock=box.clock)
-        super().__init__(database, namespace=app.namespace, system=box.system, actor=f"app:{app.name}")
+        keeping = app.keeping if app.keeping.blobs is None else replace(app.keeping, blobs=Memory())
+        super().__init__(database, namespace=app.namespace, system=box.system, actor=f"app:{app.name}", keeping=keeping)
         self.box = box
         self.hub = _Waits(box)
         self._after_commit = [self.hub.work]

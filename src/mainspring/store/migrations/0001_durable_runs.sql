@@ -2,32 +2,65 @@
 -- Layout chosen by measurement: docs/decisions/0001-table-layout.md.
 
 CREATE TABLE queues (
-    namespace   TEXT NOT NULL,
-    name        TEXT NOT NULL,
-    paused_at   {{int}},
-    paused_by   TEXT,
-    created_at  {{int}} NOT NULL,
+    namespace        TEXT NOT NULL,
+    name             TEXT NOT NULL,
+    paused_at        {{int}},
+    paused_by        TEXT,
+    max_waiting      {{int}} CHECK (max_waiting >= 0),
+    overflow         TEXT NOT NULL DEFAULT 'refuse' CHECK (overflow IN ('refuse', 'skip', 'drop_oldest')),
+    dispatch_timeout {{int}},
+    delivery         TEXT,
+    source           TEXT NOT NULL DEFAULT 'code' CHECK (source IN ('code', 'operator')),
+    created_at       {{int}} NOT NULL,
     PRIMARY KEY (namespace, name)
 ) {{clustered}};
 
+-- A limit of nothing (size NULL) was lifted by an operator; the row stays, so that the next deploy does not bring it back.
 CREATE TABLE limits (
-    id          {{int}} NOT NULL PRIMARY KEY,
-    namespace   TEXT NOT NULL,
-    queue       TEXT NOT NULL,
-    size        {{int}} CHECK (size >= 0),
-    used        {{int}} NOT NULL CHECK (used >= 0),
-    source      TEXT NOT NULL CHECK (source IN ('code', 'operator')),
-    UNIQUE (namespace, queue)
+    id                {{int}} NOT NULL PRIMARY KEY,
+    namespace         TEXT NOT NULL,
+    scope             TEXT NOT NULL CHECK (scope IN ('total', 'namespace', 'queue', 'each_key', 'key', 'task', 'pool')),
+    name              TEXT NOT NULL,
+    key               TEXT NOT NULL,
+    measure           TEXT NOT NULL CHECK (measure IN ('at_once', 'rate')),
+    size              {{int}} CHECK (size >= 0),
+    per               {{int}},
+    burst             {{int}} NOT NULL DEFAULT 1,
+    cost              {{int}} NOT NULL DEFAULT 1,
+    strict            {{int}} NOT NULL DEFAULT 0,
+    source            TEXT NOT NULL CHECK (source IN ('code', 'operator')),
+    changed_at        {{int}} NOT NULL,
+    reserved_lane     {{int}},
+    reserved_priority {{int}},
+    UNIQUE (namespace, scope, name, key, measure)
 ) {{strict}};
 
+-- What is held of a limit, by fence. Counted, never cached: a slot that is gone cannot be freed again.
 CREATE TABLE slots (
     limit_id    {{int}} NOT NULL,
     run_id      {{uuid}} NOT NULL,
     token       {{int}} NOT NULL,
+    cost        {{int}} NOT NULL DEFAULT 1,
+    expires_at  {{int}},
     PRIMARY KEY (run_id, token, limit_id)
 ) {{clustered}};
 
-CREATE INDEX slots_of_limit ON slots (limit_id);
+CREATE INDEX slots_of_limit ON slots (limit_id, cost);
+
+-- The instant that keeps a rate (core/limits.py), for each limit or each key of one.
+CREATE TABLE rates (
+    id          {{int}} NOT NULL PRIMARY KEY,
+    next_at     {{int}} NOT NULL
+) {{strict}};
+
+-- What a strict rate let in, for as long as its window reaches back.
+CREATE TABLE admissions (
+    rate_id     {{int}} NOT NULL,
+    at          {{int}} NOT NULL,
+    run_id      {{uuid}} NOT NULL,
+    token       {{int}} NOT NULL,
+    PRIMARY KEY (rate_id, at, run_id, token)
+) {{clustered}};
 
 CREATE TABLE lanes (
     id              {{int}} NOT NULL PRIMARY KEY,
@@ -37,10 +70,14 @@ CREATE TABLE lanes (
     concurrency_key TEXT,
     kind            TEXT NOT NULL CHECK (kind IN ('task', 'workflow', 'dag')),
     task            TEXT NOT NULL,
-    version         {{int}} NOT NULL
+    version         {{int}} NOT NULL,
+    fingerprint     TEXT NOT NULL,
+    requires        TEXT NOT NULL,
+    uses            TEXT NOT NULL
 ) {{strict}};
 
 CREATE INDEX lanes_of_queue ON lanes (namespace, queue, priority);
+CREATE INDEX lanes_of_task ON lanes (namespace, task);
 
 CREATE TABLE policies (
     id          {{int}} NOT NULL PRIMARY KEY,
@@ -53,7 +90,7 @@ CREATE TABLE runs (
     policy_id           {{int}} NOT NULL,
     state               TEXT NOT NULL CHECK (state IN (
         'scheduled', 'blocked', 'queued', 'retrying', 'released', 'running', 'cancelling', 'needs_attention',
-        'succeeded', 'failed', 'cancelled', 'upstream_failed')),
+        'succeeded', 'failed', 'cancelled', 'skipped', 'upstream_failed')),
     reason              TEXT,
     due_at              {{int}} NOT NULL,
     token               {{int}} NOT NULL,
@@ -67,15 +104,20 @@ CREATE TABLE runs (
     singleton_key       TEXT,
     batch_id            {{uuid}},
     rerun_of            {{uuid}},
+    expires_at          {{int}},
+    deadline_at         {{int}},
     cancel_requested_at {{int}},
     created_at          {{int}} NOT NULL,
-    ended_at            {{int}}
+    ended_at            {{int}},
+    followed            {{int}} NOT NULL DEFAULT 0     -- 1: another run waits for its end (beside the ledger, see dependencies)
 ) {{strict}};
 
 CREATE INDEX runs_queued ON runs (lane_id, due_at, id) WHERE state = 'queued';
 CREATE INDEX runs_waiting_for_time ON runs (due_at, id) WHERE state IN ('scheduled', 'retrying', 'released');
 CREATE INDEX runs_held ON runs (worker_id) WHERE worker_id IS NOT NULL;
-CREATE INDEX runs_unhappy ON runs (state, id) WHERE state IN ('failed', 'cancelled', 'upstream_failed', 'needs_attention', 'blocked');
+CREATE INDEX runs_unhappy ON runs (state, id) WHERE state IN ('failed', 'cancelled', 'skipped', 'upstream_failed', 'needs_attention', 'blocked');
+CREATE INDEX runs_expiring ON runs (expires_at, id) WHERE expires_at IS NOT NULL AND token = 0 AND ended_at IS NULL;
+CREATE INDEX runs_deadline ON runs (deadline_at, id) WHERE deadline_at IS NOT NULL AND ended_at IS NULL;
 CREATE INDEX runs_of_batch ON runs (batch_id, id) WHERE batch_id IS NOT NULL;
 CREATE INDEX runs_again ON runs (rerun_of) WHERE rerun_of IS NOT NULL;
 
@@ -107,6 +149,7 @@ CREATE TABLE idempotency_keys (
     run_id       {{uuid}} NOT NULL,
     payload_hash TEXT NOT NULL,
     expires_at   {{int}} NOT NULL,
+    while_live   {{int}} NOT NULL DEFAULT 0,    -- 1: free as soon as its owner has ended, however it ended
     final_state  TEXT,
     ended_at     {{int}},
     PRIMARY KEY (namespace, task, key)
@@ -119,6 +162,14 @@ CREATE TABLE singletons (
     task        TEXT NOT NULL,
     key         TEXT NOT NULL,
     run_id      {{uuid}} NOT NULL,
+    first_at    {{int}},           -- when the calls that are gathered into one run began
+    next_id     {{uuid}},          -- the run that follows when the owner has ended, and what it will be
+    next_lane   {{int}},
+    next_policy {{int}},
+    next_due_at {{int}},
+    next_actor  TEXT,
+    next_data   TEXT,
+    next_body   {{bytes}},
     PRIMARY KEY (namespace, task, key)
 ) {{clustered}};
 

@@ -1,41 +1,42 @@
 -- name: attempts.pick
--- The runs a worker may claim next: heads of the open lanes of its queues and tasks, by priority, due time and id. A lane of
--- another task, of a paused queue or of a full limit is passed over whole, however many runs wait in it.
--- columns: id text, token int, seq int, lane_id int, policy_id int, limit_id int, failures int, interruptions int, releases int
+-- The heads of lanes by their shares: of a group of lanes (one `place`) the first by due time, up to its quota; of all together the
+-- first by turn, then round after round.
+-- input share: lane_id int, place int, turn int, weight int, quota int, cap int
+-- columns: id text, token int, seq int, lane_id int, policy_id int, failures int, interruptions int, releases int
 -- columns: idempotency_key text, singleton_key text, batch_id text, created_at int, due_at int, body bytes
-WITH lane AS (
-    SELECT l.id, l.queue, l.priority, g.id AS limit_id, coalesce(g.size - g.used, :most) AS free
-    FROM lanes l
-    JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
-    LEFT JOIN limits g ON g.namespace = l.namespace AND g.queue = l.queue AND g.size IS NOT NULL
-    WHERE l.namespace = :namespace AND l.queue {{any queues text}} AND l.task {{any tasks text}}
-      AND q.paused_at IS NULL AND (g.id IS NULL OR g.used < g.size)
-), head AS (
-    SELECT r.id, r.due_at, lane.priority, lane.limit_id, lane.free,
-           row_number() OVER (PARTITION BY lane.queue ORDER BY lane.priority DESC, r.due_at, r.id) AS place
-    FROM lane
+WITH head AS (
+    SELECT r.id, r.due_at, s.place, s.turn, s.weight, s.quota, s.cap,
+           row_number() OVER (PARTITION BY s.place ORDER BY r.due_at, r.id) AS nth,
+           row_number() OVER (PARTITION BY s.lane_id ORDER BY r.due_at, r.id) AS nth_of_lane
+    FROM {{share}} AS s
     JOIN runs r ON r.id IN (
-        SELECT x.id FROM runs x WHERE x.lane_id = lane.id AND x.state = 'queued' ORDER BY x.due_at, x.id LIMIT :most)
+        SELECT x.id FROM runs x WHERE x.lane_id = s.lane_id AND x.state = 'queued' ORDER BY x.due_at, x.id LIMIT :deepest)
 ), picked AS (
-    SELECT * FROM head WHERE place <= free ORDER BY priority DESC, due_at, id LIMIT :most
+    SELECT id FROM head WHERE nth <= quota AND nth_of_lane <= cap
+    ORDER BY turn, (nth - 1) / weight, place, due_at, id LIMIT :most
 )
-SELECT r.id, r.token, r.seq, r.lane_id, r.policy_id, p.limit_id, r.failures, r.interruptions, r.releases,
+SELECT r.id, r.token, r.seq, r.lane_id, r.policy_id, r.failures, r.interruptions, r.releases,
        r.idempotency_key, r.singleton_key, r.batch_id, r.created_at, r.due_at, e.body
 FROM picked p
 JOIN runs r ON r.id = p.id
-JOIN events e ON e.run_id = r.id AND e.seq = r.payload_seq;
+JOIN events e ON e.run_id = r.id AND e.seq = r.payload_seq
+WHERE r.state = 'queued' AND (r.expires_at IS NULL OR r.token > 0 OR r.expires_at > {{now}})
+  AND (r.deadline_at IS NULL OR r.deadline_at > {{now}});
+
+-- name: attempts.pick_one
+-- One queued run, to be claimed by its id.
+-- columns: id text, token int, seq int, lane_id int, policy_id int, failures int, interruptions int, releases int
+-- columns: idempotency_key text, singleton_key text, batch_id text, created_at int, due_at int, body bytes
+SELECT r.id, r.token, r.seq, r.lane_id, r.policy_id, r.failures, r.interruptions, r.releases,
+       r.idempotency_key, r.singleton_key, r.batch_id, r.created_at, r.due_at, e.body
+FROM runs r JOIN events e ON e.run_id = r.id AND e.seq = r.payload_seq
+WHERE r.id = :id AND r.state = 'queued' AND (r.expires_at IS NULL OR r.token > 0 OR r.expires_at > {{now}})
+  AND (r.deadline_at IS NULL OR r.deadline_at > {{now}});
 
 -- name: attempts.any
 -- Whether anything is queued at all: cheap, and nearly always enough to know for an idle worker.
 -- columns: found int
 SELECT 1 AS found FROM runs WHERE state = 'queued' LIMIT 1;
-
--- name: attempts.gates
--- Lock the limits of some queues, in one order.
--- columns: id int
-SELECT id FROM limits
-WHERE namespace = :namespace AND queue {{any queues text}} AND size IS NOT NULL
-ORDER BY id {{lock}};
 
 -- name: attempts.take
 -- Lease picked runs to a worker: the fence grows by one, and the claim is logged. A run that is no longer there is passed over;
@@ -60,7 +61,7 @@ ON CONFLICT (run_id, seq) DO NOTHING;
 UPDATE runs AS r {{by_id}}
 SET state = 'succeeded', reason = NULL, seq = i.seq, worker_id = NULL, ended_at = {{now}}
 FROM {{batch}} AS i
-WHERE r.id = i.id AND r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1;
+WHERE r.id = i.id AND r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1 AND r.followed = 0;
 INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
 SELECT i.id, i.seq, 'succeeded', 'succeeded', {{now}}, :actor, NULL, i.body
 FROM {{batch}} AS i JOIN runs r {{by_id}} ON r.id = i.id
@@ -84,10 +85,12 @@ SELECT id, token, state FROM runs WHERE worker_id = :worker_id;
 -- Runs a worker holds, locked, with whether their code provably began (only known where a start was recorded).
 -- columns: id text, lane_id int, policy_id int, state text, reason text, due_at int, token int, seq int
 -- columns: failures int, interruptions int, releases int, payload_seq int, worker_id text, idempotency_key text
--- columns: singleton_key text, batch_id text, rerun_of text, cancel_requested_at int, created_at int
+-- columns: singleton_key text, batch_id text, rerun_of text, expires_at int, deadline_at int
+-- columns: cancel_requested_at int, created_at int
 -- columns: ended_at int
 SELECT id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq, worker_id,
-       idempotency_key, singleton_key, batch_id, rerun_of, cancel_requested_at, created_at, ended_at
+       idempotency_key, singleton_key, batch_id, rerun_of, expires_at, deadline_at, cancel_requested_at,
+       created_at, ended_at
 FROM runs
 WHERE worker_id = :worker_id
 ORDER BY id

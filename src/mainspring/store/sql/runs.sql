@@ -1,24 +1,24 @@
 -- name: runs.create
 -- Insert runs and their `created` events. A run that is already there (a repeated call) is left as it is.
--- moves: none -> queued, scheduled, blocked
--- input batch: id uuid, lane_id int, policy_id int, blocked int, reason text, due_at int, delay int
--- input batch: idempotency_key text, singleton_key text, batch_id uuid, rerun_of uuid, actor text, data text
--- input batch: body bytes
+-- moves: none -> queued, scheduled, blocked, skipped
+-- input batch: id uuid, lane_id int, policy_id int, start text, reason text, due_at int, delay int
+-- input batch: idempotency_key text, singleton_key text, batch_id uuid, rerun_of uuid, expires_at int, expires_in int
+-- input batch: deadline_at int, deadline_in int, actor text, data text, body bytes
 INSERT INTO runs (id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq,
-                  worker_id, idempotency_key, singleton_key, batch_id, rerun_of, cancel_requested_at, created_at, ended_at)
+                  worker_id, idempotency_key, singleton_key, batch_id, rerun_of, expires_at, deadline_at, cancel_requested_at,
+                  created_at, ended_at)
 SELECT i.id, i.lane_id, i.policy_id,
-       CASE WHEN i.blocked = 1 THEN 'blocked' WHEN i.due_at > {{now}} THEN 'scheduled' WHEN i.delay > 0 THEN 'scheduled'
-            ELSE 'queued' END,
-       i.reason,
-       CASE WHEN i.due_at > {{now}} THEN i.due_at ELSE {{now}} + i.delay END,
-       0, 1, 0, 0, 0, 1, NULL, i.idempotency_key, i.singleton_key, i.batch_id, i.rerun_of, NULL, {{now}}, NULL
+       CASE WHEN i.start <> '' THEN i.start WHEN i.due_at > {{now}} OR i.delay > 0 THEN 'scheduled' ELSE 'queued' END,
+       i.reason, CASE WHEN i.due_at > {{now}} THEN i.due_at ELSE {{now}} + i.delay END,
+       0, 1, 0, 0, 0, 1, NULL, i.idempotency_key, i.singleton_key, i.batch_id, i.rerun_of,
+       coalesce(i.expires_at, {{now}} + i.expires_in), coalesce(i.deadline_at, {{now}} + i.deadline_in), NULL, {{now}},
+       CASE WHEN i.start = 'skipped' THEN {{now}} END
 FROM {{batch}} AS i
 WHERE true
 ON CONFLICT (id) DO NOTHING;
 INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
 SELECT i.id, 1, 'created',
-       CASE WHEN i.blocked = 1 THEN 'blocked' WHEN i.due_at > {{now}} THEN 'scheduled' WHEN i.delay > 0 THEN 'scheduled'
-            ELSE 'queued' END,
+       CASE WHEN i.start <> '' THEN i.start WHEN i.due_at > {{now}} OR i.delay > 0 THEN 'scheduled' ELSE 'queued' END,
        {{now}}, i.actor, i.data, i.body
 FROM {{batch}} AS i
 WHERE true
@@ -30,9 +30,10 @@ ON CONFLICT (run_id, seq) DO NOTHING;
 -- moves: none -> queued
 -- input batch: id uuid, body bytes
 INSERT INTO runs (id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq,
-                  worker_id, idempotency_key, singleton_key, batch_id, rerun_of, cancel_requested_at, created_at, ended_at)
+                  worker_id, idempotency_key, singleton_key, batch_id, rerun_of, expires_at, deadline_at, cancel_requested_at,
+                  created_at, ended_at)
 SELECT i.id, CAST(:lane_id AS {{int}}), CAST(:policy_id AS {{int}}), 'queued', NULL, {{now}}, 0, 1, 0, 0, 0, 1,
-       NULL, NULL, NULL, NULL, NULL, NULL, {{now}}, NULL
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, {{now}}, NULL
 FROM {{batch}} AS i
 WHERE true
 ON CONFLICT (id) DO NOTHING;
@@ -45,15 +46,15 @@ ON CONFLICT (run_id, seq) DO NOTHING;
 -- name: runs.intern
 -- Make sure that lanes, policies and queues exist; their ids are hashes of what they hold, so a repeat changes nothing.
 -- input lanes: id int, namespace text, queue text, priority int, concurrency_key text, kind text, task text
--- input lanes: version int
+-- input lanes: version int, fingerprint text, requires text, uses text
 -- input policies: id int, body text
 INSERT INTO queues (namespace, name, paused_at, paused_by, created_at)
-SELECT i.namespace, i.queue, NULL, NULL, {{now}}
+SELECT DISTINCT i.namespace, i.queue, CAST(NULL AS {{int}}), CAST(NULL AS TEXT), {{now}}
 FROM {{lanes}} AS i
 WHERE true
 ON CONFLICT (namespace, name) DO NOTHING;
-INSERT INTO lanes (id, namespace, queue, priority, concurrency_key, kind, task, version)
-SELECT i.id, i.namespace, i.queue, i.priority, i.concurrency_key, i.kind, i.task, i.version
+INSERT INTO lanes (id, namespace, queue, priority, concurrency_key, kind, task, version, fingerprint, requires, uses)
+SELECT i.id, i.namespace, i.queue, i.priority, i.concurrency_key, i.kind, i.task, i.version, i.fingerprint, i.requires, i.uses
 FROM {{lanes}} AS i
 WHERE true
 ON CONFLICT (id) DO NOTHING;
@@ -64,17 +65,23 @@ ON CONFLICT (id) DO NOTHING;
 
 -- name: runs.move
 -- Move runs that are exactly where the caller saw them (state, token and seq), and log each move. Answers those that moved.
--- moves: blocked -> queued, upstream_failed
--- moves: running -> succeeded, retrying, failed, released, queued, needs_attention, cancelling
+-- moves: blocked -> queued, scheduled, upstream_failed, needs_attention
+-- moves: running -> succeeded, retrying, failed, released, queued, needs_attention, cancelling, skipped
 -- moves: cancelling -> cancelled, failed
--- moves: scheduled, retrying, released, blocked, queued, needs_attention -> cancelled
--- moves: queued -> needs_attention
--- moves: needs_attention -> queued, failed
--- columns: id text
+-- moves: scheduled, retrying, released, blocked, queued, needs_attention -> cancelled, failed
+-- moves: scheduled, retrying, released, blocked, queued -> skipped
+-- moves: scheduled, retrying, released -> queued
+-- moves: scheduled -> scheduled
+-- moves: retrying -> retrying
+-- moves: released -> released
+-- moves: blocked -> blocked
+-- moves: queued -> needs_attention, scheduled, queued
+-- moves: needs_attention -> queued
+-- columns: id text, followed int
 -- input batch: id uuid, origin text, token int, seq int, type text, state text, reason text, due_at int, delay int
 -- input batch: failures int, interruptions int, releases int, holds int, requested int, ended int, actor text
--- input batch: data text, body bytes
-SELECT r.id
+-- input batch: data text, body bytes, lane_id int, policy_id int, payload int
+SELECT r.id, r.followed
 FROM {{batch}} AS i
 JOIN runs r {{by_id}} ON r.id = i.id
 WHERE r.token = i.token AND r.state = i.origin AND r.seq = i.seq - 1
@@ -87,6 +94,8 @@ WHERE r.token = i.token AND r.state = i.origin AND r.seq = i.seq - 1;
 UPDATE runs AS r {{by_id}}
 SET state = i.state, reason = i.reason, seq = i.seq,
     due_at = CASE WHEN i.due_at > {{now}} THEN i.due_at WHEN i.due_at IS NOT NULL THEN {{now}} WHEN i.delay IS NOT NULL THEN {{now}} + i.delay ELSE r.due_at END,
+    lane_id = coalesce(i.lane_id, r.lane_id), policy_id = coalesce(i.policy_id, r.policy_id),
+    payload_seq = CASE WHEN i.payload = 1 THEN i.seq ELSE r.payload_seq END,
     failures = i.failures, interruptions = i.interruptions, releases = i.releases,
     worker_id = CASE WHEN i.holds = 1 THEN r.worker_id END,
     cancel_requested_at = CASE WHEN i.requested = 1 THEN {{now}} ELSE r.cancel_requested_at END,
@@ -98,10 +107,12 @@ WHERE r.id = i.id AND r.token = i.token AND r.state = i.origin AND r.seq = i.seq
 -- Runs by id, locked until the transaction ends, in ascending id.
 -- columns: id text, lane_id int, policy_id int, state text, reason text, due_at int, token int, seq int
 -- columns: failures int, interruptions int, releases int, payload_seq int, worker_id text, idempotency_key text
--- columns: singleton_key text, batch_id text, rerun_of text, cancel_requested_at int, created_at int
+-- columns: singleton_key text, batch_id text, rerun_of text, expires_at int, deadline_at int
+-- columns: cancel_requested_at int, created_at int
 -- columns: ended_at int
 SELECT id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq, worker_id,
-       idempotency_key, singleton_key, batch_id, rerun_of, cancel_requested_at, created_at, ended_at
+       idempotency_key, singleton_key, batch_id, rerun_of, expires_at, deadline_at, cancel_requested_at,
+       created_at, ended_at
 FROM runs
 WHERE id {{any ids uuid}}
 ORDER BY id {{lock}};

@@ -2,10 +2,12 @@
 -- One run with its lane, for reading.
 -- columns: id text, lane_id int, policy_id int, state text, reason text, due_at int, token int, seq int, failures int
 -- columns: interruptions int, releases int, payload_seq int, worker_id text, idempotency_key text, singleton_key text
--- columns: batch_id text, rerun_of text, cancel_requested_at int, created_at int, ended_at int, task text, queue text
+-- columns: batch_id text, rerun_of text, expires_at int, deadline_at int
+-- columns: cancel_requested_at int, created_at int, ended_at int, task text, queue text
 -- columns: priority int, version int, progress text
 SELECT r.id, r.lane_id, r.policy_id, r.state, r.reason, r.due_at, r.token, r.seq, r.failures, r.interruptions, r.releases,
-       r.payload_seq, r.worker_id, r.idempotency_key, r.singleton_key, r.batch_id, r.rerun_of, r.cancel_requested_at,
+       r.payload_seq, r.worker_id, r.idempotency_key, r.singleton_key, r.batch_id, r.rerun_of, r.expires_at, r.deadline_at,
+       r.cancel_requested_at,
        r.created_at, r.ended_at, l.task, l.queue, l.priority, l.version, c.progress
 FROM runs r JOIN lanes l ON l.id = r.lane_id LEFT JOIN checkpoints c ON c.run_id = r.id
 WHERE r.id = :id AND l.namespace = :namespace;
@@ -35,10 +37,12 @@ SELECT id, state FROM runs WHERE id {{any ids uuid}};
 -- A page of runs, newest first.
 -- columns: id text, lane_id int, policy_id int, state text, reason text, due_at int, token int, seq int, failures int
 -- columns: interruptions int, releases int, payload_seq int, worker_id text, idempotency_key text, singleton_key text
--- columns: batch_id text, rerun_of text, cancel_requested_at int, created_at int, ended_at int, task text, queue text
+-- columns: batch_id text, rerun_of text, expires_at int, deadline_at int
+-- columns: cancel_requested_at int, created_at int, ended_at int, task text, queue text
 -- columns: priority int, version int, progress text
 SELECT r.id, r.lane_id, r.policy_id, r.state, r.reason, r.due_at, r.token, r.seq, r.failures, r.interruptions, r.releases,
-       r.payload_seq, r.worker_id, r.idempotency_key, r.singleton_key, r.batch_id, r.rerun_of, r.cancel_requested_at,
+       r.payload_seq, r.worker_id, r.idempotency_key, r.singleton_key, r.batch_id, r.rerun_of, r.expires_at, r.deadline_at,
+       r.cancel_requested_at,
        r.created_at, r.ended_at, l.task, l.queue, l.priority, l.version, NULL AS progress
 FROM runs r JOIN lanes l ON l.id = r.lane_id
 WHERE l.namespace = :namespace AND r.id < :before AND r.state {{any states text}}
@@ -54,30 +58,20 @@ SELECT r.state, count(*) AS runs FROM runs r JOIN lanes l ON l.id = r.lane_id WH
 -- name: views.hold
 -- What a queued run may be waiting for: its queue's pause and limit, and whether a live worker serves its task and queue.
 -- columns: paused_at int, paused_by text, size int, used int, served int
-SELECT q.paused_at, q.paused_by, g.size, g.used,
+SELECT q.paused_at, q.paused_by, g.size, (SELECT coalesce(sum(s.cost), 0) FROM slots s WHERE s.limit_id = g.id) AS used,
        (SELECT count(*) FROM workers w
         WHERE w.namespace = l.namespace AND w.state = 'live' AND w.expires_at > {{now}}
           AND replace(w.tasks, '"' || l.task || '"', '') <> w.tasks
           AND replace(w.queues, '"' || l.queue || '"', '') <> w.queues) AS served
 FROM lanes l
 JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
-LEFT JOIN limits g ON g.namespace = l.namespace AND g.queue = l.queue
+LEFT JOIN limits g ON g.namespace = l.namespace AND g.scope = 'queue' AND g.name = l.queue AND g.measure = 'at_once'
 WHERE l.id = :lane_id;
 
 -- name: policies.get
 -- Captured policies by id.
 -- columns: id int, body text
 SELECT id, body FROM policies WHERE id {{any ids int}};
-
--- name: lanes.some
--- Lanes by id: what a run is.
--- columns: id int, queue text, task text, version int, priority int
-SELECT id, queue, task, version, priority FROM lanes WHERE id {{any ids int}};
-
--- name: lanes.get
--- One lane.
--- columns: id int, namespace text, queue text, priority int, concurrency_key text, kind text, task text, version int
-SELECT id, namespace, queue, priority, concurrency_key, kind, task, version FROM lanes WHERE id = :id;
 
 -- name: dead_letters.open
 -- Record runs that used up a budget, until somebody replays or dismisses them.

@@ -10,7 +10,8 @@ ON CONFLICT (id) DO NOTHING;
 -- columns: limits int
 UPDATE workers SET expires_at = {{now}} + ttl
 WHERE id = :id AND state = 'live'
-RETURNING (SELECT count(*) FROM limits g WHERE g.namespace = workers.namespace AND g.size IS NOT NULL);
+RETURNING (SELECT count(*) FROM limits g
+           WHERE (g.namespace = workers.namespace OR g.scope = 'total') AND g.size IS NOT NULL);
 
 -- name: workers.lapsed
 -- Workers whose lease is over, locked.

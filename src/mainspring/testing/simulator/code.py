@@ -23,7 +23,7 @@ from mainspring.core.attempts import (
 )
 from mainspring.core.durations import MILLISECOND, SECOND
 from mainspring.errors import WorldTrouble
-from mainspring.operations.attempts import Claimed
+from mainspring.operations.claims import Claimed
 from mainspring.runtime.worker import Assignment, Worker
 from mainspring.testing.simulator.witness import Witness
 

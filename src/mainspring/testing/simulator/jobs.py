@@ -28,7 +28,8 @@ from mainspring.errors import (
     UnknownRun,
 )
 from mainspring.operations import runs
-from mainspring.operations.enqueue import Lane, policy_row
+from mainspring.core.lanes import Lane
+from mainspring.operations.enqueue import policy_row
 from mainspring.testing.invariants import Violation
 from mainspring.testing.simulator.nodes import ClientNode
 from mainspring.testing.simulator.scenario import Kind

@@ -108,8 +108,8 @@ class WorkerNode:
         plan = WorkerPlan(
             id=self.name,
             namespace="default",
-            queues=queues,
-            tasks=witness.tasks,
+            queues=dict.fromkeys(queues),
+            tasks=dict.fromkeys(witness.tasks, 1),
             concurrency=settings.concurrency,
             ttl_us=settings.ttl_us,
             poll_seconds=settings.poll_us / SECOND,

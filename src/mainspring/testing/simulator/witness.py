@@ -16,7 +16,7 @@ from mainspring.core.attempts import Failed, GaveItselfBack, Outcome, Succeeded,
 from mainspring.core.events import Event
 from mainspring.core.retry import clamp_delay
 from mainspring.core.states import EventType, State
-from mainspring.operations.attempts import Claimed
+from mainspring.operations.claims import Claimed
 from mainspring.runtime.worker import Assignment
 from mainspring.testing.invariants import Violation
 from mainspring.testing.simulator.world import World
@@ -88,7 +88,9 @@ class Witness:
 
     def look_for_lowered(self) -> None:
         """A limit may have been put below what runs, whatever its operator was told."""
-        self.lowered = {queue for (queue,) in self._world.look("SELECT queue FROM limits WHERE used > size")}
+        self.lowered = {queue for (queue,) in self._world.look(
+                "SELECT name FROM limits g WHERE size IS NOT NULL AND size < (SELECT sum(cost) FROM slots s WHERE s.limit_id = g.id)"
+            )}
 
     # -- user code --------------------------------------------------------------------------------------------------
 

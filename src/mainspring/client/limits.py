@@ -1,0 +1,72 @@
+"""Looking at limits, and changing them while everything runs."""
+
+from typing import TYPE_CHECKING
+
+from mainspring.client.writing import write_again
+from mainspring.core.limits import Limit, Measure, Rate, Scope
+from mainspring.core.names import check_key, check_name
+from mainspring.errors import InvalidOption
+from mainspring.operations import limits
+
+if TYPE_CHECKING:
+    from mainspring.client.client import Client
+
+
+class LimitsAtWork:
+    """Looking at limits, and changing them while everything runs. A limit is over ``total``, the ``namespace``, a ``queue``,
+    ``each_key`` of a queue, one ``key`` of a queue, a ``task`` or a ``pool`` (a named one)."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    def declare(self, scope: Scope, name: str, limit: Limit | Rate) -> None:
+        """What code says of a limit; an operator's change stays."""
+        namespace = self._client.namespace
+        write_again(self._client.database, "limits.declare", lambda tx: limits.declare(tx, namespace, scope, name, limit))
+
+    def list(self) -> list[limits.LimitView]:
+        """Every limit that binds runs of this namespace, with what is held of it."""
+        found: list[limits.LimitView] = self._client.database.read(
+            "limits.all", lambda tx: limits.listing(tx, self._client.namespace)
+        )
+        return found
+
+    def set(self, scope: str, name: str = "", limit: Limit | Rate | None = None, *, key: str = "", rate: bool = False) -> None:
+        """Set a limit, or lift it (None; with ``rate`` the rate). It holds until ``reset``, whatever a deploy says.
+
+        Raises:
+            InvalidOption: naming what cannot be.
+        """
+        over, measure = _scope(scope, name, key), Measure.RATE if rate else Measure.AT_ONCE
+        measure = measure if limit is None else limit.measure
+        namespace = self._client.namespace
+        write_again(
+            self._client.database,
+            "limits.set",
+            lambda tx: limits.put(tx, namespace, over, name, limit, key=key, measure=measure),
+        )
+        self._client.tell_work([queue.name for queue in self._client.queues.list()])
+
+    def reset(self, scope: str, name: str = "", *, key: str = "", rate: bool = False) -> bool:
+        """Let code say again what a limit is, from its next start on. False: no operator had changed it."""
+        over, measure = _scope(scope, name, key), Measure.RATE if rate else Measure.AT_ONCE
+        namespace = self._client.namespace
+        return write_again(
+            self._client.database, "limits.reset", lambda tx: limits.reset(tx, namespace, over, name, key=key, measure=measure)
+        )
+
+
+def _scope(scope: str, name: str, key: str) -> Scope:
+    try:
+        over = Scope(scope)
+    except ValueError:
+        raise InvalidOption(f"{scope!r} is nothing a limit is over; there are {', '.join(Scope)}", option="scope") from None
+    if (over in {Scope.TOTAL, Scope.NAMESPACE}) != (not name):
+        raise InvalidOption(f"a limit over {over} {'has no name' if name else 'needs the name of it'}", option="name")
+    if name:
+        check_name(name, "name")
+    if (over is Scope.KEY) != bool(key):
+        raise InvalidOption("key= belongs to a limit over one key of a queue, and only there", option="key")
+    if key:
+        check_key(key, "key")
+    return over

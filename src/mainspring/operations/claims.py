@@ -1,0 +1,268 @@
+"""The claim: walk the lanes in which something waits, decide each one's share, take it.
+
+Three looks and one write: which lanes have queued runs (``lanes.ring``), what their limits let through, what is taken. The decision
+between them is ``core/claiming.py``. A lane of another task, of a paused queue or behind a full limit is passed over whole.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from mainspring.core import claiming
+from mainspring.core.claiming import Plan, Share, Waiting
+from mainspring.core.lanes import CLASS_SPAN, QUEUE_SPAN, Lane, after_group, after_lane, class_of, queue_floor
+from mainspring.operations import limits
+from mainspring.operations.lanes import lanes_of
+from mainspring.operations.limits import Limits, Room
+from mainspring.store.database import Transaction
+
+#: How many lanes of one priority a claim looks at; what lies beyond is next.
+STEPS = 128
+#: One run in so many goes to the one that has waited longest, once that is long.
+AGED_SHARE = 4
+_CONTENDED_US = 5_000
+
+
+class Claimed(NamedTuple):
+    """A run as its claim handed it out, under its new fence."""
+
+    id: str
+    token: int
+    seq: int
+    lane_id: int
+    policy_id: int
+    failures: int
+    interruptions: int
+    releases: int
+    idempotency_key: str | None
+    singleton_key: str | None
+    batch_id: str | None
+    created_at: int
+    due_at: int
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimer:
+    """Who claims, and what it can do: ``tasks`` by the newest version it knows; ``queues`` by weight, None for strictly by
+    priority; ``capabilities`` by label."""
+
+    worker_id: str
+    namespace: str
+    queues: Mapping[str, int | None]
+    tasks: Mapping[str, int]
+    capabilities: Mapping[str, str] = field(default_factory=dict)
+
+    def serves(self, lane: Lane) -> bool:
+        """Whether it may claim the runs of a lane."""
+        return (
+            lane.namespace == self.namespace
+            and lane.queue in self.queues
+            and self.tasks.get(lane.task, 0) >= lane.version
+            and all(self.capabilities.get(label) == value for label, value in lane.requires)
+        )
+
+
+@dataclass(slots=True)
+class Walk:
+    """Where a claimer is on its way around the ring of keys, and what it knows of lanes (they never change)."""
+
+    place: int = 0
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    credit: dict[str, float] = field(default_factory=dict)
+    unaged: int = 0
+    fruitless: int = 0
+
+
+class Claim(NamedTuple):
+    """What a claim got. ``more``: there may be work for another one at once. ``opens_in``: µs until a rate lets more begin."""
+
+    runs: list[Claimed]
+    more: bool
+    opens_in: int | None
+
+
+def claim(
+    tx: Transaction, who: Claimer, walk: Walk, *, most: int, limited: bool, meanwhile: Callable[[], None] = lambda: None
+) -> Claim:
+    """Lease up to ``most`` runs to a worker, in any order. ``limited=False`` is the caller's word that there are no limits.
+
+    ``meanwhile`` is called once the first question is on its way.
+    """
+    ring = _ask_ring(tx, who, walk.place)
+    paused = tx.ask("queues.paused", namespace=who.namespace, queues=sorted(who.queues))
+    bounds = tx.ask("limits.all", namespace=who.namespace) if limited else None
+    meanwhile()
+    found = ring()
+    if not found:
+        paused()
+        if bounds:
+            bounds()
+        return Claim([], False, None)
+    open_lanes = _learn(tx, walk, [int(row[0]) for row in found], who, {str(row[0]) for row in paused()})
+    known = Limits(row for row in bounds() if row[1] == who.namespace or row[2] == "total") if bounds else Limits([])
+    gates = limits.room(tx, known, [lane for lane, _ in open_lanes])
+    waiting = _waiting(open_lanes, {int(row[0]): int(row[1]) for row in found}, gates)
+    plan = _plan(walk, who, waiting, gates, most, tx.now)
+    if plan.reservations:
+        tx.execute("limits.reserve", batch=sorted(plan.reservations))
+    runs = _take(tx, who.worker_id, plan.shares, most) if plan.shares else []
+    if gates.gates and runs:
+        limits.take(tx, gates, [(run.id, run.token, run.lane_id) for run in runs])
+        served = {run.lane_id for run in runs}
+        if any(kept.lane_id in served for kept in gates.reserved.values()):
+            tx.execute("limits.unreserve", lanes=sorted(served))
+    more = _go_on(walk, [int(row[0]) for row in found], waiting, plan, runs, most)
+    opens_in = max(0, gates.opens_at - tx.now) if gates.opens_at is not None else None
+    return Claim(runs, more, _CONTENDED_US if gates.contended and not runs else opens_in)
+
+
+def claim_run(tx: Transaction, who: Claimer, run_id: str) -> Claimed | None:
+    """Lease one run by its id, if it is queued and nothing holds it back; None otherwise."""
+    picked = tx.one("attempts.pick_one", id=run_id)
+    if picked is None:
+        return None
+    lanes = _learn(tx, Walk(), [picked[3]], who, {row[0] for row in tx.rows("queues.paused", **_queues(who))})
+    if not lanes:
+        return None
+    lane = lanes[0][0]
+    gates = limits.room(tx, limits.load(tx, who.namespace), [lane])
+    if any(gates.free[toll.gate] < toll.cost for toll in gates.tolls.get(lane.id, ())):
+        return None
+    run = _handed_out(picked)
+    if not tx.execute("attempts.take", worker_id=who.worker_id, batch=[(run.id, run.token - 1)]):
+        return None
+    limits.take(tx, gates, [(run.id, run.token, run.lane_id)])
+    return run
+
+
+def _queues(who: Claimer) -> dict[str, Any]:
+    return {"namespace": who.namespace, "queues": sorted(who.queues)}
+
+
+def _ask_ring(tx: Transaction, who: Claimer, place: int) -> Callable[[], list[tuple[Any, ...]]]:
+    floors = sorted({queue_floor(who.namespace, queue) for queue in who.queues})
+    spans = [(floor, floor + QUEUE_SPAN) for floor in floors]
+    return tx.ask("lanes.ring", queues=spans, span=CLASS_SPAN, offset=place, most=STEPS)
+
+
+def _learn(tx: Transaction, walk: Walk, ids: Sequence[int], who: Claimer, paused: set[str]) -> list[tuple[Lane, str]]:
+    """The lanes of a walk that this claimer serves, in its order."""
+    if unknown := [number for number in ids if number not in walk.lanes]:
+        walk.lanes |= lanes_of(tx, unknown)
+    lanes = (walk.lanes[number] for number in ids if number in walk.lanes)
+    return [(lane, lane.queue) for lane in lanes if who.serves(lane) and lane.queue not in paused]
+
+
+def _waiting(lanes: Sequence[tuple[Lane, str]], due: Mapping[int, int], gates: Room) -> list[tuple[str, Waiting]]:
+    return [
+        (
+            queue,
+            Waiting(
+                lane_id=lane.id,
+                turn=-lane.priority,
+                group=hash((queue, lane.concurrency_key)),
+                priority=lane.priority,
+                due_at=due[lane.id],
+                tolls=gates.tolls.get(lane.id, ()),
+            ),
+        )
+        for lane, queue in lanes
+    ]
+
+
+def _plan(walk: Walk, who: Claimer, waiting: Sequence[tuple[str, Waiting]], gates: Room, most: int, now: int) -> Plan:
+    """The shares of one claim: a part for what has waited too long, the rest by the claimer's queues."""
+    lanes = [lane for _, lane in waiting]
+    plan, free = Plan(), dict(gates.free)
+    if (aged := walk.unaged // AGED_SHARE or int(walk.unaged >= AGED_SHARE - 1)) and (old := claiming.starving(lanes, now)):
+        plan = claiming.share_out(old, free, gates.reserved, most=min(aged, max(1, most // AGED_SHARE)), now=now)
+        served = {share.lane_id for share in plan.shares}
+        waiting = [(queue, lane) for queue, lane in waiting if lane.lane_id not in served]
+        most -= sum({share.place: share.quota for share in plan.shares}.values())
+    for lanes, part in _by_queue(walk, who, waiting, most):
+        _add(plan, claiming.share_out(lanes, free, gates.reserved, most=part, now=now))
+    return plan
+
+
+def _by_queue(
+    walk: Walk, who: Claimer, waiting: Sequence[tuple[str, Waiting]], most: int
+) -> list[tuple[list[Waiting], int]]:
+    weights = {queue: who.queues[queue] for queue, _ in waiting}
+    if most <= 0:
+        return []
+    if any(weight is None for weight in weights.values()):
+        return [([lane for _, lane in waiting], most)]
+    parts, walk.credit = claiming.split(most, {queue: weight or 1 for queue, weight in weights.items()}, walk.credit)
+    return [([lane for queue, lane in waiting if queue == name], part) for name, part in parts.items() if part]
+
+
+def _add(plan: Plan, more: Plan) -> None:
+    """Append the shares of another part of the claim; places of groups stay apart."""
+    first = 1 + max((share.place for share in plan.shares), default=-1)
+    plan.shares += [share._replace(place=share.place + first) for share in more.shares]
+    plan.reservations += more.reservations
+
+
+def _take(tx: Transaction, worker_id: str, shares: Sequence[Share], most: int) -> list[Claimed]:
+    if tx.capabilities.skip_locked:
+        return [Claimed(*row) for row in tx.rows("attempts.claim", worker_id=worker_id, share=shares, most=most)]
+    deepest = max(share.cap for share in shares)
+    picked = tx.rows("attempts.pick", share=shares, most=most, deepest=deepest)
+    if not picked:
+        return []
+    taken = tx.execute("attempts.take", worker_id=worker_id, batch=sorted((row[0], row[1]) for row in picked))
+    runs = [_handed_out(row) for row in picked]
+    if taken == len(runs):
+        return runs
+    mine = {(row[0], row[1]) for row in tx.rows("attempts.held", worker_id=worker_id)}  # another claim was first with some
+    return [run for run in runs if (run.id, run.token) in mine]
+
+
+def _handed_out(row: Sequence[Any]) -> Claimed:
+    """A picked run as it is after its claim: one token and one event further."""
+    return Claimed(row[0], row[1] + 1, row[2] + 1, *row[3:])
+
+
+def _go_on(
+    walk: Walk, ring: Sequence[int], waiting: Sequence[tuple[str, Waiting]], plan: Plan, runs: Sequence[Claimed], most: int
+) -> bool:
+    """Move on around the ring, and say whether another claim may find work at once."""
+    taken: dict[int, int] = {}
+    for run in runs:
+        taken[run.lane_id] = taken.get(run.lane_id, 0) + 1
+    walk.unaged = walk.unaged + len(runs) if not any(share.turn == -1 and share.lane_id in taken for share in plan.shares) else 0
+    cut_off = _cut_off(ring)
+    if runs:
+        walk.fruitless = 0
+        walk.place = after_group([number for number in ring if number in taken][-1])
+        shared = {share.lane_id for share in plan.shares}
+        return (
+            len(runs) >= most
+            or cut_off is not None
+            or any(taken.get(share.lane_id, 0) >= share.cap for share in plan.shares)
+            or any(lane.lane_id not in shared and lane.tolls for _, lane in waiting)
+        )
+    if cut_off is None:
+        walk.fruitless = 0
+        return False
+    place = after_lane(cut_off)
+    walk.fruitless += (place - walk.place) % CLASS_SPAN
+    walk.place = place
+    if walk.fruitless >= CLASS_SPAN:  # once around, and nothing for us
+        walk.fruitless = 0
+        return False
+    return True
+
+
+def _cut_off(ring: Sequence[int]) -> int | None:
+    """The last lane of the first stretch of the walk that ended by its bound, and not because it was at its end."""
+    start = 0
+    for place in range(1, len(ring) + 1):
+        if place == len(ring) or class_of(ring[place]) != class_of(ring[start]) or ring[place] < ring[place - 1]:
+            if place - start >= STEPS:
+                return ring[place - 1]
+            start = place
+    return None
+
+

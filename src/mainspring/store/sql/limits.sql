@@ -1,0 +1,148 @@
+-- name: limits.declare
+-- A limit from code: written once; an operator's later change beats it. Answers nothing where nothing changed.
+INSERT INTO limits (id, namespace, scope, name, key, measure, size, per, burst, cost, strict, source, changed_at)
+VALUES (:id, :namespace, :scope, :name, :key, :measure, :size, :per, :burst, :cost, :strict, 'code', {{now}})
+ON CONFLICT (id) DO UPDATE
+SET size = excluded.size, per = excluded.per, burst = excluded.burst, cost = excluded.cost, strict = excluded.strict,
+    changed_at = excluded.changed_at
+WHERE limits.source = 'code'
+  AND (coalesce(limits.size, -1) <> coalesce(excluded.size, -1) OR coalesce(limits.per, 0) <> coalesce(excluded.per, 0)
+       OR limits.burst <> excluded.burst OR limits.cost <> excluded.cost OR limits.strict <> excluded.strict);
+
+-- name: limits.set
+-- A limit from an operator; without a size it is lifted. Runs that already run keep running.
+INSERT INTO limits (id, namespace, scope, name, key, measure, size, per, burst, cost, strict, source, changed_at)
+VALUES (:id, :namespace, :scope, :name, :key, :measure, :size, :per, :burst, :cost, :strict, 'operator', {{now}})
+ON CONFLICT (id) DO UPDATE
+SET size = excluded.size, per = excluded.per, burst = excluded.burst, cost = excluded.cost, strict = excluded.strict,
+    source = 'operator', changed_at = excluded.changed_at;
+
+-- name: limits.reset
+-- Let code say again what a limit is, with its next declaration.
+UPDATE limits SET source = 'code', changed_at = {{now}} WHERE id = :id AND source = 'operator';
+
+-- name: limits.all
+-- Every limit that can bind runs of a namespace.
+-- columns: id int, namespace text, scope text, name text, key text, measure text, size int, per int, burst int, cost int
+-- columns: strict int, source text, changed_at int, reserved_lane int, reserved_priority int
+SELECT id, namespace, scope, name, key, measure, size, per, burst, cost, strict, source, changed_at, reserved_lane,
+       reserved_priority
+FROM limits WHERE namespace = :namespace OR scope = 'total';
+
+-- name: limits.lock
+-- Limits by number, as they are now, locked in one order: while they are, nobody else begins a run under them.
+-- columns: id int, size int, per int, burst int, cost int, reserved_lane int, reserved_priority int
+SELECT id, size, per, burst, cost, reserved_lane, reserved_priority FROM limits WHERE id {{any ids int}} ORDER BY id {{lock}};
+
+-- name: limits.try_keys
+-- Which counters of single keys this transaction may count in. One writer at a time: all of them.
+-- input keys: id int
+-- columns: id int
+SELECT i.id FROM {{keys}} AS i;
+
+-- name: limits.used
+-- How much of each of these counters is held.
+-- columns: id int, used int
+SELECT limit_id AS id, sum(cost) AS used FROM slots WHERE limit_id {{any ids int}} GROUP BY limit_id;
+
+-- name: limits.changed
+-- When a limit changed last, if there is any.
+-- columns: at int
+SELECT max(changed_at) AS at FROM limits;
+
+-- name: limits.reserve
+-- Keep limits for the heads of lanes that need several units at once.
+-- input batch: id int, lane_id int, priority int
+UPDATE limits
+SET reserved_lane = (SELECT i.lane_id FROM {{batch}} AS i WHERE i.id = limits.id),
+    reserved_priority = (SELECT i.priority FROM {{batch}} AS i WHERE i.id = limits.id)
+WHERE id IN (SELECT i.id FROM {{batch}} AS i);
+
+-- name: limits.unreserve
+-- Let go of limits whose lane has begun the run they were kept for.
+UPDATE limits SET reserved_lane = NULL, reserved_priority = NULL WHERE reserved_lane {{any lanes int}};
+
+-- name: limits.idle_reservations
+-- Let go of limits whose lane has nothing queued any more.
+UPDATE limits SET reserved_lane = NULL, reserved_priority = NULL
+WHERE reserved_lane IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.lane_id = limits.reserved_lane AND r.state = 'queued');
+
+-- name: slots.take
+-- Write the slots of claimed runs.
+-- input batch: limit_id int, run_id uuid, token int, cost int
+INSERT INTO slots (limit_id, run_id, token, cost)
+SELECT i.limit_id, i.run_id, i.token, i.cost FROM {{batch}} AS i
+WHERE true
+ON CONFLICT (run_id, token, limit_id) DO NOTHING;
+
+-- name: slots.free
+-- Give back whatever fences that are over held. One that is gone already is not there to be counted.
+-- input batch: run_id uuid, token int
+DELETE FROM slots WHERE EXISTS (SELECT 1 FROM {{batch}} AS i WHERE i.run_id = slots.run_id AND i.token = slots.token);
+
+-- name: slots.stale
+-- Give back the slots of fences that are over: a worker that had heard of no limit ended its run without looking for one.
+DELETE FROM slots
+WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = slots.run_id AND r.token = slots.token AND r.worker_id IS NOT NULL)
+  AND (expires_at IS NULL OR expires_at <= {{now}});
+
+-- name: slots.strange
+-- Give back the slots of limits that are no more.
+DELETE FROM slots WHERE limit_id {{any ids int}};
+
+-- name: slots.held
+-- A page of the runs that are held in a namespace, with what each holds.
+-- columns: id text, token int, lane_id int
+SELECT r.id, r.token, r.lane_id
+FROM runs r JOIN lanes l ON l.id = r.lane_id
+WHERE r.worker_id IS NOT NULL AND (l.namespace = :namespace OR :namespace = '') AND r.id > :after
+ORDER BY r.id LIMIT :most;
+
+-- name: rates.get
+-- The instants that keep rates.
+-- columns: id int, next_at int
+SELECT id, next_at FROM rates WHERE id {{any ids int}};
+
+-- name: rates.put
+-- Move the instants of rates to where a claim has brought them.
+-- input batch: id int, next_at int
+INSERT INTO rates (id, next_at)
+SELECT i.id, i.next_at FROM {{batch}} AS i
+WHERE true
+ON CONFLICT (id) DO UPDATE SET next_at = excluded.next_at;
+
+-- name: rates.close
+-- Let nothing begin under these rates before an instant; never earlier than what holds already.
+-- input batch: id int, next_at int
+INSERT INTO rates (id, next_at)
+SELECT i.id, i.next_at FROM {{batch}} AS i
+WHERE true
+ON CONFLICT (id) DO UPDATE SET next_at = excluded.next_at WHERE rates.next_at < excluded.next_at;
+
+-- name: rates.refund
+-- Give back what was spent by runs that did not begin after all.
+-- input batch: id int, back int
+UPDATE rates SET next_at = next_at - (SELECT sum(i.back) FROM {{batch}} AS i WHERE i.id = rates.id)
+WHERE id IN (SELECT i.id FROM {{batch}} AS i);
+
+-- name: rates.forget
+-- Rates whose instant is long past say nothing any more.
+DELETE FROM rates WHERE next_at < :before;
+
+-- name: admissions.log
+-- Note what a strict rate let in.
+-- input batch: rate_id int, run_id uuid, token int
+INSERT INTO admissions (rate_id, at, run_id, token)
+SELECT i.rate_id, {{now}}, i.run_id, i.token FROM {{batch}} AS i
+WHERE true
+ON CONFLICT (rate_id, at, run_id, token) DO NOTHING;
+
+-- name: admissions.since
+-- What a strict rate let in since an instant, oldest first.
+-- columns: at int
+SELECT at FROM admissions WHERE rate_id = :id AND at > :since ORDER BY at LIMIT :most;
+
+-- name: admissions.forget
+-- Admissions older than any window.
+DELETE FROM admissions WHERE rate_id = :id AND at <= :before;
