@@ -3,22 +3,21 @@
 The public names, and nothing else.
 """
 
-from mainspring.app import App, Batch, Call, Task, batch
+from mainspring.app import App, Task
 from mainspring.client import AsyncClient, BatchHandle, Client, Handle, Member, Page
+from mainspring.codec import Directory, Encrypted, Objects
+from mainspring.composing import Batch, Call, Chain, ChainHandle, batch, chain, result_of
 from mainspring.context import Context
 from mainspring.core.limits import Limit, Rate
 from mainspring.core.retry import exponential, fixed, linear, steps
+from mainspring.core.signals import Cancelled, Fail, RateLimited, Release, Retry, Skip
 from mainspring.core.states import State
 from mainspring.errors import (
-    Cancelled,
-    Fail,
     KeyConflict,
     LeaseLost,
     MainspringError,
     PayloadInvalid,
-    Release,
     ResultTimeout,
-    Retry,
     RunCancelled,
     RunFailed,
 )
@@ -33,8 +32,12 @@ __all__ = [
     "BatchHandle",
     "Call",
     "Cancelled",
+    "Chain",
+    "ChainHandle",
     "Client",
     "Context",
+    "Directory",
+    "Encrypted",
     "Fail",
     "Handle",
     "KeyConflict",
@@ -42,20 +45,25 @@ __all__ = [
     "Limit",
     "MainspringError",
     "Member",
+    "Objects",
     "Page",
     "PayloadInvalid",
     "Rate",
+    "RateLimited",
     "Release",
     "ResultTimeout",
     "Retry",
     "RunCancelled",
     "RunFailed",
+    "Skip",
     "State",
     "Task",
     "WorkerProcess",
     "batch",
+    "chain",
     "exponential",
     "fixed",
     "linear",
+    "result_of",
     "steps",
 ]

@@ -4,32 +4,43 @@ This is where everything is put together: names to functions (``registry``), cal
 (``runtime``). Nothing is opened at import; the database is opened at first use.
 """
 
+import asyncio
 import contextlib
 import os
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from mainspring.client import BatchHandle, Client, Handle, LimitsAtWork, Queues, Request, Runs
+from mainspring.client import Batches, BatchHandle, Client, DeadLetters, Handle, LimitsAtWork, Queues, Request, Runs, Tick
+from mainspring.client.streaming import OnChunk, stream
 from mainspring.codec import BlobStore, Codec, keeping_of
+from mainspring.composing import Call
 from mainspring.config import default_database, default_transport, follow
 from mainspring.context import Context
 from mainspring.core import retry
+from mainspring.core.attributes import Value as Attribute
+from mainspring.core.capacity import Overflow
+from mainspring.core.debounce import Debounce, OnSingleton
+from mainspring.core.dependencies import EndsAs
 from mainspring.core.durations import Duration, parse_duration
 from mainspring.core.limits import Limit, Rate, Scope
 from mainspring.core.names import check_name
 from mainspring.errors import CapabilityUnsupported, InvalidOption
-from mainspring.operations.batches import FiresOn
 from mainspring.operations.views import WorkerView
-from mainspring.registry import ExecutorKind, FailureDetail, KeyOption, Options, Registry, SpanOption, TaskSpec, checked_limits
+from mainspring.registry import ExecutorKind, FailureDetail, KeyOption, KeyTtl, Options, Registry, SpanOption, TaskSpec, checked_limits
+from mainspring.runtime.delivered import Delivered
 from mainspring.runtime.hosting import WorkerProcess
+from mainspring.runtime.links import Delivering, Links
+from mainspring.runtime.outboxing import Outbox
+from mainspring.runtime.outboxing import Relay as OutboxRelay
+from mainspring.runtime.single import in_a_loop, run_now
 from mainspring.runtime.worker import WorkerPlan
-from mainspring.system import process_name
+from mainspring.system import RealSystem, process_name
 from mainspring.telemetry.metrics import Metrics, Served
-from mainspring.transports import Notifier, Transport, is_silent, open_transport
+from mainspring.transports import Message, Transport
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,16 +50,6 @@ S = TypeVar("S", bound=Callable[[dict[str, Any]], dict[str, Any]])
 #: Set while a sandboxed test has children (``mainspring.testing``): its process id. The sandbox is in that process alone, so an app
 #: of any other that would open its own database instead is refused.
 SANDBOXED_BY = "MAINSPRING_TEST_SANDBOX"
-
-
-class Call(Generic[R_co]):
-    """An unsent request: a task with its arguments and options, to be put into a batch."""
-
-    __slots__ = ("_app", "request")
-
-    def __init__(self, app: "App", request: Request) -> None:
-        self._app = app
-        self.request = request
 
 
 class Task(Generic[P, R]):
@@ -96,8 +97,11 @@ class Task(Generic[P, R]):
         delay: Duration | None = None,
         at: datetime | str | None = None,
         key: KeyOption = None,
-        key_ttl: Duration | None = None,
+        key_ttl: KeyTtl | None = None,
         singleton: KeyOption = None,
+        on_singleton: OnSingleton | None = None,
+        debounce: Debounce | None = None,
+        throttle: Duration | None = None,
         concurrency_key: KeyOption = None,
         requires: Mapping[str, str] | None = None,
         uses: Mapping[str, int] | None = None,
@@ -105,10 +109,19 @@ class Task(Generic[P, R]):
         expires: SpanOption = None,
         max_attempts: int | None = None,
         timeout: Duration | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
+        after: Sequence[Handle[Any] | BatchHandle[Any] | str] | None = None,
+        on: EndsAs | None = None,
         using: Any = None,
     ) -> "Task[P, R]":
         """The same task with other options for the calls made through it. The task itself does not change.
 
+        ``key`` is an idempotency key: a second call with it gets the run of the first, for ``key_ttl`` (30 d; ``"active"``: while that
+        run lives). ``singleton`` lets one run live at a time; ``on_singleton`` says what becomes of a second call (``"existing"``,
+        ``"skip"``, ``"replace"``), and ``debounce`` or ``throttle`` gather many calls into one run.
+        ``attributes`` are up to 32 small values (text, numbers, truth) by which ``app.runs.find`` finds the run.
+        ``after`` names up to 1,000 runs or batches behind which the run begins, once each of them has ended as ``on`` says:
+        ``succeeded``, ``failed``, or ``done`` however it ends; if one ends otherwise, the run ends ``upstream_failed``.
         ``using`` is a connection with an open transaction of yours: the run exists if and only if that commits.
 
         Raises:
@@ -123,6 +136,9 @@ class Task(Generic[P, R]):
             key=key,
             key_ttl=key_ttl,
             singleton=singleton,
+            on_singleton=on_singleton,
+            debounce=debounce,
+            throttle=throttle,
             concurrency_key=concurrency_key,
             requires=requires,
             uses=uses,
@@ -130,6 +146,9 @@ class Task(Generic[P, R]):
             expires=expires,
             max_attempts=max_attempts,
             timeout=timeout,
+            attributes=attributes,
+            after=after,
+            on=on,
             using=using,
         )
         return Task(self._app, self.spec, self.function, changed)
@@ -158,46 +177,78 @@ class Task(Generic[P, R]):
         """
         return self._app.client.submit(self._requests(items), using=self._options.using)
 
+    def enqueue_stream(
+        self,
+        items: Iterable[tuple[Any, ...] | Mapping[str, Any]],
+        *,
+        chunk: int = 1_000,
+        on_chunk: OnChunk[R] | None = None,
+    ) -> int:
+        """``enqueue_many`` for as many items as there are: each chunk is a transaction of its own. The index of the last item that is
+        committed, counted from 0. ``on_chunk(last, handles)`` is called after each commit; an error of ours names the last one too,
+        as ``details["last_committed"]``, so that a caller may go on behind it.
+
+        Raises:
+            InvalidOption: ``using=``, or a chunk of less than one or more than 10,000. Else as ``enqueue_many``.
+        """
+        if self._options.using is not None:
+            raise InvalidOption("enqueue_stream commits chunk by chunk, so it takes no using=; call enqueue_many", option="using")
+        return stream(self.enqueue_many, items, chunk=chunk, on_chunk=on_chunk)
+
     async def aenqueue_many(self, items: Sequence[tuple[Any, ...] | Mapping[str, Any]]) -> list[Handle[R]]:
         """``enqueue_many`` for an event loop."""
         return await self._app.client.asubmit(self._requests(items), using=self._options.using)
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
-        """The request without sending it, for ``batch``."""
-        return Call(self._app, self._request(args, kwargs))
+    def run_now(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+        """Create a run and run one attempt of it here, now: no worker is needed, and what a worker promises holds: limits, lease,
+        fence, ledger. Its result is there when this returns; a retry or a release is left to workers. If a key of it has an owner,
+        this is that run's handle (``existing``), and nothing was executed.
+
+        Raises:
+            QueuePaused, NoCapacity: it may not begin now; nothing was created. PayloadInvalid, KeyConflict: as of ``enqueue``.
+        """
+        return in_a_loop(lambda: self.arun_now(*args, **kwargs))
+
+    async def arun_now(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+        """``run_now`` in this event loop. Cancelled, it cuts the attempt off, which goes back to be run by a worker."""
+        client = await asyncio.to_thread(lambda: self._app.client)
+        return await run_now(client, self._app.registry, self._request(args, kwargs), using=self._options.using)
+
+    def find_current(self, *, key: str) -> Handle[R] | None:
+        """The run that a call with this idempotency key would get now, None if it would create one. Advice, for it may change at once:
+        nothing but the enqueue decides."""
+        return self._app.client.keys.current(self.name, key, self.spec.decode_result)
+
+    def find_active(self, *, singleton: str) -> Handle[R] | None:
+        """The live run of a singleton, if there is one. Advice, for it may end at once."""
+        return self._app.client.keys.active(self.name, singleton, self.spec.decode_result)
+
+    async def afind_current(self, *, key: str) -> Handle[R] | None:
+        """``find_current`` for an event loop."""
+        return await asyncio.to_thread(lambda: self.find_current(key=key))
+
+    async def afind_active(self, *, singleton: str) -> Handle[R] | None:
+        """``find_active`` for an event loop."""
+        return await asyncio.to_thread(lambda: self.find_active(singleton=singleton))
+
+    @overload
+    def call(self) -> Call[R]: ...
+    @overload
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]: ...
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The request without sending it, for ``batch`` and ``chain``. A chain may bring the first argument.
+
+        Raises:
+            PayloadInvalid, PayloadTooLarge: the arguments do not fit.
+        """
+        return Call(self._app, self.spec, self._options, args, kwargs)
 
     def _request(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
         return self.spec.request(self._app.namespace, self._options, args, kwargs)
 
     def _requests(self, items: Sequence[tuple[Any, ...] | Mapping[str, Any]]) -> list[Request]:
         return self.spec.requests(self._app.namespace, self._options, items)
-
-
-class Batch(Generic[R_co]):
-    """Many runs and one more that starts when the last of them has ended; nothing is sent before ``enqueue``."""
-
-    def __init__(self, members: "Sequence[Call[Any]]", then: "Call[R_co] | None", on: FiresOn) -> None:
-        if on not in {"done", "all_succeeded"}:
-            raise InvalidOption(f'on must be "done" or "all_succeeded", not {on!r}', option="on")
-        if not members and then is None:
-            raise InvalidOption("a batch without members and without then= is nothing", option="members")
-        self._members = list(members)
-        self._then = then
-        self._on = on
-
-    def enqueue(self) -> BatchHandle[R_co]:
-        """Create the members and the callback, all or nothing."""
-        some = self._then or self._members[0]
-        then = self._then.request if self._then else None
-        return some._app.client.submit_batch([call.request for call in self._members], then, fires_on=self._on)
-
-
-def batch(members: "Sequence[Call[Any]]", *, then: "Call[R] | None" = None, on: FiresOn = "done") -> Batch[R]:
-    """A batch: ``members`` run in any order; ``then`` starts once, after the last of them has ended.
-
-    With ``on="all_succeeded"`` it starts only if all succeeded, and ends ``upstream_failed`` otherwise.
-    """
-    return Batch(members, then, on)
 
 
 class App:
@@ -242,18 +293,57 @@ class App:
         self._metrics: Metrics | None = None
         self._client: Client | None = None
         self._lent: Client | None = None
-        self._notifier: Notifier | None = None
+        self._links: Links | None = None
+        self._delivering: dict[str, Delivering] = {}
         self._lock = threading.RLock()
 
     # -- declaring --------------------------------------------------------------------------------------------------
 
-    def queue(self, name: str, *, limit: int | None = None, limits: Sequence[Limit | Rate] = ()) -> str:
+    def queue(
+        self,
+        name: str,
+        *,
+        limit: int | None = None,
+        limits: Sequence[Limit | Rate] = (),
+        max_waiting: int | None = None,
+        overflow: Overflow = "refuse",
+        delivery: str | Transport | None = None,
+        dispatch: str = "eager",
+        dispatch_timeout: Duration | None = None,
+    ) -> str:
         """Declare a queue. ``limit``: at most so many of its runs at once, over the whole fleet; ``limits`` says it in full, for each
         concurrency key too: ``[Limit(50), Limit(5, each_key=True), Rate(100, per="1s", burst=20)]``. An operator may change them.
 
+        ``max_waiting``: so many runs may wait in it, and ``overflow`` says what becomes of one more: it is refused (``QueueFull``), put
+        on record as skipped (``"skip"``), or takes the place of the oldest that is queued (``"drop_oldest"``).
+
+        ``delivery`` is a transport (or its URL) that is told of each run by name, for workers that do not poll
+        (``execute_delivery``): ``dispatch="eager"`` right after the commit, ``"deferred"`` by the next worker. With
+        ``dispatch_timeout`` a slot of the limit is kept for each run before it is told of, for so long.
+
         Returns the name, to be used as ``queue=`` of tasks.
         """
-        return self.registry.add_queue(name, limit, limits)
+        added = self.registry.add_queue(name, limit, limits, max_waiting, overflow)
+        if delivery is not None:
+            self._delivering[added] = Delivering.checked(
+                added, delivery, dispatch, dispatch_timeout, is_limited=limit is not None or bool(limits)
+            )
+        return added
+
+    def execute_delivery(self, message: Message | bytes | str) -> Delivered:
+        """Execute the run that a message of a queue with ``delivery=`` names, here and now: the worker of a process that is called.
+
+        One that is stale, doubled or made up executes nothing, and the answer says why. Returns when the outcome is durable; how
+        the attempt ended is the run's to say.
+
+        Raises:
+            StorageUnavailable, StorageConflict, CommitUnknown: the message may be given again.
+        """
+        return self.worker().execute_delivery(message)
+
+    async def aexecute_delivery(self, message: Message | bytes | str) -> Delivered:
+        """``execute_delivery`` for an event loop."""
+        return await self.worker().aexecute_delivery(message)
 
     def limit(self, name: str, *limits: Limit | Rate) -> str:
         """Declare a named limit, of which tasks take units: ``gpu = app.limit("gpu", Limit(4))``, ``@app.task(uses={gpu: 2})``."""
@@ -279,13 +369,20 @@ class App:
         retries: int | None = None,
         max_interruptions: int = 10,
         max_releases: int | None = None,
-        backoff: retry.Backoff | Sequence[Duration] | None = None,
+        backoff: retry.Backoff | Sequence[Duration] | retry.DelayFunction | None = None,
         jitter: float = retry.DEFAULT_JITTER,
-        timeout: Duration = "1h",
+        retry_on: Sequence[type[BaseException]] | type[BaseException] = (),
+        never_on: Sequence[type[BaseException]] | type[BaseException] = (),
+        timeout: Duration | None = "1h",
+        heartbeat_timeout: Duration | None = None,
+        result_ttl: Duration = "7d",
         grace: Duration = "30s",
         key: KeyOption = None,
-        key_ttl: Duration | None = None,
+        key_ttl: KeyTtl | None = None,
         singleton: KeyOption = None,
+        on_singleton: OnSingleton | None = None,
+        debounce: Debounce | None = None,
+        throttle: Duration | None = None,
         concurrency_key: KeyOption = None,
         requires: Mapping[str, str] | None = None,
         uses: Mapping[str, int] | None = None,
@@ -334,14 +431,32 @@ class App:
         return self.client.queues
 
     @property
+    def batches(self) -> Batches:
+        """Looking at batches, and steering them."""
+        return self.client.batches
+
+    @property
     def limits(self) -> LimitsAtWork:
         """Looking at limits, and changing them."""
         return self.client.limits
 
     @property
+    def dead_letters(self) -> DeadLetters:
+        """Runs that used up a budget: looking at them, replaying and dismissing them."""
+        return self.client.dead_letters
+
+    @property
     def workers(self) -> list[WorkerView]:
         """The workers of this namespace, newest first."""
         return self.client.workers()
+
+    def tick(self, *, every: Duration = "10s") -> Tick:
+        """One pass of maintenance, for those who run no worker all the time; see ``Client.tick``."""
+        return self.client.tick(every=every)
+
+    async def atick(self, *, every: Duration = "10s") -> Tick:
+        """``tick`` for an event loop."""
+        return await asyncio.to_thread(self.tick, every=every)
 
     def observe(self) -> Metrics:
         """Count from now on what this process does with this app; see ``mainspring.telemetry.metrics.registry``.
@@ -370,6 +485,25 @@ class App:
         handed_out: AbstractContextManager[Any] = database.exclusive()
         return handed_out
 
+    def outbox(self, connection: Any) -> Outbox:
+        """Runs beside your data in another database: ``app.outbox(connection).enqueue(send.call(order))`` writes a row into the
+        transaction of ``connection`` (psycopg, sqlite3, or SQLAlchemy over one of them), with the run id already chosen.
+
+        Raises:
+            InvalidOption: a connection that cannot be used so. ForeignSqlite: it is to the app's own file.
+        """
+        opened = self._lent or self._client
+        system = RealSystem() if opened is None else opened.system
+        return Outbox(lambda: self.client, connection, ours=self._database_url(), system=system, keeping=self.keeping)
+
+    def outbox_relay(self, connect: Callable[[], Any]) -> OutboxRelay:
+        """What moves the rows of an outbox into this app's database: ``app.outbox_relay(lambda: psycopg.connect(url)).start()``.
+
+        ``connect`` opens a connection to their database that nobody else uses. Rows are moved at least once, in the order in which
+        they were written, and the run id makes it once.
+        """
+        return OutboxRelay(lambda: self.client, connect, ours=self._database_url())
+
     def migrate(self) -> list[str]:
         """Bring the database to this code's schema; the names of the steps applied."""
         if self._lent is not None:
@@ -385,13 +519,11 @@ class App:
         with self._lock:
             if self._lent is not None:
                 return  # whoever lent it closes it; what was open before stays for afterwards
-            if self._notifier is not None:
-                self._notifier.close()
+            if self._links is not None:
+                self._links.close()
             if self._client is not None:
-                if self._client.transport is not None:
-                    self._client.transport.close()
                 self._client.close()
-            self._client = self._notifier = None
+            self._client = self._links = None
 
     def _database_url(self) -> str:
         return default_database() if self._url is None else self._url
@@ -408,6 +540,7 @@ class App:
             if self._lent is not None:
                 raise InvalidOption(f"app {self.name!r} is in a sandbox already; leave that one first", option="app")
             self._declare_queues(client)
+            client.find_task = self.registry.get
             self._lent = client
         try:
             yield
@@ -423,29 +556,22 @@ class App:
             )
         client = Client(self._database_url(), namespace=self.namespace, actor=f"app:{self.name}", keeping=self.keeping)
         client.tracing = self._tracing
+        client.find_task = self.registry.get
         if self._metrics is not None:
             client.observe(self._metrics)
         _ = client.database  # storage starts first, and closes last
         try:
             self._declare_queues(client)
-            self._start_transport(client)
+            self._links = Links(client, self._wanted_transport or default_transport(), self._delivering)
         except BaseException:
             client.close()
             raise
         return client
 
-    def _start_transport(self, client: Client) -> None:
-        transport = open_transport(self._wanted_transport or default_transport(), client.database)
-        transport.start()
-        client.transport = transport
-        if not is_silent(transport):
-            self._notifier = Notifier(transport, self.namespace, now=client.system.now)
-            client.after_commit(self._notifier.work)
-
     def _declare_queues(self, client: Client) -> None:
         registry = self.registry
         for queue, spec in registry.queues.items():
-            client.queues.declare(queue, limits=spec.limits)
+            client.queues.declare(queue, limits=spec.limits, max_waiting=spec.max_waiting, overflow=spec.overflow)
         said: list[tuple[Scope, str, Sequence[Limit | Rate]]] = [
             (Scope.NAMESPACE, "", self._limits),
             *((Scope.POOL, name, limits) for name, limits in registry.pools.items()),

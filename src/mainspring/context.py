@@ -1,14 +1,16 @@
 """What user code may ask and tell while it runs: the context of one attempt. It knows no database and no event loop."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from mainspring.codec import decode_json, encode_json
+from mainspring.codec import decode_json, encode_json, encode_result
 from mainspring.core.durations import Duration
-from mainspring.errors import Cancelled, LeaseLost, Release
+from mainspring.core.signals import Cancelled, Release
+from mainspring.errors import LeaseLost
 
 if TYPE_CHECKING:
-    from mainspring.client import Member
+    from mainspring.client import JoinedBatch, Member
 
 CHECKPOINT_BYTES = 64 * 1024
 PROGRESS_BYTES = 4 * 1024
@@ -38,6 +40,15 @@ class Sink(Protocol):
     def members(self) -> "Iterator[Member]":
         """The members of the batch whose callback this is."""
 
+    def batch(self) -> "JoinedBatch":
+        """The batch this run is a member of."""
+
+    def transaction(self, using: Any, result: Callable[[], bytes]) -> AbstractContextManager[Any]:
+        """A transaction that ends with the attempt's success."""
+
+    def atransaction(self, using: Any, result: Callable[[], bytes]) -> AbstractAsyncContextManager[Any]:
+        """The same for an event loop."""
+
 
 class Context:
     """One attempt of one run, as user code sees it. Any thread may use it.
@@ -47,13 +58,14 @@ class Context:
     ``stopping`` turns true when the worker begins to stop.
     """
 
-    __slots__ = ("_checkpoint", "_run", "_sink", "_why", "queue", "stopping", "task")
+    __slots__ = ("_checkpoint", "_result", "_run", "_sink", "_why", "queue", "stopping", "task")
 
     def __init__(self, run: Claim, *, task: str, queue: str, sink: Sink, checkpoint: bytes | None = None) -> None:
         self._run = run
         self._sink = sink
         self._checkpoint = checkpoint
         self._why: str | None = None
+        self._result = b"null"
         self.task = task
         self.queue = queue
         self.stopping = False
@@ -127,9 +139,50 @@ class Context:
         """Not yet: give the run back until ``after`` from now. Spends no failure."""
         raise Release(after=after, reason=reason)
 
+    def transaction(self, using: Any = None) -> AbstractContextManager[Any]:
+        """``with ctx.transaction() as connection:``: what you write on ``connection`` and **the success of this attempt** commit
+        together, or neither does: effectively once.
+
+        PostgreSQL gives a psycopg connection of its own, SQLite one of the app's file (as ``app.connection()``; others wait
+        meanwhile). ``using`` is a connection of yours instead, as in ``options(using=…)``: then the success is written into your
+        transaction when the block ends, and the commit is yours. An error in the block rolls back, and the attempt goes on.
+
+        The run's result is what ``set_result`` was given; what the function returns later is not kept, and neither is an error.
+
+        Raises:
+            LeaseLost: the run is somebody else's by now; it is rolled back. Cancelled: it was asked to stop; so too.
+            CommitUnknown: the connection broke during the commit; raise it on, and it is found out.
+            InvalidOption: a second one, or ``executor="process"``, which has no database.
+        """
+        self.check()
+        return self._sink.transaction(using, lambda: self._result)
+
+    def atransaction(self, using: Any = None) -> AbstractAsyncContextManager[Any]:
+        """``transaction`` for an event loop: ``async with``, and a connection that is awaited. On PostgreSQL only."""
+        self.check()
+        return self._sink.atransaction(using, lambda: self._result)
+
+    def set_result(self, value: Any) -> None:
+        """The run's result, where ``transaction`` writes it; None without.
+
+        Raises:
+            ResultInvalid, ResultTooLarge: it cannot be stored.
+        """
+        self._result = encode_result(value)
+
     def members(self) -> "Iterator[Member]":
         """In a batch's callback: the members in order, with their results. Elsewhere: nothing."""
         return self._sink.members()
+
+    @property
+    def batch(self) -> "JoinedBatch":
+        """In a member of a batch: that batch. ``ctx.batch.add([task.call(…)])`` lets more members join while it is open, as long as
+        this attempt holds its lease; ``ctx.batch.seal()`` ends that. An attempt that is tried again adds again.
+
+        Raises:
+            InvalidOption: this run is no member of a batch, or ``executor="process"``, which has no database.
+        """
+        return self._sink.batch()
 
     def restore(self, checkpoint: bytes | None) -> None:
         """For the executor: what an earlier attempt saved, now that it can be read."""

@@ -1,48 +1,50 @@
-"""Every exception Mainspring raises, and the signals a task raises to say how its attempt ended.
+"""Every exception Mainspring raises.
 
-Here: the tree, its stable codes and what each error carries. Not here: how an error is shown (``cli``, ``web``),
-and anything that decides when one is raised. This is the lowest layer: it imports nothing of ours.
+Here: the tree, its stable codes and what each error carries. Not here: what a task raises to say how its attempt ended
+(``core/signals.py``), how an error is shown (``cli``, ``web``), and anything that decides when one is raised. This is the lowest
+layer: it imports nothing of ours.
 
     Exception
-    ├─ MainspringError                    .code .retryable .message .details
-    │  ├─ CallerMistake                   the message says what to change
-    │  │  ├─ PayloadInvalid               payload_invalid         errors=[{field, message}]
-    │  │  ├─ PayloadTooLarge              payload_too_large
-    │  │  ├─ ResultInvalid                result_invalid
-    │  │  ├─ ResultTooLarge               result_too_large
-    │  │  ├─ ValueUnreadable              value_unreadable        key
-    │  │  ├─ UnknownTask                  unknown_task
-    │  │  ├─ UnknownQueue                 unknown_queue
-    │  │  ├─ UnknownRun                   unknown_run
-    │  │  ├─ InvalidOption                invalid_option          option
-    │  │  │  ├─ InvalidName               invalid_option
-    │  │  │  └─ DuplicateTask             invalid_option
-    │  │  ├─ KeyConflict                  key_conflict            owner, fields
-    │  │  ├─ RunTerminal                  run_terminal
-    │  │  ├─ NotTerminal                  not_terminal
-    │  │  ├─ LeaseLost                    lease_lost
-    │  │  ├─ CapabilityUnsupported        capability_unsupported
-    │  │  ├─ ForeignSqlite                foreign_sqlite
-    │  │  ├─ ConfigurationInvalid         configuration_invalid
-    │  │  ├─ SchemaNewer                  schema_newer
-    │  │  ├─ SchemaOlder                  schema_older
-    │  │  └─ StorageUnwritable            storage_unwritable
-    │  ├─ WorldTrouble                    retryable: the same call may work later
-    │  │  ├─ StorageConflict              storage_conflict
-    │  │  ├─ StorageUnavailable           storage_unavailable
-    │  │  ├─ CommitUnknown                commit_unknown
-    │  │  ├─ TransportFailed              transport_failed
-    │  │  └─ ResultTimeout                result_timeout          (also a TimeoutError)
-    │  ├─ RunUnsuccessful                 no fault of a call: the answer of handle.result()
-    │  │  ├─ RunFailed                    run_failed              run_id, reason, error, failure
-    │  │  ├─ RunCancelled                 run_cancelled
-    │  │  └─ RunSkipped                   run_skipped
-    │  └─ BrokenInvariant                 broken_invariant        our bug: stop that service, keep the data
-    └─ TaskSignal                         raised by user code inside a task; an outcome, not an error
-       ├─ Retry                           this attempt failed; try again, after this delay
-       ├─ Fail                            the run failed; no retry
-       ├─ Release                         not yet: wait, and spend no failure
-       └─ Cancelled                       the task stopped because it was asked to
+    └─ MainspringError                    .code .retryable .message .details
+       ├─ CallerMistake                   the message says what to change
+       │  ├─ PayloadInvalid               payload_invalid         errors=[{field, message}]
+       │  ├─ PayloadTooLarge              payload_too_large
+       │  ├─ ResultInvalid                result_invalid
+       │  ├─ ResultTooLarge               result_too_large
+       │  ├─ ValueUnreadable              value_unreadable        key
+       │  ├─ UnknownTask                  unknown_task
+       │  ├─ UnknownQueue                 unknown_queue
+       │  ├─ UnknownRun                   unknown_run
+       │  ├─ QueuePaused                  queue_paused            queue
+       │  ├─ InvalidOption                invalid_option          option
+       │  │  ├─ InvalidName               invalid_option
+       │  │  └─ DuplicateTask             invalid_option
+       │  ├─ KeyConflict                  key_conflict            owner, fields
+       │  ├─ KeyActive                    key_active              owner
+       │  ├─ RunTerminal                  run_terminal
+       │  ├─ NotTerminal                  not_terminal
+       │  ├─ NotWaiting                   not_waiting
+       │  ├─ DeadLetterClosed             dead_letter_closed
+       │  ├─ LeaseLost                    lease_lost
+       │  ├─ CapabilityUnsupported        capability_unsupported
+       │  ├─ ForeignSqlite                foreign_sqlite
+       │  ├─ ConfigurationInvalid         configuration_invalid
+       │  ├─ SchemaNewer                  schema_newer
+       │  ├─ SchemaOlder                  schema_older
+       │  └─ StorageUnwritable            storage_unwritable
+       ├─ WorldTrouble                    retryable: the same call may work later
+       │  ├─ StorageConflict              storage_conflict
+       │  ├─ StorageUnavailable           storage_unavailable
+       │  ├─ CommitUnknown                commit_unknown
+       │  ├─ NoCapacity                   no_capacity             queue
+       │  ├─ QueueFull                    queue_full              queue, retry_after
+       │  ├─ TransportFailed              transport_failed
+       │  └─ ResultTimeout                result_timeout          (also a TimeoutError)
+       ├─ RunUnsuccessful                 no fault of a call: the answer of handle.result()
+       │  ├─ RunFailed                    run_failed              run_id, reason, error, failure
+       │  ├─ RunCancelled                 run_cancelled
+       │  └─ RunSkipped                   run_skipped
+       └─ BrokenInvariant                 broken_invariant        our bug: stop that service, keep the data
 
 Branch on ``code``, never on text: codes are stable, messages improve.
 """
@@ -51,34 +53,33 @@ Branch on ``code``, never on text: codes are stable, messages improve.
 
 from __future__ import annotations
 
-import math
-import re
-from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 __all__ = [
     "BrokenInvariant",
     "CallerMistake",
-    "Cancelled",
     "CapabilityUnsupported",
     "CommitUnknown",
     "ConfigurationInvalid",
+    "DeadLetterClosed",
     "DuplicateTask",
-    "Fail",
     "ForeignSqlite",
     "InvalidName",
     "InvalidOption",
+    "KeyActive",
     "KeyConflict",
     "LeaseLost",
     "MainspringError",
+    "NoCapacity",
     "NotTerminal",
+    "NotWaiting",
     "PayloadInvalid",
     "PayloadTooLarge",
-    "Release",
+    "QueuePaused",
+    "QueueFull",
     "ResultInvalid",
     "ResultTimeout",
     "ResultTooLarge",
-    "Retry",
     "RunCancelled",
     "RunFailed",
     "RunSkipped",
@@ -89,7 +90,6 @@ __all__ = [
     "StorageConflict",
     "StorageUnavailable",
     "StorageUnwritable",
-    "TaskSignal",
     "TransportFailed",
     "UnknownQueue",
     "UnknownRun",
@@ -188,6 +188,12 @@ class UnknownRun(CallerMistake):
     code = "unknown_run"
 
 
+class QueuePaused(CallerMistake):
+    """``run_now`` in a queue that is paused; nothing was created."""
+
+    code = "queue_paused"
+
+
 class InvalidOption(CallerMistake):
     """An option has a value it cannot have; ``details["option"]`` names it and the message says what to write."""
 
@@ -218,6 +224,17 @@ class KeyConflict(CallerMistake):
         return list(self.details.get("fields", ()))
 
 
+class KeyActive(CallerMistake):
+    """The key belongs to a run that has not ended, so it cannot be taken from it."""
+
+    code = "key_active"
+
+    @property
+    def owner(self) -> str | None:
+        """Id of the run that holds the key."""
+        return self.details.get("owner")
+
+
 class RunTerminal(CallerMistake):
     """The run has ended, and terminal history never changes."""
 
@@ -228,6 +245,18 @@ class NotTerminal(CallerMistake):
     """The call needs a run that has ended, and this one has not."""
 
     code = "not_terminal"
+
+
+class NotWaiting(CallerMistake):
+    """The call needs a run that waits, and this one does not: a worker claimed it meanwhile, or it needs a person."""
+
+    code = "not_waiting"
+
+
+class DeadLetterClosed(CallerMistake):
+    """There is no open dead letter of that run: it was dismissed, or there never was one."""
+
+    code = "dead_letter_closed"
 
 
 class LeaseLost(CallerMistake):
@@ -300,6 +329,23 @@ class CommitUnknown(WorldTrouble):
     code = "commit_unknown"
 
 
+class NoCapacity(WorldTrouble):
+    """``run_now`` under a limit that lets nothing begin at this moment; nothing was created."""
+
+    code = "no_capacity"
+
+
+class QueueFull(WorldTrouble):
+    """As many runs wait in the queue as may (``max_waiting``); nothing was created."""
+
+    code = "queue_full"
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until there will be room, if the queue goes on as it did."""
+        return float(self.details.get("retry_after", 1.0))
+
+
 class TransportFailed(WorldTrouble):
     """A transport cannot start, or did not take a message that somebody waits for. No run and no enqueue fails of it."""
 
@@ -366,115 +412,3 @@ class BrokenInvariant(MainspringError):
     """Something that cannot be is. Our bug: the service that saw it stops, and the data stays as it is."""
 
     code = "broken_invariant"
-
-
-# --- what a task says about its own attempt ---------------------------------------------------------------------------
-
-
-class TaskSignal(Exception):
-    """Raised by user code inside a task to choose how the attempt ends. Never an error of the library.
-
-    A signal crosses process borders unchanged. Its arguments are checked where it is made, so that a mistake points
-    at the line that made it; the text of a duration (``"2m"``) is read by the worker that records the outcome.
-    """
-
-    def __init__(self, message: str = "") -> None:
-        super().__init__(_text(message, option="message"))
-        self.message = message
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The default would call the constructor with positional arguments, which keyword-only signals refuse.
-        return _revive, (type(self), self.message), self.__dict__
-
-
-class Retry(TaskSignal):
-    """This attempt failed. While budget is left, try again ``after`` this delay (the task's back-off if ``None``)."""
-
-    def __init__(self, *, after: str | float | timedelta | None = None, code: str = "error", message: str = "") -> None:
-        super().__init__(message)
-        self.after = None if after is None else _delay(after)
-        self.code = _code(code)
-
-
-class Fail(TaskSignal):
-    """The run failed and trying again would not help: no retry, whatever budget is left."""
-
-    def __init__(self, code: str, message: str = "") -> None:
-        super().__init__(message)
-        self.code = _code(code)
-
-
-class Release(TaskSignal):
-    """Not yet. Give the run back until then, spending a release and no failure.
-
-    Exactly one of ``after`` (a delay from now) and ``until`` (an aware instant) is given.
-    """
-
-    def __init__(
-        self,
-        *,
-        after: str | float | timedelta | None = None,
-        until: datetime | str | None = None,
-        reason: str = "",
-    ) -> None:
-        if (after is None) == (until is None):
-            given = "neither" if after is None else "both"
-            raise InvalidOption(f'Release needs after="2m" or until=<instant>, got {given}', option="after")
-        super().__init__(_text(reason, option="reason"))
-        self.after = None if after is None else _delay(after)
-        self.until = None if until is None else _aware(until)
-        self.reason = reason
-
-
-class Cancelled(TaskSignal):
-    """The task stopped because cancellation was asked for. Raised by ``ctx`` at its check points, or by the task."""
-
-
-def _revive(signal: type[TaskSignal], message: str) -> TaskSignal:
-    """Rebuild a pickled signal without its constructor; pickle then restores the attributes."""
-    return signal.__new__(signal, message)
-
-
-_CODE = re.compile(r"[A-Za-z0-9._/-]{1,200}")
-
-
-def _text(value: object, *, option: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidOption(f"{option} must be a string, got {shown(value)}", option=option)
-    return value
-
-
-def _code(value: object) -> str:
-    if not isinstance(value, str) or not _CODE.fullmatch(value):
-        raise InvalidOption(
-            f'code must be 1-200 characters of A-Z a-z 0-9 . _ / -, such as "bad_address", got {shown(value)}',
-            option="code",
-        )
-    return value
-
-
-def _delay(value: object) -> str | float | timedelta:
-    """Refuse what can be seen to be no delay without reading the text of it."""
-    match value:
-        case bool():
-            pass
-        case str() if value.strip():
-            return value
-        case int() | float() if 0 <= value < math.inf:  # not NaN, not infinite, and no overflow for a huge int
-            return value
-        case timedelta() if value >= timedelta(0):
-            return value
-    raise InvalidOption(f'after must be a delay such as "2m", 120 (seconds) or a timedelta, got {shown(value)}', option="after")
-
-
-def _aware(value: object) -> datetime | str:
-    match value:
-        case str() if value.strip():
-            return value
-        case datetime() if value.utcoffset() is not None:
-            return value
-        case datetime():
-            hint = "got a naive datetime: make it aware, datetime.now(timezone.utc) + timedelta(minutes=2)"
-        case _:
-            hint = f'write an aware datetime or "2031-05-01T09:00:00Z", got {shown(value)}'
-    raise InvalidOption(f"until must be an instant: {hint}", option="until")

@@ -16,17 +16,26 @@ from mainspring import codec
 from mainspring.client import Request
 from mainspring.context import Context
 from mainspring.core import retry
+from mainspring.core.attributes import Value as Attribute
+from mainspring.core.attributes import checked as checked_attributes
 from mainspring.core.budgets import Budgets
+from mainspring.core.capacity import Overflow, check_bound
+from mainspring.core.debounce import Debounce, OnSingleton, check_singleton, gathering
+from mainspring.core.dependencies import Condition, EndsAs
 from mainspring.core.durations import Duration, parse_duration, parse_instant
+from mainspring.core.ids import parse_run_id
 from mainspring.core.lanes import Lane, labels
 from mainspring.core.limits import Limit, Rate
 from mainspring.core.names import check_key, check_name, check_priority
 from mainspring.core.policy import Policy
 from mainspring.errors import DuplicateTask, InvalidOption, PayloadInvalid, PayloadTooLarge, UnknownQueue, UnknownTask, shown
+from mainspring.operations.dependencies import MOST_UPSTREAMS
 from mainspring.operations.enqueue import DEFAULT_KEY_TTL, policy_row
 
 ExecutorKind = Literal["auto", "async", "thread", "process"]
 KeyOption = str | Callable[..., str] | None
+#: How long a key is retained: a span, or "active": until its run has ended.
+KeyTtl = Duration | Literal["active"]
 #: A span from the call on, an aware instant, or a function of the payload that gives one of them.
 SpanOption = Duration | datetime | Callable[..., Any] | None
 
@@ -53,6 +62,9 @@ class Options:
     uses: tuple[tuple[str, int], ...] = ()
     deadline: SpanOption = None
     expires: SpanOption = None
+    attributes: tuple[tuple[str, str], ...] = ()
+    on_singleton: OnSingleton | None = None
+    debounce: Debounce | None = None
     using: Any = None
 
     @property
@@ -66,6 +78,8 @@ class QueueSpec:
     """What code says of a queue."""
 
     limits: tuple[Limit | Rate, ...] = ()
+    max_waiting: int | None = None
+    overflow: Overflow = "refuse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +97,7 @@ class TaskSpec:
     decode_result: Callable[[bytes], Any]
     upcasters: codec.Upcasters
     failure_detail: FailureDetail = "full"
+    delay: retry.DelayFunction | None = None
 
     def request(self, namespace: str, options: Options, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
         """What a call asks for, checked and encoded.
@@ -90,7 +105,10 @@ class TaskSpec:
         Raises:
             PayloadInvalid, PayloadTooLarge: the arguments do not fit; nothing was created.
         """
-        request = self._about(namespace, options)._replace(body=self.schema.encode(args, kwargs))
+        request = self._about(namespace, options)
+        if codec.references(args, kwargs):
+            return self._around(request, options, args, kwargs)
+        request = request._replace(body=self.schema.encode(args, kwargs))
         if options.is_plain:
             return request
         key = _called(options.concurrency_key, "concurrency_key", args, kwargs)
@@ -106,6 +124,16 @@ class TaskSpec:
             expires_in=expires_in,
         )
 
+    def _around(self, request: Request, options: Options, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
+        """A call some of whose arguments are results of other runs, behind which it waits."""
+        if not options.is_plain:
+            raise InvalidOption(
+                "a call with result_of() takes no key=, singleton=, concurrency_key=, deadline= or expires=", option="result_of"
+            )
+        body, inputs = codec.encode_around(self.schema, args, kwargs, codec.run_of)
+        upstreams = dict.fromkeys(inputs.values(), Condition.SUCCEEDED) | dict(request.after)
+        return request._replace(body=codec.with_inputs(body, inputs), after=tuple(upstreams.items()))
+
     def _about(self, namespace: str, options: Options) -> Request:
         """Everything about a call but its payload and keys."""
         return Request(
@@ -116,8 +144,12 @@ class TaskSpec:
             body=b"",
             due_at=options.due_at,
             delay=options.delay,
-            key_ttl=options.key_ttl or DEFAULT_KEY_TTL,
+            key_ttl=DEFAULT_KEY_TTL if options.key_ttl is None else options.key_ttl,
             decode=self.decode_result,
+            attributes=options.attributes,
+            on_singleton=options.on_singleton or "existing",
+            debounce=options.debounce,
+            after=tuple((upstream, options.on) for upstream in options.after),
         )
 
     def requests(self, namespace: str, options: Options, items: Sequence[tuple[Any, ...] | Mapping[str, Any]]) -> list[Request]:
@@ -150,6 +182,7 @@ class Registry:
         self.default_queue = check_name(queue, "queue")
         self.queues: dict[str, QueueSpec] = {self.default_queue: QueueSpec()}
         self.pools: dict[str, tuple[Limit | Rate, ...]] = {}
+        self.around: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function  # what each task runs inside
         self._tasks: dict[str, TaskSpec] = {}
         self._aliases: dict[str, str] = {}
 
@@ -165,13 +198,20 @@ class Registry:
         retries: int | None = None,
         max_interruptions: int = 10,
         max_releases: int | None = None,
-        backoff: retry.Backoff | Sequence[Duration] | None = None,
+        backoff: retry.Backoff | Sequence[Duration] | retry.DelayFunction | None = None,
         jitter: float = retry.DEFAULT_JITTER,
-        timeout: Duration = "1h",
+        retry_on: Sequence[type[BaseException]] | type[BaseException] = (),
+        never_on: Sequence[type[BaseException]] | type[BaseException] = (),
+        timeout: Duration | None = "1h",
+        heartbeat_timeout: Duration | None = None,
+        result_ttl: Duration = "7d",
         grace: Duration = "30s",
         key: KeyOption = None,
-        key_ttl: Duration | None = None,
+        key_ttl: KeyTtl | None = None,
         singleton: KeyOption = None,
+        on_singleton: OnSingleton | None = None,
+        debounce: Debounce | None = None,
+        throttle: Duration | None = None,
         concurrency_key: KeyOption = None,
         requires: Mapping[str, str] | None = None,
         uses: Mapping[str, int] | None = None,
@@ -189,6 +229,7 @@ class Registry:
         """
         if not inspect.isroutine(function):
             raise InvalidOption(f"a task is a function, not {shown(function)}; write a `def` or `async def`", option="task")
+        function = self.around(function)
         named = check_name(_full_name(function) if name is None else name, "task name")
         schema = codec.payload_schema(function, Context, largest=self._largest)
         policy = Policy(
@@ -199,12 +240,16 @@ class Registry:
             ),
             backoff=retry.DEFAULT_BACKOFF if backoff is None else retry.parse_backoff(backoff),
             jitter=retry.check_jitter(jitter),
-            timeout_us=_positive(timeout, "timeout"),
+            timeout_us=_timeout(timeout, deadline),
             grace_us=parse_duration(grace, option="grace"),
+            heartbeat_timeout_us=None if heartbeat_timeout is None else _positive(heartbeat_timeout, "heartbeat_timeout"),
+            result_ttl_us=parse_duration(result_ttl, option="result_ttl"),
+            kinds=retry.kinds_of(retry_on, never_on),
         )
         plain = Options(queue=queue or self.default_queue, policy=policy)
         options = self.changed(
-            plain, priority=priority, key=key, key_ttl=key_ttl, singleton=singleton, queue=queue, concurrency_key=concurrency_key,
+            plain, priority=priority, key=key, key_ttl=key_ttl, singleton=singleton, on_singleton=on_singleton, debounce=debounce,
+            throttle=throttle, queue=queue, concurrency_key=concurrency_key,
             requires=requires, uses=uses, deadline=deadline, expires=expires,
         )  # fmt: skip
         spec = TaskSpec(
@@ -219,6 +264,7 @@ class Registry:
             decode_result=codec.result_decoder(get_type_hints(function).get("return", Any)),
             upcasters=codec.Upcasters(named, version),
             failure_detail=self._failure_detail if failure_detail is None else _detail(failure_detail),
+            delay=backoff if callable(backoff) else None,
         )
         self._enter(spec, aliases)
         return spec
@@ -232,8 +278,11 @@ class Registry:
         delay: Duration | None = None,
         at: datetime | str | None = None,
         key: KeyOption = None,
-        key_ttl: Duration | None = None,
+        key_ttl: KeyTtl | None = None,
         singleton: KeyOption = None,
+        on_singleton: OnSingleton | None = None,
+        debounce: Debounce | None = None,
+        throttle: Duration | None = None,
         concurrency_key: KeyOption = None,
         requires: Mapping[str, str] | None = None,
         uses: Mapping[str, int] | None = None,
@@ -241,6 +290,9 @@ class Registry:
         expires: SpanOption = None,
         max_attempts: int | None = None,
         timeout: Duration | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
+        after: Sequence[Any] | None = None,
+        on: EndsAs | None = None,
         using: Any = None,
     ) -> Options:
         """``options`` with what is named changed.
@@ -252,13 +304,15 @@ class Registry:
             raise InvalidOption("delay= and at= are two spellings of one thing; give one", option="delay")
         if key_ttl is not None and key is None and options.key is None:
             raise InvalidOption("key_ttl= without key= has nothing to keep; give key= too", option="key_ttl")
+        if on is not None and after is None and not options.after:
+            raise InvalidOption("on= without after= has nobody to wait for; give after= too", option="on")
         given: dict[str, Any] = {
             "queue": None if queue is None else self.known_queue(queue),
             "priority": None if priority is None else check_priority(priority),
             "delay": None if delay is None else parse_duration(delay, option="delay"),
             "due_at": None if at is None else parse_instant(at, option="at"),
             "key": _checked_key(key, "key"),
-            "key_ttl": None if key_ttl is None else _positive(key_ttl, "key_ttl"),
+            "key_ttl": None if key_ttl is None else 0 if key_ttl == "active" else _positive(key_ttl, "key_ttl"),
             "singleton": _checked_key(singleton, "singleton"),
             "concurrency_key": _checked_key(concurrency_key, "concurrency_key"),
             "requires": None if requires is None else _labels(requires),
@@ -266,16 +320,32 @@ class Registry:
             "deadline": _checked_span(deadline, "deadline"),
             "expires": _checked_span(expires, "expires"),
             "policy": _changed_policy(options.policy, max_attempts, timeout),
+            "attributes": None if attributes is None else checked_attributes(attributes),
+            "on_singleton": on_singleton,
+            "debounce": gathering(debounce, throttle),
+            "after": None if after is None else upstreams_of(after),
+            "on": None if on is None else condition_of(on),
             "using": using,
         }
-        return replace(options, **{name: value for name, value in given.items() if value is not None})
+        changed = replace(options, **{name: value for name, value in given.items() if value is not None})
+        moved = bool(changed.delay) or changed.due_at is not None
+        check_singleton(changed.singleton is not None, changed.on_singleton, changed.debounce, moved=moved)
+        return changed
 
-    def add_queue(self, name: str, limit: int | None, limits: Sequence[Limit | Rate] = ()) -> str:
+    def add_queue(
+        self,
+        name: str,
+        limit: int | None,
+        limits: Sequence[Limit | Rate] = (),
+        max_waiting: int | None = None,
+        overflow: Overflow = "refuse",
+    ) -> str:
         """Declare a queue."""
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
             raise InvalidOption(f"limit= of queue {name!r} must be a whole number from 0, or None, not {limit!r}", option="limit")
         given = checked_limits([*([] if limit is None else [Limit(limit)]), *limits], "limits", keys=True)
-        self.queues[check_name(name, "queue")] = QueueSpec(limits=given)
+        check_bound(max_waiting, overflow)
+        self.queues[check_name(name, "queue")] = QueueSpec(limits=given, max_waiting=max_waiting, overflow=overflow)
         return name
 
     def add_pool(self, name: str, limits: Sequence[Limit | Rate]) -> str:
@@ -339,6 +409,33 @@ class Registry:
                 )
         self._tasks[spec.name] = spec
         self._aliases |= dict.fromkeys(aliases, spec.name)
+
+
+def upstreams_of(after: Sequence[Any]) -> tuple[str, ...]:
+    """The ids that ``after=`` names: of handles (of runs or batches), or given as they are.
+
+    Raises:
+        InvalidOption: it is no list, or too long.
+    """
+    if isinstance(after, str) or not isinstance(after, Sequence):
+        raise InvalidOption(f"after= is a list of handles or ids, not {shown(after)}; write after=[...]", option="after")
+    if len(after) > MOST_UPSTREAMS:
+        raise InvalidOption(f"after= names {len(after):,} runs; {MOST_UPSTREAMS:,} is the most; make them a batch", option="after")
+    ids = [upstream if isinstance(upstream, str) else getattr(upstream, "id", None) for upstream in after]
+    if wrong := [given for given, found in zip(after, ids, strict=True) if not isinstance(found, str)]:
+        raise InvalidOption(f"after= is a list of handles or ids, and has {shown(wrong[0])}", option="after")
+    return tuple(dict.fromkeys(parse_run_id(str(upstream)) for upstream in ids))
+
+
+def condition_of(on: str) -> Condition:
+    """What ``on=`` means.
+
+    Raises:
+        InvalidOption: no such word.
+    """
+    if on not in get_args(EndsAs):
+        raise InvalidOption(f'on= is "succeeded", "done" or "failed", not {on!r}', option="on")
+    return Condition(on)
 
 
 def _as_call(item: tuple[Any, ...] | Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
@@ -469,6 +566,14 @@ def _called(key: KeyOption, what: str, args: Sequence[Any], kwargs: Mapping[str,
 
 def _checked_key(key: KeyOption, what: str) -> KeyOption:
     return key if key is None or callable(key) else check_key(key, what)
+
+
+def _timeout(value: Duration | None, deadline: SpanOption) -> int | None:
+    if value is not None:
+        return _positive(value, "timeout")
+    if deadline is None:
+        raise InvalidOption('timeout=None lets an attempt run for ever; give a deadline="1d" too', option="timeout")
+    return None
 
 
 def _positive(value: Duration, option: str) -> int:

@@ -9,8 +9,11 @@ import msgspec
 import pydantic
 import pytest
 
-from mainspring import App, Context, PayloadInvalid
-from mainspring.errors import PayloadTooLarge
+from mainspring import App, Context, PayloadInvalid, State
+from mainspring.codec import encode_json, encode_result
+from mainspring.errors import PayloadTooLarge, ResultInvalid, ResultTooLarge
+from mainspring.testing import invariants
+from tests.api.conftest import Drain
 
 
 class Order(msgspec.Struct):
@@ -194,6 +197,80 @@ def test_a_coroutine_is_no_payload(idle: App) -> None:
     with pytest.raises(PayloadInvalid, match="data"):
         body(idle, anything, coroutine)
     coroutine.close()
+
+
+@dataclasses.dataclass
+class Parcel:
+    order: Order
+    extra: dict[str, Any]
+
+
+def test_the_path_of_a_part_without_a_json_form_is_told_however_deep_it_is(idle: App) -> None:
+    def send(parcels: list[Parcel], note: Any = None) -> None: ...
+
+    with pytest.raises(PayloadInvalid) as refused:
+        body(idle, send, [Parcel(Order(1), {}), Parcel(Order(2), {"weights": [1, {"kg": object()}]})])
+    assert refused.value.errors[0]["field"] == "parcels"
+    assert "[1].extra.weights[1].kg" in refused.value.message
+
+
+def test_a_value_that_holds_itself_is_refused(idle: App) -> None:
+    def anything(data: Any) -> None: ...
+
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(PayloadInvalid, match="data"):
+        body(idle, anything, endless)
+
+
+def test_a_payload_that_is_too_large_is_refused_naming_its_largest_part(idle: App) -> None:
+    def send(order: Order, note: str = "") -> None: ...
+    def again(order: Order) -> None: ...
+
+    with pytest.raises(PayloadTooLarge, match=r"order.lines\[1\] alone is 300,002"):
+        body(idle, send, Order(1, ["x", "y" * 300_000, "z"]))
+    with pytest.raises(PayloadTooLarge) as refused:
+        body(idle, again, Order(1, ["x" * 10] * 30_000))
+    assert "(order.lines alone is" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"a": [1, {"b": float("nan")}]}, "result.a[1].b is not a number"),
+        ({"a": [1, {"b": object()}]}, "result.a[1].b: object has no JSON form"),
+        (nested(65), "result is nested deeper than 64"),
+        ({"a": ["x" * 300_000]}, "result.a[0] alone is 300,002"),
+    ],
+    ids=["NaN", "no form", "deep", "large"],
+)
+def test_a_result_that_cannot_be_stored_is_told_with_its_path(value: Any, path: str) -> None:
+    with pytest.raises((ResultInvalid, ResultTooLarge)) as refused:
+        encode_result(value)
+    assert path in refused.value.message
+
+
+def test_a_checkpoint_or_a_payload_by_name_takes_no_number_that_json_has_not() -> None:
+    with pytest.raises(PayloadInvalid, match=r"checkpoint.at is not a number"):
+        encode_json({"at": float("inf")}, what="checkpoint", largest=100)
+    with pytest.raises(PayloadTooLarge, match=r"checkpoint.rows\[0\] alone is"):
+        encode_json({"at": 1, "rows": ["x" * 100]}, what="checkpoint", largest=100)
+
+
+@pytest.mark.case("jobs", 55)
+def test_one_undecodable_outcome_among_a_hundred_loses_none_of_the_others(app: App, drain: Drain) -> None:
+    odd: list[Any] = [object(), float("nan"), nested(5_000), "\ud800", "\x00", {1: {2, 3}}, "x" * 300_000]
+
+    @app.task(max_attempts=2)
+    def work(n: int) -> Any:
+        return odd[n] if n < len(odd) else n
+
+    runs = work.enqueue_many([(n,) for n in range(100)])
+    drain(app)
+    states = [app.runs.get(run.id).run.state for run in runs]
+    assert [run.result("5s") for run in runs[len(odd) :]] == list(range(len(odd), 100))
+    assert [state is State.SUCCEEDED for state in states[: len(odd)]] == [False, False, False, False, True, True, False]
+    invariants.check(app.client.database)
 
 
 def test_a_default_that_can_change_is_not_shared_between_runs(idle: App) -> None:

@@ -102,3 +102,11 @@ def empty(url: str) -> None:
         found = session.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations'")
         for (table,) in found.fetchall():
             session.execute(psycopg.sql.SQL("DELETE FROM {}").format(psycopg.sql.Identifier(table)))
+
+
+@pytest.fixture
+def other(fleet: Fleet, rival: AnyDatabase) -> Fleet:
+    """The same fleet, seen from another process."""
+    twin = Fleet(database=rival, clock=fleet.clock, lowered=fleet.lowered, _ids=fleet._ids)
+    twin._lanes, twin._policies, twin._workers = fleet._lanes, fleet._policies, fleet._workers
+    return twin

@@ -60,7 +60,7 @@ def test_a_done_callback_starts_although_members_failed_and_were_cancelled(fleet
     fleet.finish(first, FATAL)
     fleet.finish(second)
     assert fleet.get(callback).state is State.QUEUED
-    assert fleet.sql("SELECT open, failed FROM batches") == [(0, 2)]
+    assert fleet.sql("SELECT open, failed, stopped FROM batches") == [(0, 1, 1)]
 
 
 def test_an_all_succeeded_callback_starts_when_all_succeeded(fleet: Fleet) -> None:
@@ -76,7 +76,7 @@ def test_an_all_succeeded_callback_ends_unstarted_when_a_member_failed(fleet: Fl
     fleet.finish(first, FATAL if last == "succeeded" else None)
     fleet.finish(second, None if last == "succeeded" else FATAL)
     run = fleet.get(callback)
-    assert (run.state, run.reason, run.token) == (State.UPSTREAM_FAILED, "batch_failed", 0)
+    assert (run.state, run.reason, run.token) == (State.UPSTREAM_FAILED, "upstream_failed", 0)
 
 
 @pytest.mark.case("jobs", 45)

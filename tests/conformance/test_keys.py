@@ -7,8 +7,8 @@ import pytest
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Succeeded, Unworkable
 from mainspring.core.durations import DAY, HOUR, SECOND
 from mainspring.core.states import State
-from mainspring.errors import KeyConflict
-from mainspring.operations import retention
+from mainspring.errors import KeyActive, KeyConflict
+from mainspring.operations import keys, retention
 from tests.support.builders import Fleet
 
 FATAL = Failed(code="bad_address", message="", final=True)
@@ -88,20 +88,111 @@ def test_a_pruned_owners_key_still_refuses_another_payload(fleet: Fleet) -> None
 
 @pytest.mark.case("jobs", 7)
 def test_a_keys_retention_is_the_one_captured_at_creation(fleet: Fleet) -> None:
-    owner = fleet.enqueue(key="k", key_ttl=1 * HOUR)
+    owner = fleet.running(key="k", key_ttl=1 * HOUR)
+    fleet.finish(owner)
     fleet.pass_time(1 * HOUR - SECOND)
-    assert fleet.enqueue(key="k", key_ttl=30 * DAY) == owner
+    assert fleet.enqueue(key="k", key_ttl=30 * DAY) == owner.id
     fleet.pass_time(SECOND)
-    assert fleet.enqueue(key="k", key_ttl=30 * DAY) != owner
+    assert fleet.enqueue(key="k", key_ttl=30 * DAY) != owner.id
 
 
 @pytest.mark.case("jobs", 7)
-def test_the_end_of_an_old_owner_does_not_free_the_key_of_the_new_one(fleet: Fleet) -> None:
-    old = fleet.running(key="k", key_ttl=HOUR)
-    fleet.pass_time(HOUR)
-    new = fleet.enqueue(key="k")
-    fleet.finish(old, FATAL)
-    assert fleet.enqueue(key="k") == new
+def test_a_live_owner_keeps_its_key_beyond_its_time_and_loses_it_at_its_end(fleet: Fleet) -> None:
+    owner = fleet.running(key="k", key_ttl=HOUR)
+    fleet.pass_time(2 * HOUR)
+    assert fleet.enqueue(key="k") == owner.id
+    fleet.finish(owner)
+    assert fleet.enqueue(key="k") != owner.id
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "pruned"])
+def test_a_key_that_is_held_while_active_is_free_at_every_end(fleet: Fleet, end: str) -> None:
+    owner = fleet.running(key="k", key_ttl=0)
+    assert fleet.enqueue(key="k", key_ttl=0) == owner.id
+    if end == "cancelled":
+        fleet.cancel(owner.id)
+    fleet.finish(owner, FATAL if end == "failed" else Succeeded(b"1"))
+    if end == "pruned":
+        assert fleet.prune().runs == 1
+    assert fleet.enqueue(key="k", key_ttl=0) != owner.id
+
+
+def test_two_calls_of_one_transaction_with_a_key_that_is_held_while_active_are_one_run(fleet: Fleet) -> None:
+    first, second = fleet.submit(fleet.new(key="k"), fleet.new(key="k"), key_ttl=0)
+    assert (second.run_id, second.outcome) == (first.run_id, "existing")
+
+
+@pytest.mark.case("jobs", 6)
+def test_a_pruned_owner_answers_with_its_state_and_end(fleet: Fleet) -> None:
+    held = fleet.running(key="k")
+    fleet.finish(held)
+    ended_at = fleet.get(held.id).ended_at
+    fleet.prune()
+    (answer,) = fleet.submit(fleet.new(key="k"))
+    assert answer == (held.id, "existing", "succeeded", ended_at, 0)
+
+
+@pytest.mark.case("jobs", 5)
+def test_a_conflict_holds_both_payloads_for_whoever_can_read_them(fleet: Fleet) -> None:
+    fleet.enqueue(key="k", body=b"[1]")
+    with pytest.raises(KeyConflict) as refused:
+        fleet.enqueue(key="k", body=b"[2]")
+    assert refused.value.details["stored"] == (b"[1]", b"[2]")
+
+
+# -- letting go by hand ------------------------------------------------------------------------------------------------
+
+
+def reset(fleet: Fleet, key: str = "k") -> str | None:
+    told = {"actor": "user:operator", "reason": "sent twice"}
+    return fleet.database.write("keys.reset", lambda tx: keys.reset(tx, fleet.namespace, "work", key, **told))
+
+
+@pytest.mark.case("jobs", 8)
+@pytest.mark.parametrize("state", ["queued", "running", "retrying", "parked"])
+def test_the_key_of_an_active_run_cannot_be_reset(fleet: Fleet, state: str) -> None:
+    owner = fleet.enqueue(key="k")
+    if state != "queued":
+        (held,) = fleet.claim()
+        if state != "running":
+            fleet.finish(held, Failed(code="error", message="") if state == "retrying" else Unworkable("invalid_payload", ""))
+    with pytest.raises(KeyActive) as refused:
+        reset(fleet)
+    assert refused.value.owner == owner
+    assert fleet.enqueue(key="k") == owner
+
+
+@pytest.mark.parametrize("pruned", [False, True], ids=["on record", "pruned"])
+def test_a_key_that_was_reset_is_free_runs_nothing_and_is_on_record(fleet: Fleet, pruned: bool) -> None:
+    held = fleet.running(key="k")
+    fleet.finish(held)
+    if pruned:
+        fleet.prune()
+    assert reset(fleet) == held.id
+    assert fleet.claim() == []
+    (change,) = fleet.database.read("keys.changes", lambda tx: keys.changes(tx, fleet.namespace, "work", "k"))
+    assert (change.action, change.actor, change.reason) == ("key_reset", "user:operator", "sent twice")
+    assert fleet.enqueue(key="k") != held.id
+
+
+def test_a_key_that_nobody_has_is_reset_to_no_effect(fleet: Fleet) -> None:
+    assert reset(fleet) is None
+    assert fleet.sql("SELECT * FROM changes") == []
+
+
+def test_the_current_owner_of_a_key_is_who_a_call_would_get(fleet: Fleet) -> None:
+    def current() -> keys.Found | None:
+        return fleet.database.read("keys.current", lambda tx: keys.current(tx, fleet.namespace, "work", "k"))
+
+    assert current() is None
+    held = fleet.running(key="k", key_ttl=HOUR)
+    fleet.pass_time(2 * HOUR)
+    assert current() == keys.Found(held.id)
+    fleet.finish(held)
+    assert current() is None
+
+
+# -- conflicts ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.case("jobs", 5)

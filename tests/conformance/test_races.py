@@ -17,18 +17,10 @@ from mainspring.core.attempts import Failed, Outcome, Succeeded
 from mainspring.core.durations import SECOND
 from mainspring.core.states import State
 from mainspring.errors import KeyConflict, RunTerminal
-from mainspring.operations import attempts, queues, runs
-from tests.support.builders import AnyDatabase, Fleet, open_transaction, started, together
+from mainspring.operations import attempts, limits, queues, runs
+from tests.support.builders import Fleet, open_transaction, started, together
 
 ROUNDS = 10
-
-
-@pytest.fixture
-def other(fleet: Fleet, rival: AnyDatabase) -> Fleet:
-    """The same fleet, seen from another process."""
-    twin = Fleet(database=rival, clock=fleet.clock, lowered=fleet.lowered, _ids=fleet._ids)
-    twin._lanes, twin._policies, twin._workers = fleet._lanes, fleet._policies, fleet._workers
-    return twin
 
 
 # -- claims ------------------------------------------------------------------------------------------------------------
@@ -170,7 +162,7 @@ def test_a_finish_beside_an_open_sweep_frees_its_slot_once(fleet: Fleet, other: 
     fleet.declare("main", limit=2)
     held = fleet.running()
     with open_transaction(fleet.database) as tx:
-        assert queues.sweep_slots(tx, most=10) == 0
+        assert limits.sweep(tx) == 0
         finished = started(other.database, lambda: other.finish(held))
     assert finished() == set()
     assert fleet.queue("main").used == 0

@@ -8,22 +8,19 @@ from typing import Any
 import pytest
 
 from mainspring import errors
+from mainspring.core import signals
+from mainspring.core.signals import Cancelled, Fail, RateLimited, Release, Retry, Skip, TaskSignal
 from mainspring.errors import (
     BrokenInvariant,
     CallerMistake,
-    Cancelled,
-    Fail,
     InvalidOption,
     KeyConflict,
     MainspringError,
     PayloadInvalid,
-    Release,
     ResultTimeout,
-    Retry,
     RunFailed,
     RunUnsuccessful,
     StorageConflict,
-    TaskSignal,
     WorldTrouble,
     shown,
 )
@@ -40,11 +37,14 @@ TREE = list(below(MainspringError))
 BRANCHES: list[type[MainspringError]] = [CallerMistake, WorldTrouble, RunUnsuccessful, BrokenInvariant]
 
 
-def test_the_docstring_draws_the_whole_tree() -> None:
-    drawn = {line.split("─ ")[1].split()[0] for line in (errors.__doc__ or "").splitlines() if "─ " in line}
-    kinds: list[type[Exception]] = [MainspringError, *TREE, TaskSignal, Retry, Fail, Release, Cancelled]
-    assert drawn == {kind.__name__ for kind in kinds}
-    assert drawn | {"shown"} == set(errors.__all__)
+def drawn_in(text: str | None) -> set[str]:
+    return {line.split("─ ")[1].split()[0] for line in (text or "").splitlines() if "─ " in line}
+
+
+def test_the_docstrings_draw_the_whole_trees() -> None:
+    assert drawn_in(errors.__doc__) == {kind.__name__ for kind in (MainspringError, *TREE)}
+    assert drawn_in(errors.__doc__) | {"shown"} == set(errors.__all__)
+    assert drawn_in(signals.__doc__) == {kind.__name__ for kind in (Retry, Fail, Release, RateLimited, Skip, Cancelled)}
 
 
 def test_only_the_two_that_share_a_remedy_share_a_code() -> None:
@@ -113,6 +113,9 @@ SIGNALS: list[TaskSignal] = [
     Release(after=0.5, reason="not ready"),
     Release(until=NOON),
     Release(until="2031-05-01T12:00:00Z"),
+    Release(immediately=True, payload={"page": 2}),
+    RateLimited(after="30s", limit="api"),
+    Skip("already_sent"),
     Cancelled(),
 ]
 

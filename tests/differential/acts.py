@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unstarted, Unworkable
 from mainspring.core.budgets import Budgets
 from mainspring.core.durations import MINUTE, SECOND
+from mainspring.core.limits import Limit
 from mainspring.core.policy import Policy
 from mainspring.core.retry import Fixed, Steps
 from mainspring.core.states import State
@@ -210,7 +211,7 @@ def limit(queue: str, size: int | None, by: str) -> Act:
 
     def fn(fleet: Fleet, tx: Transaction) -> list[queues.Queue]:
         if by == "code":
-            queues.declare(tx, fleet.namespace, queue, limit=size)
+            queues.declare(tx, fleet.namespace, queue, limits=[] if size is None else [Limit(size)])
         else:
             queues.set_limit(tx, fleet.namespace, queue, size)
         return _queues(fleet, tx)
@@ -297,7 +298,6 @@ def look_at_fleet(workers: Sequence[str], served: Sequence[str], tasks: Sequence
             "held": {worker: sorted(attempts.held(tx, worker)) for worker in workers},
             "next due": attempts.next_due_at(tx),
             "waits": attempts.waits_for_time(tx, namespace=fleet.namespace, queues=served, tasks=tasks),
-            "slots audit": tx.rows("slots.audit"),
         }
 
     return lambda fleet: fleet.database.read("queues.list", lambda tx: fn(fleet, tx))

@@ -2,11 +2,13 @@
 
 ``python -m tests.docs.pages PAGE`` runs a page's blocks in order in one namespace, in the current folder. A block whose first
 line is ``# NAME.py`` is written to that file first and imported from it, as a reader would have it. A block marked
-```` ```python no-run: reason ```` is left out.
+```` ```python no-run: reason ```` is left out; one marked ```` ```python needs: redis ```` runs where ``PAGE_REDIS`` names a
+server, whose URL stands in for the one that the page tells.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -38,6 +40,11 @@ class Block:
     def runs(self) -> bool:
         """Whether it is Python that a reader may paste."""
         return self.language == "python" and not self.note.startswith("no-run")
+
+    @property
+    def needs(self) -> str | None:
+        """The server that the block talks to."""
+        return self.note.removeprefix("needs:").strip() if self.note.startswith("needs:") else None
 
 
 def name_of(page: Path) -> str:
@@ -83,17 +90,37 @@ def commands(page: Path) -> Iterator[str]:
             yield from re.findall(r"^\$ (?:\S+=\S+ )*mainspring (.+?)(?: &)?$", block.text, re.MULTILINE)
 
 
+#: The URLs that pages tell, by the server that they mean.
+TOLD = {"redis": "redis://localhost:6379/0", "nats": "nats://localhost:4222"}
+
+
+def needs(page: Path) -> set[str]:
+    """The servers that the Python of a page talks to."""
+    return {block.needs for block in blocks(page) if block.runs and block.needs is not None}
+
+
+def _text_here(block: Block) -> str | None:
+    """A block with the URLs of this machine's servers; None where one is not there."""
+    if block.needs is None:
+        return block.text
+    url = os.environ.get(f"PAGE_{block.needs.upper()}")
+    return None if url is None else block.text.replace(TOLD[block.needs], url)
+
+
 def run(page: Path) -> None:
     """Run the Python of a page, in order, in one namespace."""
     namespace: dict[str, Any] = {"__name__": "page"}
     sys.path.insert(0, str(Path.cwd()))
     for block in filter(lambda block: block.runs, blocks(page)):
-        if named := _FILE.match(block.text):
-            Path(f"{named['stem']}.py").write_text(block.text)
+        text = _text_here(block)
+        if text is None:
+            continue
+        if named := _FILE.match(text):
+            Path(f"{named['stem']}.py").write_text(text)
             module = import_module(named["stem"])
             namespace |= {key: value for key, value in vars(module).items() if not key.startswith("_")}
         else:
-            code = compile("\n" * (block.line - 1) + block.text, name_of(page), "exec", dont_inherit=True)
+            code = compile("\n" * (block.line - 1) + text, name_of(page), "exec", dont_inherit=True)
             exec(code, namespace)
 
 

@@ -9,12 +9,14 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from mainspring.core.states import MOVES, State
-from tests.docs.pages import PAGES, ROOT, anchors, blocks, commands, links, name_of, prose
+from tests.docs.pages import PAGES, ROOT, anchors, blocks, commands, links, name_of, needs, prose
+from tests.support.services import nats, redis
 
 MIGRATIONS = sorted((ROOT / "src/mainspring/store/migrations").glob("*.sql"))
 DATA_MODEL = ROOT / "docs/internals/data_model.md"
@@ -26,15 +28,18 @@ page_with_code = pytest.mark.parametrize("page", [page for page in PAGES if any(
 @page_with_code
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     environment = os.environ | {"MAINSPRING_DATABASE": f"sqlite:///{tmp_path / 'page.db'}", "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.docs.pages", name_of(page)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    with ExitStack() as servers:
+        for name in sorted(needs(page)):
+            environment[f"PAGE_{name.upper()}"] = servers.enter_context({"redis": redis, "nats": nats}[name]()).url
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.docs.pages", name_of(page)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

@@ -14,12 +14,13 @@ from typing import Any, TypeAlias
 from mainspring.codec import payload_hash
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Succeeded, Unworkable
 from mainspring.core.durations import DAY, SECOND
+from mainspring.core.lanes import Lane
+from mainspring.core.limits import Limit
 from mainspring.core.policy import Policy
 from mainspring.core.states import TERMINAL, State
-from mainspring.operations import attempts, batches, queues, retention, runs, views
+from mainspring.operations import attempts, batches, limits, queues, retention, runs, views
 from mainspring.operations.attempts import Beat, Ended, HeldNow
-from mainspring.operations.claims import Claimed
-from mainspring.core.lanes import Lane
+from mainspring.operations.claims import Claimed, Claimer, Walk, claim
 from mainspring.operations.enqueue import Keyed, NewRun, create, insertion_alike, intern, policy_row
 from mainspring.store.database import Transaction, drive
 from tests.interleavings.stage import FINAL, NAMESPACE, POLICY, Stage
@@ -110,9 +111,14 @@ def _batch(members: int) -> Deed:
 
 def _claim_as(worker: str, *, most: int = 100) -> Deed:
     def deed(stage: Stage, tx: Transaction, player: str) -> Any:
-        return _claims(attempts.claim(tx, worker, namespace=NAMESPACE, queues=_QUEUES, tasks=_TASKS, most=most))
+        return _claims(_claimed(tx, worker, most))
 
     return deed
+
+
+def _claimed(tx: Transaction, worker: str, most: int) -> list[Claimed]:
+    who = Claimer(worker_id=worker, namespace=NAMESPACE, queues=dict.fromkeys(_QUEUES), tasks=dict.fromkeys(_TASKS, 1))
+    return claim(tx, who, Walk(), most=most).runs
 
 
 def _claims(claimed: Sequence[Claimed]) -> Any:
@@ -135,10 +141,10 @@ def _turn(stage: Stage, tx: Transaction, player: str) -> Any:
     kept = attempts.heartbeat(tx, [Beat(stage.ids["stopping"], stage.held["stopping"].token, b"half", None)])
     ended = [Ended(stage.held[name], Succeeded(b"1"), POLICY, 0.0) for name in ("held", "light")]
 
-    def claim() -> list[Claimed]:
-        return attempts.claim(tx, "w1", namespace=NAMESPACE, queues=_QUEUES, tasks=_TASKS, most=2)
+    def claim_next() -> list[Claimed]:
+        return _claimed(tx, "w1", 2)
 
-    lost, claimed = attempts.finish_and(tx, ended, claim, actor="worker:w1", limits=True)
+    lost, claimed = attempts.finish_and(tx, ended, claim_next, actor="worker:w1", limits=True)
     return limits, sorted(kept), sorted(lost), _claims(claimed)
 
 
@@ -211,12 +217,12 @@ def _reap(stage: Stage, tx: Transaction, player: str) -> Any:
 def _take_over(stage: Stage, tx: Transaction, player: str) -> Any:
     """What three parties do one after the other while something of the old holder's is still on its way."""
     taken = _reap(stage, tx, player)
-    claimed = attempts.claim(tx, "w3", namespace=NAMESPACE, queues=_QUEUES, tasks=_TASKS, most=100)
+    claimed = _claimed(tx, "w3", 100)
     return taken, _claims(claimed), [attempts.start(tx, run.id, run.token) for run in sorted(claimed)]
 
 
 def _declare(queue: str, limit: int | None) -> Deed:
-    return lambda stage, tx, player: queues.declare(tx, NAMESPACE, queue, limit=limit)
+    return lambda stage, tx, player: queues.declare(tx, NAMESPACE, queue, limits=[] if limit is None else [Limit(limit)])
 
 
 def _pause(queue: str) -> Deed:
@@ -232,7 +238,7 @@ def _set_limit(queue: str, size: int | None) -> Deed:
 
 
 def _sweep(stage: Stage, tx: Transaction, player: str) -> Any:
-    return queues.sweep_slots(tx, most=100)
+    return limits.sweep(tx)
 
 
 def _prune(stage: Stage, tx: Transaction, player: str) -> Any:

@@ -18,7 +18,7 @@ from psycopg.types.string import TextLoader
 from mainspring.core.attempts import Failed, GaveItselfBack
 from mainspring.core.durations import DAY, HOUR, SECOND
 from mainspring.core.policy import Policy
-from mainspring.operations import attempts, queues
+from mainspring.operations import attempts, limits, queues
 from mainspring.operations.claims import Claimed
 from mainspring.store.migrate import migrate
 from mainspring.store.postgres import PostgresDatabase
@@ -39,7 +39,7 @@ TABLES = (
 )  # fmt: skip
 _INSTANTS = frozenset({
     "due_at", "created_at", "ended_at", "cancel_requested_at", "at", "started_at", "beat_at", "expires_at", "last_tick_at",
-    "reap_hold_until", "paused_at", "opened_at", "closed_at",
+    "reap_hold_until", "paused_at", "opened_at", "closed_at", "changed_at", "next_at", "deadline_at",
 })  # fmt: skip
 _YEAR = 365 * DAY
 
@@ -91,7 +91,7 @@ class Stage:
         broken = self._broken_promises(lowered)
         heals = False
         if broken:
-            self.database.write("queues.sweep", lambda tx: queues.sweep_slots(tx, most=100))
+            self.database.write("queues.sweep", limits.sweep)
             heals = not self._broken_promises(lowered)
         return Judged(state, tuple(broken), heals)
 
@@ -178,7 +178,7 @@ def _furnish(fleet: Fleet) -> tuple[dict[str, str], dict[str, Claimed]]:
     held = _held(fleet)
     fleet.pass_time(HOUR)
     ids |= {name: run.id for name, run in held.items()} | _queued(fleet)
-    ids["summary"] = fleet.one("SELECT callback_id FROM batches")
+    ids["summary"] = fleet.one("SELECT run_id FROM dependencies")
     ids["batch"] = fleet.one("SELECT id FROM batches")
     fleet.sql(f"UPDATE workers SET expires_at = {fleet.now + _YEAR} WHERE id IN ('w2', 'w3')")
     fleet.sql(f"INSERT INTO fleet (id, last_tick_at, reap_hold_until) VALUES (1, {fleet.now + _YEAR}, 0)")

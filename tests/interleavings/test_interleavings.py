@@ -87,7 +87,7 @@ def lock(*names: str) -> Any:
 
 def free_a_slot_that_is_in_use(stage: Stage, tx: Transaction, player: str) -> Any:
     held = stage.held["held"]
-    tx.execute("slots.free", batch=[(held.limit_id, held.id, held.token)])
+    tx.execute("slots.free", batch=[(held.id, held.token)])
 
 
 def make_a_mistake(stage: Stage, tx: Transaction, player: str) -> Any:

@@ -25,7 +25,9 @@ class Mutant:
 
 _ATTEMPTS = "store/sql/attempts.sql"
 _RUNS = "store/sql/runs.sql"
-_QUEUES = "store/sql/queues.sql"
+_LIMITS = "operations/limits.py"
+_CLAIMS = "operations/claims.py"
+_CLAIMING = "core/claiming.py"
 _KEYS = "store/sql/keys.sql"
 
 MUTANTS = (
@@ -34,7 +36,7 @@ MUTANTS = (
         name="success-without-fence",
         bug="a success is written whoever holds the run now",
         file=_ATTEMPTS,
-        old="WHERE r.id = i.id AND r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1;\nINSERT",
+        old="WHERE r.id = i.id AND r.token = i.token AND r.state = 'running' AND r.seq = i.seq - 1 AND r.followed = 0;\nINSERT",
         new="WHERE r.id = i.id AND r.state = 'running';\nINSERT",
     ),
     Mutant(
@@ -242,25 +244,46 @@ MUTANTS = (
     ),
     # -- limits and queues
     Mutant(
-        name="slot-freed-twice",
-        bug="the counter of a limit goes down for each end, whether there was a slot or not",
-        file=_QUEUES,
-        old="SET used = (SELECT count(*) FROM slots WHERE limit_id = :id) WHERE id = :id;",
-        new="SET used = used WHERE id = :id;",
+        name="slots-of-a-key-uncounted",
+        bug="a claim takes what a limit allows, whatever is held of it already",
+        file=_LIMITS,
+        old="        return max(0, row.size - held.get(gate.id, 0))",
+        new="        return row.size",
+    ),
+    Mutant(
+        name="units-counted-as-one",
+        bug="a run that takes several units of a limit is written down with one",
+        file=_LIMITS,
+        old="slots.append((toll.gate, run_id, token, toll.cost))",
+        new="slots.append((toll.gate, run_id, token, 1))",
     ),
     Mutant(
         name="limit-ignored-within-a-claim",
-        bug="one claim takes more than its limit has free",
-        file=_ATTEMPTS,
-        old="    SELECT * FROM head WHERE place <= free ORDER BY",
-        new="    SELECT * FROM head ORDER BY",
+        bug="one claim takes more than its limit has free, because its groups do not know of each other",
+        file=_CLAIMING,
+        old="            left[gate] -= quota * cost",
+        new="            left[gate] -= 0",
+    ),
+    Mutant(
+        name="rate-never-spent",
+        bug="a rate lets its burst through with each claim",
+        file=_LIMITS,
+        old='        tx.send("rates.put", batch=batch)',
+        new='        tx.send("rates.put", batch=batch[:0])',
+    ),
+    Mutant(
+        name="limits-believed-from-memory",
+        bug="a limit that an operator changed is applied as it was when the claim began to look",
+        file=_LIMITS,
+        old="    found.gates[number] = gate._replace(row=fresh)",
+        new="    found.gates[number] = gate",
     ),
     Mutant(
         name="paused-queue-claimed",
         bug="a paused queue hands out runs",
-        file=_ATTEMPTS,
-        old="      AND q.paused_at IS NULL AND (g.id",
-        new="      AND (g.id",
+        file=_CLAIMS,
+        old=" and lane.queue not in paused]",
+        new="]",
     ),
     # -- keys
     Mutant(

@@ -8,7 +8,7 @@ from mainspring.core.attempts import Failed
 from mainspring.core.durations import DAY, HOUR, SECOND
 from mainspring.core.lease import DEFAULT_TTL
 from mainspring.core.states import State
-from mainspring.runtime.maintenance import MOST_DUE
+from mainspring.operations.upkeep import MOST_DUE
 from tests.support.virtual import Stage
 
 

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Stopped, Succeeded
-from mainspring.errors import Cancelled, CommitUnknown, Release, ResultTimeout, Retry, StorageConflict, StorageUnavailable
+from mainspring.core.signals import Cancelled, Release, Retry
+from mainspring.errors import CommitUnknown, ResultTimeout, StorageConflict, StorageUnavailable
 from mainspring.runtime.outcomes import bounded, raised, returned
 
 

@@ -27,7 +27,7 @@ from mainspring.core.limits import Limit, Rate
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
 from mainspring.core.states import State
-from mainspring.operations import attempts, batches, claims, limits, queues, retention, runs, views
+from mainspring.operations import attempts, batches, claims, limits, queues, retention, runs, upkeep, views
 from mainspring.operations.attempts import Beat, Ended
 from mainspring.operations.claims import Claimed, Claimer, Walk
 from mainspring.operations.enqueue import Created, Keyed, NewRun, create, intern, policy_row
@@ -117,23 +117,25 @@ class Fleet:
             **options,
         )
 
-    def create(self, tx: Transaction, new: Sequence[NewRun], *, key_ttl: int = 30 * DAY) -> list[Created]:
-        """Create runs inside a transaction."""
+    def create(
+        self, tx: Transaction, new: Sequence[NewRun], *, key_ttl: int = 30 * DAY, tried: dict[str, Created] | None = None, **keys: Any
+    ) -> list[Created]:
+        """Create runs inside a transaction; ``keys`` is what becomes of a second call of a singleton."""
         self._intern(tx)
         keyed = {
-            run.id: Keyed(self.namespace, self._lanes[run.lane_id].task, payload_hash(run.body), key_ttl)
+            run.id: Keyed(self.namespace, self._lanes[run.lane_id].task, payload_hash(run.body), key_ttl, **keys)
             for run in new
             if run.idempotency_key is not None or run.singleton_key is not None
         }
-        return drive(tx, create(new, keyed))
+        return drive(tx, create(new, keyed, tried))
 
     def _intern(self, tx: Transaction) -> None:
         query = intern(list(self._lanes.values()), list(self._policies.items()))
         tx.execute(query.statement, **query.params)
 
-    def submit(self, *new: NewRun, key_ttl: int = 30 * DAY) -> list[Created]:
+    def submit(self, *new: NewRun, key_ttl: int = 30 * DAY, **keys: Any) -> list[Created]:
         """Create runs."""
-        return self.database.write("runs.create", lambda tx: self.create(tx, new, key_ttl=key_ttl))
+        return self.database.write("runs.create", lambda tx: self.create(tx, new, key_ttl=key_ttl, **keys))
 
     def enqueue(self, *, key_ttl: int = 30 * DAY, **options: Any) -> str:
         """Create one run, or get the one that owns its key; its id."""
@@ -195,7 +197,7 @@ class Fleet:
         who = Claimer(
             worker_id=worker, namespace=self.namespace, queues=dict.fromkeys(served), tasks=dict.fromkeys(known, 1_000)
         )
-        claimed = claims.claim(tx, who, self.walk, most=most, limited=True).runs
+        claimed = claims.claim(tx, who, self.walk, most=most).runs
         return sorted(claimed, key=lambda run: (-self.lane(run).priority, run.due_at, run.id))
 
     def lane(self, held: Claimed) -> Lane:
@@ -290,6 +292,10 @@ class Fleet:
     def make_due(self, *, most: int = 1000) -> int:
         """Queue what is due."""
         return self.database.write("runs.make_due", lambda tx: attempts.make_due(tx, most=most, actor="leader"))
+
+    def tick(self) -> upkeep.Pass:
+        """Go through the stages of maintenance once."""
+        return upkeep.make_pass(self.database, upkeep.Terms(actor="leader", ttl=TTL))
 
     def calm(self) -> None:
         """Let the fleet look as if it had been watched all the time: nothing holds the reaper back."""
@@ -395,10 +401,13 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
     "admissions": ("at",),
     "slots": ("expires_at",),
     "singletons": ("first_at", "next_due_at"),
+    "debounces": ("first_at", "ends_at"),
+    "changes": ("at",),
     "fleet": ("last_tick_at", "reap_hold_until"),
     "queues": ("paused_at", "created_at"),
-    "batches": ("created_at",),
+    "batches": ("created_at", "touched_at", "sealed_at", "parked_at", "cancelled_at"),
     "dead_letters": ("opened_at", "closed_at"),
+    "deliveries": ("available_at", "created_at"),
 }
 
 

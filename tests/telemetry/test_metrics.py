@@ -95,12 +95,14 @@ def test_busy_places_and_the_lag_of_the_loop_are_seen_while_it_works(new_app: Ne
     worker = app.worker(poll="20ms", concurrency=3)
     thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
-    assert begun.wait(10)
-    assert value(app, "worker_busy_places") == 1
-    assert value(app, "worker_places") == 3
-    leave.set()
-    worker.stop()
-    thread.join(10)
+    try:
+        assert begun.wait(10)
+        assert value(app, "worker_busy_places") == 1
+        assert value(app, "worker_places") == 3
+    finally:
+        leave.set()
+        worker.stop()
+        thread.join(10)
     assert value(app, "worker_loop_lag_seconds") >= 0
 
 

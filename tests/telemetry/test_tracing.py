@@ -6,6 +6,7 @@ Not here: what the SDK does with a span.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from mainspring import App, Context, Release, Retry, batch
-from mainspring.errors import Fail, KeyConflict
+from mainspring.core.signals import Fail
+from mainspring.errors import KeyConflict
 from tests.api.conftest import Drain, NewApp
 
 PROGRAM = Path(__file__).with_name("traced.py")
@@ -62,7 +64,7 @@ def test_one_trace_leads_from_the_request_to_the_durable_end(
     drain(app)
 
     chain = ["request", "enqueue default", "run default", "execute work", "user code"]
-    for outer, inner in zip(chain, chain[1:], strict=False):
+    for outer, inner in itertools.pairwise(chain):
         assert is_under(only(spans, inner), only(spans, outer)), f"{inner} under {outer}"
     for inner in ("claim default", "finish"):
         assert is_under(only(spans, inner), only(spans, "run default"))
@@ -70,7 +72,9 @@ def test_one_trace_leads_from_the_request_to_the_durable_end(
     assert stored(app, run.id).split("-")[2] == f"{only(spans, 'enqueue default').context.span_id:016x}"
 
 
-def test_spans_tell_what_the_conventions_of_messaging_want(app: App, drain: Drain, spans: InMemorySpanExporter, back_end: str) -> None:
+def test_spans_tell_what_the_conventions_of_messaging_want(
+    app: App, drain: Drain, spans: InMemorySpanExporter, back_end: str
+) -> None:
     task = app.task(name="work")(lambda: None)
     with tracer.start_as_current_span("request"):
         run = task.enqueue()
@@ -114,7 +118,9 @@ def test_every_attempt_is_traced_under_the_same_caller(app: App, drain: Drain, s
     assert [span.status.status_code for span in attempts] == [StatusCode.ERROR, StatusCode.UNSET, StatusCode.UNSET]
 
 
-def test_a_failure_is_told_with_its_code_and_its_exception(app: App, drain: Drain, spans: InMemorySpanExporter, back_end: str) -> None:
+def test_a_failure_is_told_with_its_code_and_its_exception(
+    app: App, drain: Drain, spans: InMemorySpanExporter, back_end: str
+) -> None:
     @app.task(name="work")
     def work() -> None:
         raise Fail("bad_address", "nobody lives there")
@@ -186,7 +192,9 @@ def test_an_app_that_shall_not_trace_does_not(new_app: NewApp, drain: Drain, spa
     assert [span.name for span in spans.get_finished_spans()] == ["request"]
 
 
-def test_what_the_sampler_of_the_caller_dropped_stays_dropped(app: App, drain: Drain, spans: InMemorySpanExporter, back_end: str) -> None:
+def test_what_the_sampler_of_the_caller_dropped_stays_dropped(
+    app: App, drain: Drain, spans: InMemorySpanExporter, back_end: str
+) -> None:
     task = app.task(name="work")(lambda: None)
     dropped = trace.NonRecordingSpan(trace.SpanContext(7, 7, is_remote=True, trace_flags=trace.TraceFlags(0)))
     with trace.use_span(dropped):
@@ -212,7 +220,7 @@ def test_the_trace_crosses_processes(app: App, url: str, tmp_path: Path, task: s
     spans = {span["name"]: span for span in map(json.loads, told.read_text().splitlines())}
     assert {span["trace"] for span in spans.values()} == {sent["trace"]}
     chain = ["request", "enqueue default", "run default", f"execute {task}", "user code"]
-    for outer, inner in zip(chain, chain[1:], strict=False):
+    for outer, inner in itertools.pairwise(chain):
         assert spans[inner]["parent"] == spans[outer]["id"], f"{inner} under {outer}"
     assert app.runs.get(sent["run"]).run.state == "succeeded"
 

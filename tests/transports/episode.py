@@ -56,6 +56,7 @@ def live(broker: Broker, url: str, *, runs: int, probes: int) -> Figures:
     """
     app = App("transports", database=url, transport=broker.url)
     app.migrate()
+    _ = app.client  # a SQLite file is there before anybody else opens it
     figures = Figures()
     try:
         task = app.task(name="began")(began.function)

@@ -224,6 +224,7 @@ def test_another_process_is_told_long_before_its_poll(
 ) -> None:
     broker: Broker = request.getfixturevalue(f"{scheme}_server")
     caller, server = new_app(broker.url), new_app(broker.url)  # two apps share nothing in this process but the server
+    _ = caller.client, server.client
     task = caller.task(name="double")(double)
     server.task(name="double")(double)
     with working(server, poll="60s"):
@@ -250,6 +251,7 @@ def test_a_fleet_under_faulty_messages_does_every_run_once(
     task = caller.task(name="double")(double)
     for worker in workers:
         worker.task(name="double")(double)
+        _ = worker.client
     with working(workers[0], poll="200ms"), working(workers[1], poll="200ms"):
         handles = [task.enqueue(n) for n in range(150)]
         assert [handle.result(timeout=PATIENCE) for handle in handles] == [2 * n for n in range(150)]

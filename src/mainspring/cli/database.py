@@ -71,7 +71,7 @@ def check(
         folded = 0
         if not findings:
             findings += [f"file: {finding}" for finding in integrity(client.database)]
-            findings += client.database.read("slots.audit", _wrong_slots)
+            findings += client.database.read("slots.orphans", _wrong_slots)
             with _counting("ledgers folded") as tell:
                 folded, broken = _fold_sample(client, sample, tell)
             findings += broken
@@ -111,7 +111,8 @@ def prune(
 
 
 def _wrong_slots(tx: Transaction) -> list[str]:
-    return [f"slots: limit {row[0]} counts {row[1]} and has {row[2]} slots" for row in tx.rows("slots.audit")]
+    """Slots of attempts that are over: each keeps a run from beginning until a worker sweeps it up."""
+    return [f"slots: run {row[0]} holds {row[1]} of a limit under token {row[2]}, which is over" for row in tx.rows("slots.orphans")]
 
 
 def _fold_sample(client: Client, sample: int, tell: Callable[[int], None]) -> tuple[int, list[str]]:
@@ -182,27 +183,20 @@ def _count_prunable(client: Client, age: int, states: list[str]) -> int:
     count, after = 0, None
     with _counting("runs found") as tell:
         while True:
-            rows = client.database.read("retention.prunable", lambda tx, after=after: _prunable(tx, client, age, states, after))
-            count += len(rows)
+            found = client.database.read("retention.prunable", lambda tx, after=after: _prunable(tx, client, age, states, after))
+            count += len(found)
             tell(count)
-            if len(rows) < _PRUNE_PAGE:
+            if len(found) < _PRUNE_PAGE:
                 return count
-            after = rows[-1][0]
+            after = found[-1]
 
 
-def _prunable(tx: Transaction, client: Client, age: int, states: list[str], after: str | None) -> list[Any]:
-    from mainspring.core.ids import uuid7_floor
+def _prunable(tx: Transaction, client: Client, age: int, states: list[str], after: str | None) -> list[str]:
+    from mainspring.core.states import State
+    from mainspring.operations import retention
 
-    cut_off = tx.now - age
-    return tx.rows(
-        "retention.prunable",
-        after=after or uuid7_floor(0),
-        below=uuid7_floor(cut_off),
-        namespace=client.namespace,
-        states=states,
-        cut_off=cut_off,
-        most=_PRUNE_PAGE,
-    )
+    ends = [State(state) for state in states]
+    return retention.prunable(tx, client.namespace, cut_off=tx.now - age, states=ends, after=after, most=_PRUNE_PAGE)
 
 
 def _prune(client: Client, older_than: str, states: list[str] | None) -> int:

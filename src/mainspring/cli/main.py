@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli import database, dev, doctor, queue, run, worker
+from mainspring.cli import database, dev, doctor, queue, run, task, tick, worker
 from mainspring.cli.connecting import Flags
 from mainspring.errors import (
     CapabilityUnsupported,
@@ -33,6 +33,7 @@ from mainspring.errors import (
     UnknownQueue,
     UnknownRun,
     UnknownTask,
+    ValueUnreadable,
 )
 
 #: What the exit codes mean, for the reference.
@@ -48,7 +49,7 @@ EXIT_CODES = {
 }
 
 _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
-    (2, (InvalidOption, ConfigurationInvalid, PayloadInvalid, PayloadTooLarge, CapabilityUnsupported)),
+    (2, (InvalidOption, ConfigurationInvalid, PayloadInvalid, PayloadTooLarge, CapabilityUnsupported, ValueUnreadable)),
     (3, (UnknownRun, UnknownQueue, UnknownTask)),
     (4, (RunTerminal, NotTerminal, KeyConflict, StorageConflict)),
     (5, (StorageUnavailable, StorageUnwritable, SchemaOlder, SchemaNewer, CommitUnknown, TransportFailed)),
@@ -70,8 +71,10 @@ app.command("worker")(worker.worker)
 app.command("enqueue")(run.enqueue)
 app.add_typer(run.app, name="run")
 app.add_typer(queue.app, name="queue")
+app.add_typer(task.app, name="task")
 app.add_typer(database.app, name="db")
 app.command("doctor")(doctor.doctor)
+app.command("tick")(tick.tick)
 
 
 def _show_version(wanted: bool) -> None:

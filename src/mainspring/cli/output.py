@@ -111,11 +111,15 @@ def plain(value: Any) -> Any:
 
 
 def stored(body: bytes | None) -> Any:
-    """What a stored body says: its JSON, or its text where it is none."""
+    """What a stored body says: its JSON, or its text where it is none; of what is sealed or elsewhere, only that."""
     import msgspec
+
+    from mainspring.codec import described, is_wrapped
 
     if body is None:
         return None
+    if is_wrapped(body):
+        return described(body)
     try:
         return msgspec.json.decode(body)
     except msgspec.DecodeError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -40,7 +40,8 @@ def worker(
     """
     log_to_stderr(context)
     app = load_app(context, name)
-    process = app.worker(queues=queue, concurrency=concurrency, poll=poll, lease=lease, grace=grace, name=worker_name, metrics_port=metrics_port)
+    options: dict[str, Any] = {"poll": poll, "lease": lease, "grace": grace, "name": worker_name, "metrics_port": metrics_port}
+    process = app.worker(queues=queue, concurrency=concurrency, **options)
     _ = app.client  # opened here, so that a database that cannot be used is said at once
     serves = ", ".join(queue or app.registry.queues)
     output.tell(

@@ -3,11 +3,33 @@
 A ``Client`` needs no task code: it speaks of tasks by name. An ``App`` has one inside, and adds the code.
 """
 
+from mainspring.client.bulk import Bulk, BulkActs, Selection
+from mainspring.client.batches import Batches, BatchView, JoinedBatch
 from mainspring.client.client import AsyncClient, Client
+from mainspring.client.dead_letters import DeadLetters
 from mainspring.client.handles import BatchHandle, Handle, Member
 from mainspring.client.limits import LimitsAtWork
 from mainspring.client.queues import Queues
 from mainspring.client.requests import Request
 from mainspring.client.runs import Page, Runs
+from mainspring.client.ticking import Tick
 
-__all__ = ["AsyncClient", "BatchHandle", "Client", "Handle", "LimitsAtWork", "Member", "Page", "Queues", "Request", "Runs"]
+__all__ = [
+    "AsyncClient",
+    "BatchHandle", "BatchView", "Batches", "JoinedBatch",
+    "Bulk",
+    "BulkActs",
+    "Chunk",
+    "Client",
+    "DeadLetters",
+    "Handle",
+    "LimitsAtWork",
+    "Member",
+    "Page",
+    "Queues",
+    "Request",
+    "Runs",
+    "Selection",
+    "Tick",
+    "stream",
+]

@@ -2,24 +2,33 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mainspring import codec
-from mainspring.client.handles import BatchHandle, Handle, Member
+from mainspring.client.batches import Batches
+from mainspring.client.blobs import SweptBlobs, sweep_blobs
+from mainspring.client.dead_letters import DeadLetters
+from mainspring.client.handles import Handle, Member
+from mainspring.client.keys import Keys, with_fields
 from mainspring.client.limits import LimitsAtWork
 from mainspring.client.queues import Queues
 from mainspring.client.requests import Request, are_alike
+from mainspring.client.reruns import FindTask
 from mainspring.client.runs import Runs
+from mainspring.client.ticking import Tick, tick
 from mainspring.client.writing import write_again
+from mainspring.core.durations import LONGEST, Duration, parse_duration
 from mainspring.core.ids import parse_run_id
 from mainspring.core.lanes import Lane
 from mainspring.core.names import check_name
 from mainspring.core.policy import Policy
-from mainspring.errors import InvalidOption
-from mainspring.operations import batches, views
+from mainspring.core.states import State
+from mainspring.errors import InvalidOption, KeyConflict, PayloadInvalid
+from mainspring.operations import views
+from mainspring.operations.deliveries import Dispatch, delivering, followed
 from mainspring.operations.enqueue import Created, Keyed, NewRun, create, insertion_alike, interned, policy_row
 from mainspring.store.database import Database, Query, Transaction, drive
-from mainspring.store.foreign import arun_plan, run_plan
+from mainspring.store.foreign import arun_plan, on_commit, run_plan
 from mainspring.store.opening import migrate_database, open_database, ready
 from mainspring.system import RealSystem, System
 from mainspring.telemetry import tracing
@@ -33,6 +42,15 @@ T = TypeVar("T")
 MOST_AT_ONCE = 10_000
 _CHUNK = 1_000
 _MOST_REMEMBERED = 50_000
+
+
+class Dispatching(Protocol):
+    """Whoever publishes deliveries (``runtime/relay``)."""
+
+    name: str
+
+    def step(self) -> Any: ...
+    def dispatch(self, run_ids: Sequence[str]) -> None: ...
 
 
 class Client:
@@ -56,9 +74,15 @@ class Client:
         self.actor = actor
         self.hub = Hub()
         self.transport: Transport | None = None  # None: hints come from the database itself
+        self.relay: Dispatching | None = None  # publishes deliveries, where an app has queues with any
+        self.delivering: dict[str, Dispatch] | None = None  # those queues; None: not asked yet
         self.runs = Runs(self)
         self.queues = Queues(self)
         self.limits = LimitsAtWork(self)
+        self.batches = Batches(self)
+        self.dead_letters = DeadLetters(self)
+        self.find_task: FindTask | None = None  # where the tasks' code is at hand: how their payloads are read
+        self.keys = Keys(self)
         self._url = database if isinstance(database, str) else None
         self._database: Any = None if isinstance(database, str) else database
         self.tracing: bool | None = None
@@ -116,15 +140,28 @@ class Client:
             return handles
 
     def _submit(self, requests: Sequence[Request], using: Any) -> list[Handle[Any]]:
-        if using is None and are_alike(requests) and self._trace() is None:
+        try:
+            return self._submit_judged(requests, using)
+        except KeyConflict as refused:
+            raise with_fields(refused, self.keeping) from None
+
+    def _submit_judged(self, requests: Sequence[Request], using: Any) -> list[Handle[Any]]:
+        delivered = self._delivered(requests)
+        if using is None and are_alike(requests) and self._trace() is None and not delivered:
             return self._submit_alike(requests)
         if using is None or not hasattr(self.database, "exclusive"):
             self._intern(requests)
         new, keyed = self._plan(requests)
+        tried: dict[str, Created] = {}
         if using is not None:
             answers = run_plan(self.database, using, self._create_in(requests, new, keyed))
+            self._tell_after_commit(using, requests)
+        elif delivered:
+            ids = [run.id for run in new]
+            answers = self._write("runs.create", lambda tx: drive(tx, followed(_in_chunks(new, keyed, tried), ids)))
+            self._dispatch(requests, answers)
         else:
-            answers = self._write("runs.create", lambda tx: drive(tx, _in_chunks(new, keyed)))
+            answers = self._write("runs.create", lambda tx: drive(tx, _in_chunks(new, keyed, tried)))
             self.tell_work(sorted({request.lane.queue for request in requests}))
         return self._handles(requests, answers)
 
@@ -139,10 +176,31 @@ class Client:
             insertion_alike(self._number(first.lane), first.policy[0], self.actor, batch[start : start + _CHUNK])
             for start in range(0, len(batch), _CHUNK)
         ]
-        self._write_queries(queries)
+        if self._write_queries(queries) < len(batch):  # a bounded queue; or this is a second try
+            return self._submit_bounded(requests, batch)
         self._count(requests, ["created"] * len(requests))
         self.tell_work([first.lane.queue])
         return [Handle(self, run_id, "created", first.decode) for run_id, _ in batch]
+
+    def _submit_bounded(self, requests: Sequence[Request], batch: Sequence[tuple[str, bytes]]) -> list[Handle[Any]]:
+        """Plain runs for a queue that may be full."""
+        first = requests[0]
+        lane_id, policy_id = self._number(first.lane), first.policy[0]
+        new = [NewRun(run_id, lane_id, policy_id, body, self.actor) for run_id, body in batch]
+        answers = self._write("runs.create", lambda tx: drive(tx, _in_chunks(new, {}, {})))
+        self.tell_work([first.lane.queue])
+        return self._handles(requests, answers)
+
+    def prepare(self, request: Request) -> tuple[NewRun, dict[str, Keyed]]:
+        """What creating one run takes, with its lane and its policy in place: for ``run_now``, which creates it itself."""
+        self._intern([request])
+        new, keyed = self._plan([request])
+        return new[0], keyed
+
+    def got(self, request: Request, created: Created) -> Handle[Any]:
+        """The handle of a run that ``prepare`` began."""
+        (handle,) = self._handles([request], [created])
+        return handle
 
     async def asubmit(self, requests: Sequence[Request], *, using: Any = None) -> list[Handle[Any]]:
         """``submit`` for an event loop; ``using`` may be a connection that is awaited."""
@@ -159,46 +217,54 @@ class Client:
     async def _asubmit(self, requests: Sequence[Request], using: Any) -> list[Handle[Any]]:
         new, keyed = await asyncio.to_thread(self._plan, requests)
         plan = await asyncio.to_thread(self._create_in, requests, new, keyed)
-        return self._handles(requests, await arun_plan(self.database, using, plan))
+        try:
+            answers = await arun_plan(self.database, using, plan)
+        except KeyConflict as refused:
+            raise await asyncio.to_thread(with_fields, refused, self.keeping) from None
+        self._tell_after_commit(using, requests)
+        return self._handles(requests, answers)
 
-    def submit_batch(self, members: Sequence[Request], callback: Request | None, *, fires_on: batches.FiresOn) -> BatchHandle[Any]:
-        """Create a batch with its members and its callback, all or nothing.
-
-        Raises:
-            InvalidOption: a request with keys, or more than 10,000 members.
-        """
-        if any(request.key or request.singleton for request in [*members, *([callback] if callback else [])]):
-            raise InvalidOption("members and callbacks of a batch take no keys; enqueue keyed runs by themselves", option="key")
-        _bound_size(members)
-        self._intern([*members, *([callback] if callback else [])])
-        batch_id = self.system.new_id()
-        new = [self._new_run(request)._replace(batch_id=batch_id) for request in members]
-        then = self._new_run(callback)._replace(blocked="batch") if callback else None
-        self._write(
-            "batches.create",
-            lambda tx: batches.create(tx, batch_id, new, then, namespace=self.namespace, fires_on=fires_on),
-        )
-        self.tell_work(sorted({request.lane.queue for request in members}))
-        handle = Handle[Any](self, then.id, "created", callback.decode) if then and callback else None
-        return BatchHandle(batch_id, [run.id for run in new], handle)
+    def _tell_after_commit(self, using: Any, requests: Sequence[Request]) -> None:
+        """The hint for runs in a transaction of the caller's: after its commit where we hear of it, else there is the poll."""
+        named = sorted({request.lane.queue for request in requests})
+        on_commit(using, lambda: self.tell_work(named))
 
     def members(self, callback_run_id: str) -> Iterator[Member]:
         """The members of the batch whose callback this run is, in member order, with their results."""
-        row = self.database.read("batches.of_callback", lambda tx: tx.one("batches.of_callback", run_id=callback_run_id))
-        after: str | None = None
-        while row:
-            page: list[views.Ending] = self.database.read(
-                "batches.members", lambda tx, at=after: views.batch_members(tx, row[0], after=at)
-            )
-            yield from (Member(end.run_id, end.state, self._result(end)) for end in page)
-            if len(page) < views.MOST:
-                return
-            after = page[-1].run_id
+        batch_id = self.batches.of_callback(callback_run_id)
+        return iter(()) if batch_id is None else self.batches.members(batch_id)
+
+    def results(self, run_ids: Sequence[str]) -> dict[str, bytes]:
+        """What runs that have ended returned, as JSON; ``null`` where they did not succeed, or their results are not kept.
+
+        Raises:
+            PayloadInvalid: one of them is gone. StorageUnavailable: it cannot be looked at now.
+        """
+        found: dict[str, views.Ending] = self.database.read("views.outcomes", lambda tx: views.endings(tx, run_ids))
+        if missing := [run_id for run_id in run_ids if run_id not in found]:
+            told = f"it needs the result of run {missing[0]}, which was pruned"
+            raise PayloadInvalid(told, errors=[{"field": "$", "message": told}])
+        return {run_id: self._stored_result(found[run_id]) for run_id in run_ids}
+
+    def _stored_result(self, end: views.Ending) -> bytes:
+        if end.state is not State.SUCCEEDED or end.body is None:
+            return b"null"
+        return self.keeping.read_result(end.body, run_id=end.run_id)
 
     def workers(self) -> list[views.WorkerView]:
         """The workers of this namespace, newest first."""
         found: list[views.WorkerView] = self.database.read("workers.list", lambda tx: views.workers(tx, self.namespace))
         return found
+
+    def tick(self, *, every: Duration = "10s") -> Tick:
+        """One pass of maintenance, as every worker makes it all the time: due runs are queued, expiry and deadlines take effect,
+        lapsed leases are taken, old keys are forgotten. Any number may call at once. ``every`` is how often you call: a longer
+        silence is taken for an outage of the database, after which nobody's lease is taken for a while.
+
+        Raises:
+            StorageUnavailable: the database cannot be reached. A stage that fails otherwise is in the report, and stops no other.
+        """
+        return tick(self, every)
 
     def handle(self, run_id: str, decode: Callable[[bytes], Any] = codec.decode_json) -> Handle[Any]:
         """A handle of a run by its id, to wait for it."""
@@ -220,6 +286,17 @@ class Client:
     def after_commit(self, call: Callable[[Sequence[str]], None]) -> None:
         """Have ``call(queues)`` called after each commit that created runs."""
         self._after_commit.append(call)
+
+    def sweep_blobs(self, *, older_than: Duration = "1d", cursor: str | None = None, most: int = 500) -> SweptBlobs:
+        """Remove blobs that nothing points to any more, of those older than that; ``cursor`` goes on where a call ended.
+
+        Without a blob store there are none. What retention calls now and then; runs that were pruned leave theirs to it.
+        """
+        if self.keeping.blobs is None:
+            return SweptBlobs(0, 0, None)
+        age = parse_duration(older_than, option="older_than")
+        now = self.system.now()
+        return sweep_blobs(self.database, self.keeping.blobs, now=now, older_than_us=age, cursor=cursor, most=most)
 
     def close(self) -> None:
         """Close the database, if it was opened here."""
@@ -249,6 +326,8 @@ class Client:
                 task=request.lane.task,
                 payload_hash=codec.payload_hash(run.body),
                 ttl=request.key_ttl,
+                on_singleton=request.on_singleton,
+                debounce=request.debounce,
             )
             for run, request in zip(new, requests, strict=True)
             if request.key is not None or request.singleton is not None
@@ -256,12 +335,15 @@ class Client:
         return new, keyed
 
     def _new_run(self, request: Request) -> NewRun:
-        run_id = self.system.new_id()
+        if request.due_at is not None and request.due_at > self.system.now() + LONGEST:
+            raise InvalidOption("at= is too far away: ten years from now is the most", option="at")
+        run_id = request.run_id or self.system.new_id()
         return NewRun(
             run_id, self._number(request.lane), request.policy[0], self._kept(run_id, request), self.actor,
             request.due_at, request.delay, None, request.key, request.singleton, trace=self._trace(),
             expires_at=request.expires_at, expires_in=request.expires_in,
-            deadline_at=request.deadline_at, deadline_in=request.deadline_in,
+            deadline_at=request.deadline_at, deadline_in=request.deadline_in, attributes=request.attributes,
+            after=request.after,
         )  # fmt: skip
 
     def _number(self, lane: Lane) -> int:
@@ -280,21 +362,35 @@ class Client:
             pairs = zip(requests, outcomes, strict=True)
             self.metrics.created([(request.lane.queue, request.lane.task, outcome) for request, outcome in pairs])
 
-    def _write_queries(self, queries: Sequence[Query]) -> None:
+    def _write_queries(self, queries: Sequence[Query]) -> int:
+        """Run statements in one transaction; how many rows they changed."""
         single = getattr(self.database, "single", None)
         if single is not None and len(queries) == 1:  # one statement, one transaction, one round trip
-            single("runs.create", queries[0].statement, **queries[0].params)
-        else:
-            self._write("runs.create", lambda tx: [tx.execute(query.statement, **query.params) for query in queries])
+            changed: int = single("runs.create", queries[0].statement, **queries[0].params)
+            return changed
+        return self._write("runs.create", lambda tx: sum(tx.execute(query.statement, **query.params) for query in queries))
 
     def _create_in(
         self, requests: Sequence[Request], new: list[NewRun], keyed: dict[str, Keyed]
     ) -> Generator[Any, Any, list[Created]]:
         """The plan for a transaction of the caller's. Lanes went before it, by our own connection, lest others wait for its end;
         on SQLite, where the caller holds the one writer, they go inside it."""
-        if not hasattr(self.database, "exclusive"):
-            return create(new, keyed)
-        return self._interned_first(requests, new, keyed)
+        ids = [run.id for run in new]
+        plan = create(new, keyed) if not hasattr(self.database, "exclusive") else self._interned_first(requests, new, keyed)
+        return followed(plan, ids) if self._delivered(requests) else plan
+
+    def _delivered(self, requests: Sequence[Request]) -> bool:
+        """Whether any of these goes to a queue with deliveries, as far as this process has heard; the relay finds the rest."""
+        if self.delivering is None:
+            found: dict[str, Dispatch] = self.database.read("deliveries.queues", lambda tx: delivering(tx, self.namespace))
+            self.delivering = found
+        return bool(self.delivering) and any(request.lane.queue in self.delivering for request in requests)
+
+    def _dispatch(self, requests: Sequence[Request], answers: Sequence[Created]) -> None:
+        """After the commit: publish at once where the queue asks for it. What that fails to do the relay does."""
+        if self.relay is not None and self.delivering:
+            pairs = zip(requests, answers, strict=True)
+            self.relay.dispatch([made.run_id for request, made in pairs if self.delivering.get(request.lane.queue) == "eager"])
 
     def _interned_first(
         self, requests: Sequence[Request], new: list[NewRun], keyed: dict[str, Keyed]
@@ -323,7 +419,10 @@ class Client:
     def _handles(self, requests: Sequence[Request], answers: Sequence[Created]) -> list[Handle[Any]]:
         self._count(requests, [answer.outcome for answer in answers])
         return [
-            Handle(self, answer.run_id, answer.outcome, request.decode) for request, answer in zip(requests, answers, strict=True)
+            Handle(
+                self, answer.run_id, answer.outcome, request.decode, final_state=answer.final_state, ended_at=answer.ended_at
+            )
+            for request, answer in zip(requests, answers, strict=True)
         ]
 
 
@@ -346,10 +445,12 @@ class AsyncClient:
         await asyncio.to_thread(self.client.close)
 
 
-def _in_chunks(new: "list[NewRun]", keyed: dict[str, Keyed]) -> Generator[Any, Any, "list[Created]"]:
+def _in_chunks(
+    new: "list[NewRun]", keyed: dict[str, Keyed], tried: "dict[str, Created]"
+) -> Generator[Any, Any, "list[Created]"]:
     answers: list[Created] = []
     for start in range(0, len(new), _CHUNK):
-        answers += yield from create(new[start : start + _CHUNK], keyed)
+        answers += yield from create(new[start : start + _CHUNK], keyed, tried)
     return answers
 
 

@@ -1,13 +1,14 @@
 """What a caller gets: a handle to wait for a run, a batch, a member of one."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from mainspring.codec import Keeping, is_wrapped
+from mainspring.core.dependencies import FiresOn
 from mainspring.core.durations import Duration, parse_duration
 from mainspring.core.states import TERMINAL, State
-from mainspring.errors import RunCancelled, RunFailed, UnknownRun, WorldTrouble
-from mainspring.operations import views
+from mainspring.errors import RunCancelled, RunFailed, RunSkipped, RunUnsuccessful, UnknownRun, WorldTrouble
+from mainspring.operations import keys, views
 from mainspring.operations.enqueue import Outcome
 from mainspring.waiting import Wait, in_thread, until
 from mainspring.waiting import adrive as await_in_loop
@@ -28,6 +29,9 @@ class Origin(Protocol):
     def keeping(self) -> Keeping: ...
 
 
+_UNSUCCESSFUL: dict[State, type[RunUnsuccessful]] = {State.CANCELLED: RunCancelled, State.SKIPPED: RunSkipped}
+
+
 class Member(NamedTuple):
     """One member of a batch, as its callback sees it."""
 
@@ -37,15 +41,30 @@ class Member(NamedTuple):
 
 
 class Handle(Generic[R_co]):
-    """A run that was asked for. ``outcome`` says whether this call created it (``created``) or found it (``existing``)."""
+    """A run that was asked for. ``outcome`` says what the call did: ``created`` it, found it (``existing``), ``replaced`` its
+    payload, was ``deferred`` to it (it is created when the one before has ended), or was ``skipped``, which it puts on record.
 
-    __slots__ = ("_client", "_decode", "id", "outcome")
+    ``final_state`` and ``ended_at`` (µs, UTC) are told of a run that was found by its key and is pruned: that is all that is left.
+    """
 
-    def __init__(self, client: Origin, run_id: str, outcome: Outcome, decode: Callable[[bytes], Any]) -> None:
+    __slots__ = ("_client", "_decode", "ended_at", "final_state", "id", "outcome")
+
+    def __init__(
+        self,
+        client: Origin,
+        run_id: str,
+        outcome: Outcome,
+        decode: Callable[[bytes], Any],
+        *,
+        final_state: str | None = None,
+        ended_at: int | None = None,
+    ) -> None:
         self._client = client
         self._decode = decode
         self.id = run_id
         self.outcome = outcome
+        self.final_state = None if final_state is None else State(final_state)
+        self.ended_at = ended_at
 
     def __repr__(self) -> str:
         return f"Handle({self.id!r}, outcome={self.outcome!r})"
@@ -54,7 +73,7 @@ class Handle(Generic[R_co]):
         """Wait until the run has ended, and return what its task returned.
 
         Raises:
-            RunFailed, RunCancelled: it ended otherwise. ResultTimeout: it has not ended yet.
+            RunFailed, RunCancelled, RunSkipped: it ended otherwise. ResultTimeout: it has not ended yet.
         """
         return self._read(wait_in_thread(self._wait(timeout), self._client.hub, self.id))
 
@@ -75,8 +94,14 @@ class Handle(Generic[R_co]):
     def _look(self) -> views.Ending | None:
         try:
             ending = self._client.database.read("views.outcomes", lambda tx: views.endings(tx, [self.id])).get(self.id)
+            if ending is None and self._client.database.read("keys.is_deferred", lambda tx: keys.is_deferred(tx, self.id)):
+                return None  # its turn comes when the run before it has ended
+            if ending is None and self.outcome == "deferred":  # created between the two looks, perhaps
+                ending = self._client.database.read("views.outcomes", lambda tx: views.endings(tx, [self.id])).get(self.id)
         except WorldTrouble:  # the database is away for a moment; the wait goes on until its own timeout
             return None
+        if ending is None and self.final_state is not None:
+            raise UnknownRun(f"run {self.id} {self.final_state} and was pruned: its key answers, and its result is gone")
         if ending is None:
             raise UnknownRun(f"no run {self.id}: it was pruned, or the transaction that created it was rolled back")
         return ending if ending.state in TERMINAL else None
@@ -88,7 +113,7 @@ class Handle(Generic[R_co]):
             return self._decode(self._client.keeping.read_result(ending.body, run_id=self.id))  # type: ignore[no-any-return]
         data = self._client.keeping.read_told(ending.data, run_id=self.id)
         message = data.get("message") or ending.reason or ""
-        kind = RunCancelled if ending.state is State.CANCELLED else RunFailed
+        kind = _UNSUCCESSFUL.get(ending.state, RunFailed)
         raise kind(
             f"run {self.id} {ending.state}" + (f": {message}" if message else ""),
             run_id=self.id,
@@ -99,11 +124,39 @@ class Handle(Generic[R_co]):
 
 
 class BatchHandle(Generic[R_co]):
-    """A batch that was created: its id, its members' ids in order, and the handle of its callback, if it has one."""
+    """A batch that was created: its id, its members' ids in order, and the handles of its callbacks by what they wait for.
+    ``callback`` is the one of ``then=``, or the only one; None if there is none."""
 
-    __slots__ = ("callback", "id", "members")
+    __slots__ = ("_batches", "callbacks", "id", "members")
 
-    def __init__(self, batch_id: str, members: list[str], callback: Handle[R_co] | None) -> None:
+    def __init__(self, batch_id: str, members: list[str], callbacks: Mapping[FiresOn, Handle[Any]], steering: Any) -> None:
         self.id = batch_id
         self.members = members
-        self.callback = callback
+        self.callbacks = dict(callbacks)
+        self._batches = steering
+
+    def __repr__(self) -> str:
+        return f"BatchHandle({self.id!r}, {len(self.members)} members)"
+
+    @property
+    def callback(self) -> Handle[R_co] | None:
+        """The handle of ``then=``, which stands first; None in a batch without callbacks."""
+        return next(iter(self.callbacks.values()), None)
+
+    def add(self, members: Iterable[Any]) -> list[str]:
+        """Let more calls join this batch, which was made with ``open=True``; their ids in order.
+
+        Raises:
+            InvalidOption: it is sealed.
+        """
+        joined: list[str] = self._batches.add(self.id, members)
+        self.members += joined
+        return joined
+
+    def seal(self) -> None:
+        """Nobody joins from now on: callbacks start when the last member has ended."""
+        self._batches.seal(self.id)
+
+    def cancel(self, *, reason: str | None = None) -> None:
+        """Cancel every member that has not ended. Callbacks for ``done`` still run."""
+        self._batches.cancel(self.id, reason=reason)

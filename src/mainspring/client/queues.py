@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from mainspring.client.writing import write_again
+from mainspring.core.capacity import Overflow, check_bound
 from mainspring.core.limits import Limit, Rate
 from mainspring.errors import InvalidOption
-from mainspring.operations import queues
+from mainspring.operations import capacity, queues
+from mainspring.store.database import Transaction
 
 if TYPE_CHECKING:
     from mainspring.client.client import Client
@@ -25,12 +27,53 @@ class Queues:
         found: QueueList = self._client.database.read("queues.list", lambda tx: queues.listing(tx, self._client.namespace))
         return found
 
-    def declare(self, queue: str, *, limits: Sequence[Limit | Rate] = ()) -> None:
-        """What code says of a queue; an operator's limit stays."""
+    def declare(
+        self,
+        queue: str,
+        *,
+        limits: Sequence[Limit | Rate] = (),
+        max_waiting: int | None = None,
+        overflow: Overflow = "refuse",
+    ) -> None:
+        """What code says of a queue; what an operator said stays."""
+        namespace = self._client.namespace
+
+        def declare(tx: Transaction) -> None:
+            queues.declare(tx, namespace, queue, limits=limits)
+            if max_waiting is not None:
+                capacity.declare(tx, namespace, queue, max_waiting=max_waiting, overflow=overflow)
+
+        write_again(self._client.database, "queues.declare", declare)
+
+    def bound(self, queue: str, max_waiting: int | None, *, overflow: Overflow = "refuse") -> None:
+        """At most ``max_waiting`` runs wait in a queue from now on, None: any number; what waits already stays. One more is refused,
+        put on record as skipped (``"skip"``), or takes the place of the oldest that is queued (``"drop_oldest"``). Code does not
+        change it, until ``reset_bound``.
+
+        Raises:
+            UnknownQueue: there is none. InvalidOption: naming what to write.
+        """
+        check_bound(max_waiting, overflow)
+        client = self._client
         write_again(
-            self._client.database,
-            "queues.declare",
-            lambda tx: queues.declare(tx, self._client.namespace, queue, limits=limits),
+            client.database,
+            "queues.bound",
+            lambda tx: capacity.bound(
+                tx, client.namespace, queue, max_waiting=max_waiting, overflow=overflow, actor=client.actor
+            ),
+        )
+
+    def reset_bound(self, queue: str) -> None:
+        """Let code say again how much may wait in a queue, from its next start on; nothing is bounded until then.
+
+        Raises:
+            UnknownQueue: there is none.
+        """
+        client = self._client
+        write_again(
+            client.database,
+            "queues.bound",
+            lambda tx: capacity.reset_bound(tx, client.namespace, queue, actor=client.actor),
         )
 
     def pause(self, queue: str) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mainspring import codec
+from mainspring.core.debounce import Debounce, OnSingleton
+from mainspring.core.dependencies import Condition
 from mainspring.core.lanes import Lane
 
 
@@ -23,6 +25,12 @@ class Request(NamedTuple):
     expires_at: int | None = None
     expires_in: int | None = None
     decode: Callable[[bytes], Any] = codec.decode_json
+    run_id: str | None = None  # chosen before, by whoever may ask twice (an outbox)
+    attributes: tuple[tuple[str, str], ...] = ()
+    on_singleton: OnSingleton = "existing"
+    debounce: Debounce | None = None
+    after: tuple[tuple[str, Condition], ...] = ()
+    run_id: str | None = None  # chosen beforehand, where others of the same call speak of it
 
 
 def are_alike(requests: Sequence[Request]) -> bool:
@@ -37,9 +45,13 @@ def are_alike(requests: Sequence[Request]) -> bool:
         and request.delay == 0
         and request.key is None
         and request.singleton is None
+        and request.run_id is None
         and request.deadline_at is None
         and request.deadline_in is None
         and request.expires_at is None
         and request.expires_in is None
+        and not request.attributes
+        and not request.after
+        and request.run_id is None
         for request in requests
     )

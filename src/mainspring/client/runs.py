@@ -1,18 +1,27 @@
 """Looking at runs, and acting on them from outside."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, Unpack
 
 from mainspring import codec
+from mainspring.client import reruns
+from mainspring.client.applying import apply_policy
+from mainspring.client.bulk import BulkActs, Selection, due_at, look
+from mainspring.client.filters import Wanted, parse_filter
 from mainspring.client.handles import Handle
 from mainspring.client.writing import write_again
+from mainspring.core.attributes import Value as Attribute
+from mainspring.core.attributes import readable
 from mainspring.core.durations import Duration, parse_duration
 from mainspring.core.events import Event
 from mainspring.core.ids import parse_run_id
+from mainspring.core.names import check_priority
+from mainspring.core.retry import Backoff
 from mainspring.core.states import TERMINAL, State
 from mainspring.errors import InvalidOption
-from mainspring.operations import retention, runs, views
+from mainspring.operations import explaining, retention, runs, searching, steering, views
 from mainspring.store.database import Transaction
 
 if TYPE_CHECKING:
@@ -36,6 +45,7 @@ class Runs:
 
     def __init__(self, client: "Client") -> None:
         self._client = client
+        self.bulk = BulkActs(client)
 
     def get(self, run_id: str) -> views.RunView:
         """One run.
@@ -55,7 +65,7 @@ class Runs:
         cursor: str | None = None,
     ) -> Page:
         """A page of runs, newest first; ``cursor`` is ``next_cursor`` of the page before. At most 500 a page."""
-        limit = _bound_page(limit)
+        limit = views.bound_page(limit)
         chosen = [_state(state) for state in states] if states is not None else None
         before = parse_run_id(cursor) if cursor else None
         data = self._read(
@@ -63,6 +73,53 @@ class Runs:
             lambda tx: views.listing(tx, self._client.namespace, states=chosen, task=task, queue=queue, before=before, most=limit),
         )
         return Page(data, data[-1].run.id if len(data) == limit else None)
+
+    def find(self, *, limit: int = 50, cursor: str | None = None, **wanted: Unpack[Wanted]) -> Page:
+        """A page of the runs that are as asked, newest first: by ``state``, ``task``, ``queue``, ``key``, ``singleton``, ``code``,
+        ``actor``, ``batch``, ``created_after``, ``created_before`` and ``attributes={"order": 7, "total": (">=", 5)}``.
+
+        A page may be short and yet have a ``next_cursor``: then the search was long, and goes on there. At most 500 a page.
+
+        Raises:
+            InvalidOption: naming what runs cannot be found by.
+        """
+        most, asked = views.bound_page(limit), parse_filter(wanted)
+        before = parse_run_id(cursor) if cursor else None
+        found = self._read("runs.find", lambda tx: searching.find(tx, self._client.namespace, asked, before=before, most=most))
+        return Page(found.data, found.next_cursor)
+
+    def preview(self, **wanted: Unpack[Wanted]) -> Selection:
+        """The runs that are as asked (see ``find``), to be acted on together: ``runs.preview(task="send", error="smtp_down").retry()``
+        says how many and what would become of them, and ``.apply()`` does it.
+
+        Raises:
+            InvalidOption: naming what runs cannot be found by.
+        """
+        return look(self._client, parse_filter(wanted))
+
+    def attributes(self, run_id: str) -> Mapping[str, Attribute]:
+        """The attributes a run was made with.
+
+        Raises:
+            UnknownRun: there is none.
+        """
+        named = parse_run_id(run_id)
+
+        def fn(tx: Transaction) -> Mapping[str, Attribute]:
+            views.get(tx, self._client.namespace, named)
+            return readable([(row[0], row[1]) for row in tx.rows("attributes.get", id=named)])
+
+        return self._read("attributes.get", fn)
+
+    def explain(self, run_id: str) -> explaining.Explanation:
+        """Why a run is where it is: every hold on one that waits, in the order a claim meets them, and when it can start; why one
+        that has ended ended so. ``print`` it, or read its fields.
+
+        Raises:
+            UnknownRun: there is none.
+        """
+        named = parse_run_id(run_id)
+        return self._read("runs.explain", lambda tx: explaining.explain(tx, self._client.namespace, named))
 
     def events(self, run_id: str, *, after: int = 0) -> "Ledger":
         """The ledger of a run, from ``after`` on, at most 500 entries.
@@ -96,7 +153,7 @@ class Runs:
         """Cancel a run: ``cancelled`` at once where nobody runs it, else ``cancelling``.
 
         Raises:
-            UnknownRun: there is none. RunTerminal: it has ended otherwise.
+            UnknownRun: there is none. RunTerminal: it has ended otherwise. InvalidOption: it needs attention, and no reason is given.
         """
         named = parse_run_id(run_id)
         return self._write("runs.cancel", lambda tx: runs.cancel(tx, named, reason=reason, **self._who()))
@@ -112,6 +169,65 @@ class Runs:
         self._client.tell_work([queue])
         return Handle(self._client, again, "created" if made else "existing", codec.decode_json)
 
+    def rerun(self, run_id: str, payload: Mapping[str, Any] | None = None) -> Handle[Any]:
+        """Run again what has ended, however it ended: a new run linked to it, with fresh budgets. It takes the singleton key and not
+        the idempotency key. ``payload`` names other arguments; where the task's code is at hand the payload is validated by it.
+
+        Raises:
+            UnknownRun: there is none. NotTerminal: it has not ended. PayloadInvalid, PayloadTooLarge: it does not fit.
+            KeyConflict: another run has the singleton key. Nothing was created.
+        """
+        named, new_id = parse_run_id(run_id), self._client.system.new_id()
+        namespace = self._client.namespace
+        source = self._write("runs.payload", lambda tx: runs.payload_of(tx, named, namespace=namespace))
+        body, lane = reruns.renewed(self._client, source, payload, new_id)
+        self._write("runs.rerun", lambda tx: runs.rerun(tx, named, new_id, body=body, lane=lane, **self._who()))
+        self._client.tell_work([source.lane.queue])
+        return Handle(self._client, new_id, "created", codec.decode_json)
+
+    def reschedule(self, run_id: str, *, at: datetime | str | None = None, delay: Duration | None = None) -> str:
+        """Make a waiting run due at an instant, or so long from now; the state it is in then.
+
+        Raises:
+            UnknownRun: there is none. RunTerminal, NotWaiting: it has ended, or a worker has claimed it meanwhile.
+        """
+        return self._reschedule(run_id, due_at(self._client, at, delay))
+
+    def run_soon(self, run_id: str) -> str:
+        """Make a waiting run due now; the state it is in then.
+
+        Raises:
+            UnknownRun: there is none. RunTerminal, NotWaiting: it has ended, or a worker has claimed it meanwhile.
+        """
+        return self._reschedule(run_id, 0)
+
+    def _reschedule(self, run_id: str, instant: int) -> str:
+        named = parse_run_id(run_id)
+        state = self._write("runs.reschedule", lambda tx: steering.reschedule(tx, named, due_at=instant, **self._who()))
+        if state is State.QUEUED:
+            self._client.tell_work([self.get(named).queue])
+        return state
+
+    def set_priority(self, run_id: str, priority: int) -> bool:
+        """Give a waiting run another priority, from -1000 to 1000. False: it has that already.
+
+        Raises:
+            UnknownRun: there is none. RunTerminal, NotWaiting: it has ended, or a worker has claimed it meanwhile.
+        """
+        named, wanted = parse_run_id(run_id), check_priority(priority)
+        changed = self._write("runs.set_priority", lambda tx: steering.set_priority(tx, named, wanted, **self._who()))
+        if changed:
+            self._client.tell_work([self.get(named).queue])
+        return changed
+
+    def release(self, run_id: str, reason: str) -> None:
+        """Queue a run that needs attention again.
+
+        Raises:
+            UnknownRun: there is none. NotTerminal: it does not need attention.
+        """
+        self.resume(run_id, reason)
+
     def resume(self, run_id: str, reason: str) -> None:
         """Queue a run that needs attention again."""
         named = parse_run_id(run_id)
@@ -121,6 +237,40 @@ class Runs:
         """Fail a run that needs attention."""
         named = parse_run_id(run_id)
         self._write("runs.fail", lambda tx: runs.fail(tx, named, reason=reason, **self._who()))
+
+    def apply_policy(
+        self,
+        target: str | Sequence[str],
+        *,
+        max_attempts: int | None = None,
+        max_interruptions: int | None = None,
+        max_releases: int | None = None,
+        backoff: Backoff | Sequence[Duration] | None = None,
+        jitter: float | None = None,
+        timeout: Duration | None = None,
+        grace: Duration | None = None,
+        heartbeat_timeout: Duration | None = None,
+    ) -> int:
+        """Change the policy that waiting runs captured when they were made: of a task by its name, or of the runs in a list of ids.
+        How many have another one now. A run that is being worked on, or has ended, keeps its own; each change is on its ledger.
+
+        Raises:
+            InvalidOption: naming the option and what to write; nothing was changed.
+        """
+        options = {
+            "max_attempts": max_attempts, "max_interruptions": max_interruptions, "max_releases": max_releases, "backoff": backoff,
+            "jitter": jitter, "timeout": timeout, "grace": grace, "heartbeat_timeout": heartbeat_timeout,
+        }  # fmt: skip
+        return apply_policy(self._client, target, options)
+
+    def reset_key(self, task: str, key: str, reason: str) -> str | None:
+        """Free the idempotency key of a run that has ended, so that the next call with it creates a run; the run's id, or None if
+        nobody has the key. Nothing is run by it, and it is put on record (``client.keys.changes``).
+
+        Raises:
+            KeyActive: its owner has not ended.
+        """
+        return self._client.keys.reset(task, key, reason=reason)
 
     def prune(
         self,
@@ -170,9 +320,3 @@ def _state(state: str | State) -> State:
     except ValueError:
         known = ", ".join(State)
         raise InvalidOption(f"{state!r} is no state of a run; there are {known}", option="states") from None
-
-
-def _bound_page(limit: int) -> int:
-    if not isinstance(limit, int) or not 1 <= limit <= views.MOST:
-        raise InvalidOption(f"limit must be from 1 to {views.MOST}, got {limit!r}", option="limit")
-    return limit

@@ -11,6 +11,7 @@ One room a topic: ``schema`` (a function's parameters), ``fingerprint`` (what te
 
 from mainspring.codec.blobs import Blob, BlobStore, Directory, Memory
 from mainspring.codec.encryption import Encrypted
+from mainspring.codec.inputs import Reference, complete, encode_around, has_inputs, references, run_of, split_inputs, with_inputs
 from mainspring.codec.keeping import Codec, Keeping, blob_key, described, is_wrapped, keeping_of, payload_hash, reference
 from mainspring.codec.objects import Objects
 from mainspring.codec.redaction import Redactor, secrets_within
@@ -40,17 +41,25 @@ __all__ = [
     "Objects",
     "PayloadSchema",
     "Redactor",
+    "Reference",
     "Upcasters",
     "blob_key",
+    "complete",
     "decode_json",
     "described",
+    "encode_around",
     "encode_json",
     "encode_result",
+    "has_inputs",
     "is_wrapped",
     "keeping_of",
     "payload_hash",
     "payload_schema",
     "reference",
+    "references",
     "result_decoder",
+    "run_of",
     "secrets_within",
+    "split_inputs",
+    "with_inputs",
 ]

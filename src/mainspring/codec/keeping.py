@@ -20,6 +20,7 @@ import msgspec
 
 from mainspring.codec.blobs import BlobStore
 from mainspring.codec.encryption import Encrypted
+from mainspring.codec.inputs import INPUTS, split_inputs
 from mainspring.codec.redaction import Redactor
 from mainspring.codec.values import LARGEST, LARGEST_STORED
 from mainspring.errors import InvalidOption, MainspringError, PayloadTooLarge, ResultTooLarge, ValueUnreadable, shown
@@ -92,15 +93,16 @@ class Keeping:
 
     # -- payloads and results ---------------------------------------------------------------------------------------
 
-    def keep_payload(self, body: bytes, *, task: str, run_id: str, keyed: bool) -> bytes:
-        """A payload as it is stored. ``keyed``: it will be compared with others, by ``payload_hash``. May block.
+    def keep_payload(self, body: bytes, *, task: str, run_id: str, keyed: bool, token: int | None = None) -> bytes:
+        """A payload as it is stored. ``keyed``: it will be compared with others, by ``payload_hash``. ``token``: of the attempt
+        that gave its run this payload, if one did. May block.
 
         Raises:
             PayloadTooLarge: over the limit. StorageUnavailable: the blob store cannot be used; nothing was created.
         """
         if len(body) > self.largest:
             raise PayloadTooLarge(f"the payload of {task} is {len(body):,} bytes and {self.largest:,} is the most")
-        return self._keep(body, payload_of(task), f"{run_id}/payload", keyed)
+        return self._keep(body, payload_of(task), f"{run_id}/payload{'' if token is None else token}", keyed)
 
     def read_payload(self, stored: bytes, *, task: str) -> bytes:
         """A payload again. May block.
@@ -110,8 +112,8 @@ class Keeping:
         """
         return self._read(stored, payload_of(task))
 
-    def keep_result(self, body: bytes, *, run_id: str) -> bytes:
-        """A result as it is stored. May block.
+    def keep_result(self, body: bytes, *, run_id: str, token: int) -> bytes:
+        """A result as it is stored; each attempt (``token``) has a blob of its own. May block.
 
         Raises:
             ResultTooLarge: over the limit. StorageUnavailable: the blob store cannot be used.
@@ -121,7 +123,7 @@ class Keeping:
                 f"the result is {len(body):,} bytes and {self.largest:,} is the most; give the App a blob store (blobs=), or "
                 "store it elsewhere and return where it is"
             )
-        return self._keep(body, result_of(run_id), f"{run_id}/result", False)
+        return self._keep(body, result_of(run_id), f"{run_id}/result{token}", False)
 
     def read_result(self, stored: bytes, *, run_id: str) -> bytes:
         """A result again. May block.
@@ -224,7 +226,7 @@ def keeping_of(
 
 def is_wrapped(stored: bytes | None) -> bool:
     """Whether a stored value is something else than its JSON."""
-    return stored is not None and stored[:1] in _MARKS
+    return stored is not None and stored[:1] in (*_MARKS, INPUTS)
 
 
 def blob_key(stored: bytes | None) -> str | None:
@@ -239,6 +241,10 @@ def reference(key: str) -> bytes:
 
 def described(stored: bytes) -> str:
     """A wrapped value for people, without opening it."""
+    inputs, rest = split_inputs(stored)
+    if inputs:
+        told = ", ".join(f"{name}: the result of {run_id}" for name, run_id in inputs.items())
+        return f"{rest.decode()} with {told}"
     key = blob_key(stored)
     return f"(in the blob store: {key})" if key is not None else f"(sealed, {len(stored):,} bytes)"
 

@@ -88,11 +88,12 @@ class PayloadSchema:
 
     def _invalid(self, value: msgspec.Struct, error: Exception) -> PayloadInvalid:
         values = {name: getattr(value, name) for name in self.fields}
-        wrong = [found for name, given in values.items() if (found := self._wrong(name, given))] or [_error(error)]
+        wrong = [found for name, given in values.items() if (found := self.misfit(name, given))] or [_error(error)]
         told = "; ".join(f"{entry['field']}: {entry['message']}" for entry in wrong)
         return PayloadInvalid(f"the payload of {self.function} does not fit: {told}", errors=wrong)
 
-    def _wrong(self, name: str, value: Any) -> dict[str, str] | None:
+    def misfit(self, name: str, value: Any) -> dict[str, str] | None:
+        """Why a value cannot be the argument ``name``; None if it can."""
         kind = self.struct.__annotations__[name]
         try:
             body = encode(value)
@@ -102,7 +103,7 @@ class PayloadSchema:
         try:
             msgspec.json.Decoder(kind, dec_hook=decode_hook).decode(body)
         except MISFITS as error:
-            return {"field": name, "message": readable(error)}
+            return {"field": name, "message": oddity(value, body, name) or readable(error)}
         return None
 
     def _too_large(self, value: msgspec.Struct, size: int) -> PayloadTooLarge:
@@ -125,11 +126,11 @@ def payload_schema(function: Callable[..., Any], context_type: type, *, largest:
     try:
         struct = msgspec.defstruct("Payload", fields, forbid_unknown_fields=True, gc=False)
         decoder = msgspec.json.Decoder(struct, dec_hook=decode_hook)
-        problem = next((told for field, kind, *_ in fields for told in _unstorable(field, kind)), None)
+        odd = next((kind for field, kind, *_ in fields for kind in _unstorable(kind)), None)
     except TypeError as error:
         raise InvalidOption(f"the parameters of {name} cannot be stored: {error}", option="parameters") from None
-    if problem is not None:
-        raise InvalidOption(f"the parameters of {name} cannot be stored: {problem}", option="parameters")
+    if odd is not None:
+        raise InvalidOption(f"the parameters of {name} cannot be stored: {shown(odd)} has no JSON form", option="parameters")
     names = tuple(field[0] for field in fields)
     kept = [p for p in signature.parameters.values() if p.name != context]
     return PayloadSchema(
@@ -171,9 +172,8 @@ def _parameters(
     return context, context_at, fields
 
 
-def _unstorable(field: str, kind: Any) -> Iterator[str]:
-    """Types within an annotation that neither msgspec nor a model of their own can read from JSON, and models that write a secret
-    as asterisks."""
+def _unstorable(kind: Any) -> Iterator[type]:
+    """Types within an annotation that neither msgspec nor a model of their own can read from JSON."""
     waiting: list[Any] = [msgspec.inspect.type_info(kind)]
     seen: set[int] = set()
     while waiting:
@@ -181,37 +181,11 @@ def _unstorable(field: str, kind: Any) -> Iterator[str]:
         if id(info) in seen or not isinstance(info, (msgspec.inspect.Type, msgspec.inspect.Field)):
             continue
         seen.add(id(info))
-        if isinstance(info, msgspec.inspect.CustomType):
-            if not hasattr(info.cls, "model_validate"):
-                yield f"{shown(info.cls)} has no JSON form"
-            elif masked := _masked(_written_as(info.cls)):
-                yield (
-                    f"{field}: {info.cls.__name__} would write its secret {masked} as asterisks; pass where the secret is, or give "
-                    "the model a field_serializer that writes it (and the App a codec=)"
-                )
+        if isinstance(info, msgspec.inspect.CustomType) and not hasattr(info.cls, "model_validate"):
+            yield info.cls
         for name in info.__struct_fields__:
             part = getattr(info, name)
             waiting += part if isinstance(part, tuple) else [part]
-
-
-def _written_as(model: Any) -> Any:
-    """The schema of what a model writes; None where it does not say."""
-    describe = getattr(model, "model_json_schema", None)
-    return None if describe is None else describe(mode="serialization")
-
-
-def _masked(schema: Any) -> str | None:
-    """The name of a field that a model writes as asterisks: the value would be lost."""
-    if isinstance(schema, list):
-        return next((found for part in schema if (found := _masked(part))), None)
-    if not isinstance(schema, dict):
-        return None
-    for name, part in schema.items():
-        if isinstance(part, dict) and part.get("writeOnly") and part.get("format") == "password":
-            return str(name)
-        if found := _masked(part):
-            return found
-    return None
 
 
 def _defaulted(parameter: inspect.Parameter, kind: Any) -> tuple[str, Any, Any]:

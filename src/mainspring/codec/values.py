@@ -3,10 +3,12 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import msgspec
 
+from mainspring.codec.redaction import secrets_within
 from mainspring.errors import PayloadInvalid, PayloadTooLarge, ResultInvalid, ResultTooLarge
 
 #: What a row of the database keeps of one value, in bytes of JSON.
@@ -22,8 +24,27 @@ MISFITS = (msgspec.MsgspecError, TypeError, ValueError, RecursionError)
 def _encode_hook(value: Any) -> Any:
     dump = getattr(type(value), "model_dump", None)
     if dump is not None:  # a pydantic model
-        return value.model_dump(mode="json")
+        dumped, model = value.model_dump(mode="json"), type(value)
+        if _may_hold_secrets(cast("Any", model)):
+            _refuse_masked(value, dumped)
+        return dumped
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@cache
+def _may_hold_secrets(model: Any) -> bool:
+    """Whether a model has a field that it writes as asterisks unless told otherwise."""
+    return b'"writeOnly":true' in msgspec.json.encode(model.model_json_schema())
+
+
+def _refuse_masked(value: Any, dumped: Any) -> None:
+    """A model that writes a secret as asterisks would lose it: better no run than one that gets asterisks."""
+    written = msgspec.json.encode(dumped).decode()
+    if any(msgspec.json.encode(secret).decode()[1:-1] not in written for secret in secrets_within([value], shortest=1)):
+        raise TypeError(
+            f"{type(value).__name__} writes a secret of its own as asterisks, which would lose it; pass where the secret is, or "
+            "give the model a field_serializer that writes it (and the App a codec=)"
+        )
 
 
 def decode_hook(kind: type, value: Any) -> Any:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, assert_never
 
 from mainspring.core.budgets import Exhausted, Retrying, Spent, after_failure, after_interruption, after_release
+from mainspring.core.lanes import Lane
 from mainspring.core.policy import Policy
+from mainspring.core.run import Run
 from mainspring.core.states import ACTIVE, TERMINAL, EventType, State, check_move
 
 # -- outcomes --------------------------------------------------------------------------------------------------------
@@ -22,7 +24,8 @@ class Succeeded:
 class Failed:
     """User code raised, timed out or answered with something that cannot be kept.
 
-    ``final`` ends the budget now; ``after_us`` is the task's own delay before the next try.
+    ``final`` ends the budget now; ``after_us`` is the task's own delay before the next try; ``called_us`` is what its function of
+    a back-off said, or ``note`` why it said nothing.
     """
 
     code: str
@@ -31,20 +34,39 @@ class Failed:
     traceback: str | None = None
     final: bool = False
     after_us: int | None = None
+    called_us: int | None = None
+    note: str | None = None
 
     def as_data(self) -> dict[str, Any]:
         """The failure as the ledger keeps it."""
-        fields = {"code": self.code, "message": self.message, "type": self.type, "traceback": self.traceback}
+        told = {"code": self.code, "message": self.message, "type": self.type, "traceback": self.traceback}
+        fields = told | {"note": self.note}
         return {key: value for key, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaveItselfBack:
-    """User code said "not yet": due again ``after_us`` from now, or at the instant ``until``."""
+    """User code said "not yet": due again ``after_us`` from now, or at the instant ``until``.
+
+    ``payload`` is the payload from now on, of ``lane`` where that is another version's. ``in_a_row`` counts what asked to come back
+    at once (1: this one, as far as user code knows). ``closes``: the rates that the run shares let nothing begin until then, all
+    of them (""), or those of that limit.
+    """
 
     after_us: int = 0
     until: int | None = None
     reason: str | None = None
+    payload: bytes | None = None
+    lane: Lane | None = None
+    in_a_row: int = 0
+    closes: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """User code said that there is nothing to do: the run ends ``skipped``."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +95,7 @@ class Unworkable:
     message: str
 
 
-Outcome = Succeeded | Failed | GaveItselfBack | Interrupted | Unstarted | Stopped | Unworkable
+Outcome = Succeeded | Failed | GaveItselfBack | Dropped | Interrupted | Unstarted | Stopped | Unworkable
 
 
 # -- moves -----------------------------------------------------------------------------------------------------------
@@ -183,8 +205,11 @@ def move(
 def settle(held: Held, origin: State, outcome: Outcome, policy: Policy, *, draw: float, actor: str) -> Move:
     """What becomes of a run whose attempt ended with ``outcome``; ``draw`` in [0, 1) is the jitter's number.
 
-    A run asked to stop (``cancelling``) ends ``cancelled``, keeping what the attempt achieved, unless the attempt failed.
+    A run asked to stop (``cancelling``) ends ``cancelled``, keeping what the attempt achieved, unless the attempt failed; one that
+    was asked because of its deadline fails.
     """
+    if origin is State.CANCELLING and isinstance(held, Run) and held.is_overdue:
+        return _settle_overdue(held, outcome, actor)
     if origin is State.CANCELLING:
         return _settle_cancelling(held, outcome, actor)
     if type(outcome) is Succeeded:  # the common case, without the ceremony of the others
@@ -206,6 +231,8 @@ def _settle_running(held: Held, outcome: Outcome, policy: Policy, draw: float, a
             return _settle_failure(held, outcome, spent, policy, draw, actor)
         case GaveItselfBack():
             return _settle_release(held, outcome, spent, policy, actor)
+        case Dropped(reason):
+            return move(held, EventType.SKIPPED, running, State.SKIPPED, actor=actor, reason=reason)
         case Interrupted():
             return _settle_interruption(held, outcome, spent, policy, actor)
         case Unstarted():
@@ -228,6 +255,7 @@ def _settle_failure(held: Held, failed: Failed, spent: Spent, policy: Policy, dr
         jitter=policy.jitter,
         draw=draw,
         after_us=failed.after_us,
+        called_us=failed.called_us,
         final=failed.final,
     )
     data, running = failed.as_data(), State.RUNNING
@@ -240,7 +268,7 @@ def _settle_failure(held: Held, failed: Failed, spent: Spent, policy: Policy, dr
 
 
 def _settle_release(held: Held, back: GaveItselfBack, spent: Spent, policy: Policy, actor: str) -> Move:
-    verdict = after_release(spent, policy.budgets, after_us=back.after_us)
+    verdict = after_release(spent, policy.budgets, after_us=back.after_us, in_a_row=back.in_a_row)
     if isinstance(verdict, Exhausted):
         data = {"message": f"released {spent.releases} times, which is its bound", "releases_exhausted": True}
         spent = Spent(failures=spent.failures + 1, interruptions=spent.interruptions, releases=spent.releases)
@@ -248,7 +276,8 @@ def _settle_release(held: Held, back: GaveItselfBack, spent: Spent, policy: Poli
     delay = None if back.until is not None else verdict.delay_us
     return move(
         held, EventType.RELEASED, State.RUNNING, State.RELEASED, actor=actor, reason=back.reason, due_at=back.until,
-        delay=delay, spent=verdict.spent,
+        delay=delay, spent=verdict.spent, data={"at_once": back.in_a_row} if back.in_a_row else None, body=back.payload,
+        payload=back.payload is not None, lane_id=None if back.lane is None else back.lane.id,
     )  # fmt: skip
 
 
@@ -264,6 +293,22 @@ def _settle_interruption(held: Held, cut: Interrupted, spent: Spent, policy: Pol
         held, EventType.INTERRUPTED, State.RUNNING, target, actor=actor, reason=reason, delay=delay,
         spent=verdict.spent, data=data,
     )  # fmt: skip
+
+
+def _settle_overdue(held: Run, outcome: Outcome, actor: str) -> Move:
+    """The deadline is what ended it; what its attempt came to meanwhile is told beside that."""
+    spent = Spent(failures=held.failures + 1, interruptions=held.interruptions, releases=held.releases)
+    told = outcome.as_data() if isinstance(outcome, Failed) else {"message": "the run was stopped at its deadline"}
+    data = told | {"code": "deadline", "outcome": type(outcome).__name__.lower()}
+    return move(held, EventType.FAILED, State.CANCELLING, State.FAILED, actor=actor, reason="deadline", spent=spent, data=data)
+
+
+def overdue(run: Run, actor: str) -> Move:
+    """What becomes of a run whose deadline is over: one that waits fails; one that is held is asked to stop, and fails then."""
+    if run.state in ACTIVE:
+        return move(run, EventType.CANCEL_REQUESTED, run.state, State.CANCELLING, actor=actor, reason="deadline")
+    data = {"code": "deadline", "message": "the run did not end before its deadline"}
+    return move(run, EventType.FAILED, run.state, State.FAILED, actor=actor, reason="deadline", data=data)
 
 
 def _settle_cancelling(held: Held, outcome: Outcome, actor: str) -> Move:

@@ -14,11 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mainspring.core.durations import MILLISECOND, MINUTE, SECOND
-from mainspring.core.retry import Backoff, Exponential, clamp_delay, delay_us
+from mainspring.core.retry import Backoff, Exponential, clamp_delay, delay_us, jittered
 from mainspring.errors import InvalidOption, shown
 
 MOST = 1_000_000
 SHORTEST_RELEASE = 100 * MILLISECOND
+MOST_AT_ONCE = 10
 INTERRUPTION_BACKOFF = Exponential(initial_us=5 * SECOND, factor=2.0, max_us=5 * MINUTE)
 
 
@@ -78,14 +79,18 @@ def after_failure(
     jitter: float,
     draw: float,
     after_us: int | None = None,
+    called_us: int | None = None,
     final: bool = False,
 ) -> Retrying | Exhausted:
-    """Count one failure. ``after_us`` is the task's own delay for this retry, exact; ``final`` ends the budget now."""
+    """Count one failure. ``after_us`` is the task's own delay for this retry, exact; ``called_us`` is what its function of a
+    back-off said; ``final`` ends the budget now."""
     now_spent = replace(spent, failures=spent.failures + 1)
     if final or now_spent.failures >= budgets.max_attempts:
         return Exhausted(spent=now_spent, reason=None)
     if after_us is not None:
         return Retrying(spent=now_spent, delay_us=clamp_delay(after_us))
+    if called_us is not None:
+        return Retrying(spent=now_spent, delay_us=jittered(called_us, jitter=jitter, draw=draw))
     return Retrying(spent=now_spent, delay_us=delay_us(backoff, now_spent.failures, jitter=jitter, draw=draw))
 
 
@@ -103,11 +108,15 @@ def after_interruption(spent: Spent, budgets: Budgets, *, shutdown: bool = False
     return Retrying(spent=now_spent, delay_us=delay)
 
 
-def after_release(spent: Spent, budgets: Budgets, *, after_us: int) -> Released | Exhausted:
-    """Count one release, due again in ``after_us`` but no sooner than 100 ms, lest waiting become spinning."""
+def after_release(spent: Spent, budgets: Budgets, *, after_us: int, in_a_row: int = 0) -> Released | Exhausted:
+    """Count one release, due again in ``after_us`` but no sooner than 100 ms, lest waiting become spinning.
+
+    ``in_a_row`` counts the releases that asked to come back at once, this one included and nothing else between: up to ten do.
+    """
+    least = 0 if 1 <= in_a_row <= MOST_AT_ONCE else SHORTEST_RELEASE
     if budgets.max_releases is not None and spent.releases >= budgets.max_releases:
         return Exhausted(spent=spent, reason="deadline")
-    return Released(spent=replace(spent, releases=spent.releases + 1), delay_us=max(after_us, SHORTEST_RELEASE))
+    return Released(spent=replace(spent, releases=spent.releases + 1), delay_us=max(after_us, least))
 
 
 def _check_bound(value: object, *, least: int, option: str, hint: str) -> None:

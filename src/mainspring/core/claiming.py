@@ -67,21 +67,19 @@ class Plan:
     reservations: list[Reservation] = field(default_factory=list)
 
 
-def share_out(
-    lanes: Sequence[Waiting], left: dict[int, int], reserved: Mapping[int, Reservation], *, most: int, now: int
-) -> Plan:
+def share_out(lanes: Sequence[Waiting], left: dict[int, int], reserved: Mapping[int, Reservation], *, most: int, now: int) -> Plan:
     """Shares for up to ``most`` runs. ``lanes`` come in the order of the walk. ``left`` says what each gate still lets through;
     what is given out here is taken from it."""
     plan = Plan()
     kept = dict(reserved)
     for lane in lanes:
         for toll in lane.tolls:
-            if _must_reserve(lane, toll, left, kept, now):
+            if toll.cost > 1 and _must_reserve(lane, toll, left, kept, now):
                 kept[toll.gate] = Reservation(toll.gate, lane.lane_id, lane.priority)
                 plan.reservations.append(kept[toll.gate])
     groups: dict[tuple[int, int], list[Waiting]] = {}
     for lane in lanes:
-        if all(_is_open(lane, toll, left, kept) for toll in lane.tolls):
+        if not lane.tolls or _is_open(lane, left, kept):
             groups.setdefault((lane.turn, lane.group), []).append(lane)
     turns: dict[int, list[list[Waiting]]] = {}
     for (turn, _), members in groups.items():
@@ -91,19 +89,21 @@ def share_out(
     return plan
 
 
-def _must_reserve(
-    lane: Waiting, toll: Toll, left: Mapping[int, int], kept: Mapping[int, Reservation], now: int
-) -> bool:
+def _must_reserve(lane: Waiting, toll: Toll, left: Mapping[int, int], kept: Mapping[int, Reservation], now: int) -> bool:
     waited = now - lane.due_at >= RESERVES_AFTER
     held = kept.get(toll.gate)
-    return toll.cost > 1 and waited and left[toll.gate] < toll.cost and (held is None or held.priority < lane.priority)
+    return waited and left[toll.gate] < toll.cost and (held is None or held.priority < lane.priority)
 
 
-def _is_open(lane: Waiting, toll: Toll, left: Mapping[int, int], kept: Mapping[int, Reservation]) -> bool:
-    held = kept.get(toll.gate)
-    if held is not None and held.lane_id != lane.lane_id and lane.priority <= held.priority:
-        return False
-    return left[toll.gate] >= toll.cost
+def _is_open(lane: Waiting, left: Mapping[int, int], kept: Mapping[int, Reservation]) -> bool:
+    """Whether one run of a lane gets through all its gates."""
+    for gate, cost in lane.tolls:
+        if left[gate] < cost:
+            return False
+        held = kept.get(gate) if kept else None
+        if held is not None and held.lane_id != lane.lane_id and lane.priority <= held.priority:
+            return False
+    return True
 
 
 def _of_one_turn(groups: Sequence[Sequence[Waiting]], left: dict[int, int], most: int, first_place: int) -> list[Share]:
@@ -125,33 +125,40 @@ def _of_one_turn(groups: Sequence[Sequence[Waiting]], left: dict[int, int], most
 def _rounds(groups: Sequence[Sequence[Waiting]], left: Mapping[int, int], most: int) -> list[int]:
     """How many runs each group behind gates gets: in turn, ``weight`` a round, until a gate or the claim is full."""
     quotas = [0] * len(groups)
-    common = [_common(group) for group in groups]
-    budget, total, moved = dict(left), 0, True
-    while moved and total < most:
-        moved = False
-        for number, (group, tolls) in enumerate(zip(groups, common, strict=True)):
-            if not any(lane.tolls for lane in group):
+    gated = [(number, group[0].weight, _common(group)) for number, group in enumerate(groups) if any(lane.tolls for lane in group)]
+    budget, total = dict(left), 0
+    while gated and total < most:
+        going_on = []
+        for number, weight, tolls in gated:
+            part = min(weight if len(groups) > 1 else most, most - total)
+            for gate, cost in tolls:
+                part = min(part, budget[gate] // cost)
+            if part <= 0:
                 continue
-            fits = min((budget[toll.gate] // toll.cost for toll in tolls), default=most)
-            part = min(group[0].weight if len(groups) > 1 else most, fits, most - total)
-            if part > 0:
-                moved = True
-                quotas[number] += part
-                total += part
-                for toll in tolls:
-                    budget[toll.gate] -= part * toll.cost
+            quotas[number] += part
+            total += part
+            for gate, cost in tolls:
+                budget[gate] -= part * cost
+            going_on.append((number, weight, tolls))
+        gated = going_on
     return quotas
 
 
 def _common(group: Sequence[Waiting]) -> tuple[Toll, ...]:
     """What every run of a group pays, whichever lane it is in."""
     first, *rest = group
+    if not rest:
+        return first.tolls
     return tuple(toll for toll in first.tolls if all(toll in lane.tolls for lane in rest))
 
 
 def _behind_gates(group: Sequence[Waiting], place: int, weight: int, quota: int, left: dict[int, int]) -> list[Share]:
     """Caps for each lane of a group, by the gates that not all of its lanes pay; those with the oldest head first."""
     common = _common(group)
+    if len(group) == 1:
+        for gate, cost in common:
+            left[gate] -= quota * cost
+        return [Share(group[0].lane_id, place, group[0].turn, weight, quota, quota)]
     for toll in common:
         left[toll.gate] -= quota * toll.cost
     shares = []

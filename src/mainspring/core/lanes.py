@@ -54,8 +54,10 @@ class Lane:
             "lane", self.namespace, self.queue, self.priority, self.concurrency_key or "", self.kind, self.task, self.version,
             self.fingerprint, repr(self.requires), repr(self.uses), self.salt,
         )  # fmt: skip
-        return class_floor(self.namespace, self.queue, self.priority) | _key_part(self.concurrency_key) << _REST_BITS | _low(
-            rest, _REST_BITS
+        return (
+            class_floor(self.namespace, self.queue, self.priority)
+            | _key_part(self.concurrency_key) << _REST_BITS
+            | _low(rest, _REST_BITS)
         )
 
     @property

@@ -9,21 +9,26 @@ from typing import Any
 
 from mainspring.core import retry
 from mainspring.core.budgets import Budgets
-from mainspring.core.durations import HOUR, SECOND
+from mainspring.core.durations import DAY, HOUR, SECOND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How often a run is tried, how long it waits between, and how long one attempt may take.
 
-    ``timeout_us`` bounds one attempt, from the start of user code; ``grace_us`` is how long it may then take to stop.
+    ``timeout_us`` bounds one attempt, from the start of user code (None: its deadline does); ``heartbeat_timeout_us`` is how long
+    it may say nothing; ``grace_us`` is how long it may then take to stop. ``result_ttl_us`` is how long its result is kept, from the
+    end on; 0 keeps none.
     """
 
     budgets: Budgets = field(default_factory=Budgets)
     backoff: retry.Backoff = retry.DEFAULT_BACKOFF
     jitter: float = retry.DEFAULT_JITTER
-    timeout_us: int = 1 * HOUR
+    timeout_us: int | None = 1 * HOUR
     grace_us: int = 30 * SECOND
+    heartbeat_timeout_us: int | None = None
+    kinds: retry.Kinds = field(default_factory=retry.Kinds)
+    result_ttl_us: int = 7 * DAY
 
     def as_data(self) -> dict[str, Any]:
         """The policy as JSON-able data, every field named."""
@@ -35,6 +40,10 @@ class Policy:
             "jitter": self.jitter,
             "timeout_us": self.timeout_us,
             "grace_us": self.grace_us,
+            "heartbeat_timeout_us": self.heartbeat_timeout_us,
+            "retry_on": list(self.kinds.on),
+            "never_on": list(self.kinds.never),
+            "result_ttl_us": self.result_ttl_us,
         }
 
     @staticmethod
@@ -50,4 +59,7 @@ class Policy:
             jitter=data["jitter"],
             timeout_us=data["timeout_us"],
             grace_us=data["grace_us"],
+            heartbeat_timeout_us=data["heartbeat_timeout_us"],
+            kinds=retry.Kinds(on=tuple(data["retry_on"]), never=tuple(data["never_on"])),
+            result_ttl_us=data["result_ttl_us"],
         )

@@ -1,13 +1,14 @@
 """How long a failed run waits before it is tried again.
 
-Here: the back-off policies, their delay for the n-th retry, and the form in which a run keeps its policy. Not here:
-whether there is another try at all (``core/budgets.py``), and the dice: jitter takes a number that was drawn elsewhere.
+Here: the back-off policies, their delay for the n-th retry, which types of errors are tried again, and the form in which a run
+keeps its policy. Not here: whether budget is left (``core/budgets.py``), and the dice: jitter takes a number drawn elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeAlias, assert_never
 
 from mainspring.core.durations import DAY, MINUTE, SECOND, Duration, parse_duration
@@ -50,8 +51,18 @@ class Steps:
     delays_us: tuple[int, ...]
 
 
-Backoff: TypeAlias = Fixed | Linear | Exponential | Steps
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """A function of the task's own, which only a worker that has the code can call; whoever has not goes by ``otherwise``."""
+
+    otherwise: Exponential = field(default_factory=Exponential)
+
+
+Backoff: TypeAlias = Fixed | Linear | Exponential | Steps | Called
 DEFAULT_BACKOFF = Exponential()
+
+#: ``backoff=`` as a function: which retry (1 is the first), and the failure before it (``code``, ``message``, ``type``), to seconds.
+DelayFunction: TypeAlias = Callable[[int, Any], float]
 
 
 def fixed(delay: Duration) -> Fixed:
@@ -84,15 +95,17 @@ def steps(*delays: Duration) -> Steps:
     return Steps(delays_us=tuple(parse_duration(delay, option="backoff") for delay in delays))
 
 
-def parse_backoff(value: Backoff | Sequence[Duration]) -> Backoff:
-    """Read the ``backoff`` option of a task: a policy, or a list of delays."""
+def parse_backoff(value: Backoff | Sequence[Duration] | DelayFunction) -> Backoff:
+    """Read the ``backoff`` option of a task: a policy, a list of delays, or a function."""
     match value:
-        case Fixed() | Linear() | Exponential() | Steps():
+        case Fixed() | Linear() | Exponential() | Steps() | Called():
             return value
+        case value if callable(value):
+            return Called()
         case list() | tuple():
             return steps(*value)
     raise InvalidOption(
-        f'backoff must be fixed("5s"), linear("5s", max="1m"), exponential("1s", max="5m") or a list of delays, got {shown(value)}',
+        f'backoff must be fixed("5s"), linear("5s", max="1m"), exponential("1s", max="5m"), a list of delays or a function, got {shown(value)}',
         option="backoff",
     )
 
@@ -125,8 +138,25 @@ def delay_us(backoff: Backoff, n: int, *, jitter: float = DEFAULT_JITTER, draw: 
     """
     if n < 1:
         raise BrokenInvariant(f"retries count from 1, got {n}", n=n)
-    full = clamp_delay(_full_delay(backoff, n))
+    return jittered(_full_delay(backoff, n), jitter=jitter, draw=draw)
+
+
+def jittered(delay: int, *, jitter: float, draw: float) -> int:
+    """A delay of 0 to 30 days, made shorter by chance."""
+    full = clamp_delay(delay)
     return full - int(full * jitter * draw)
+
+
+def called_delay_us(function: DelayFunction, n: int, failure: Any) -> int:
+    """What a task's own function says, in µs, clamped to 0 to 30 days. Raises what it raises, and ValueError for what is no number.
+
+    A ``timedelta`` is as good as a number of seconds.
+    """
+    answer = function(n, failure)
+    seconds = answer.total_seconds() if isinstance(answer, timedelta) else answer
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds != seconds:
+        raise ValueError(f"backoff must give seconds, not {shown(answer)}")
+    return clamp_delay(int(max(0.0, min(seconds, LONGEST_DELAY / SECOND)) * SECOND))
 
 
 def clamp_delay(delay: int) -> int:
@@ -144,6 +174,8 @@ def _full_delay(backoff: Backoff, n: int) -> int:
             return _grown(backoff, n)
         case Steps():
             return backoff.delays_us[min(n, len(backoff.delays_us)) - 1]
+        case Called(otherwise=otherwise):
+            return _grown(otherwise, n)
         case _:
             assert_never(backoff)
 
@@ -154,6 +186,50 @@ def _grown(backoff: Exponential, n: int) -> int:
     except OverflowError:
         grown = float("inf") if backoff.initial_us else 0.0
     return round(min(grown, backoff.max_us))
+
+
+# --- which errors are tried again -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """Types of errors by their full names, as a run keeps them: those that are tried again, and those that never are."""
+
+    on: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+
+    def retries(self, error: type[BaseException]) -> bool:
+        """Whether an error of this type is worth another try: the most specific of the types that it is decides, and where none
+        is (or one is named both ways), it is not. A type that no list names is tried again unless there is a list of those that
+        are."""
+        ancestors = {full_name(kind): kind for kind in error.__mro__}
+        never = [ancestors[name] for name in self.never if name in ancestors]
+        on = [ancestors[name] for name in self.on if name in ancestors]
+        if not on:
+            return not (never or self.on)
+        return any(all(kind is not other and issubclass(kind, other) for other in never) for kind in on)
+
+
+def kinds_of(retry_on: Iterable[type[BaseException]], never_on: Iterable[type[BaseException]]) -> Kinds:
+    """Read the options ``retry_on`` and ``never_on`` of a task."""
+    return Kinds(on=_names(retry_on, "retry_on"), never=_names(never_on, "never_on"))
+
+
+def full_name(kind: type[BaseException]) -> str:
+    """A type's name with its module's: how a run that was made yesterday knows the type of today."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _names(kinds: object, option: str) -> tuple[str, ...]:
+    given = (kinds,) if isinstance(kinds, type) else kinds
+    if not isinstance(given, list | tuple | set | frozenset):
+        raise InvalidOption(
+            f"{option} must be a list of exception types, such as [ConnectionError], got {shown(kinds)}", option=option
+        )
+    for kind in given:
+        if not isinstance(kind, type) or not issubclass(kind, BaseException):
+            raise InvalidOption(f"{option} must hold types of exceptions, got {shown(kind)}", option=option)
+    return tuple(sorted(full_name(kind) for kind in given))
 
 
 # --- what a run keeps -------------------------------------------------------------------------------------------------
@@ -170,6 +246,8 @@ def as_data(backoff: Backoff) -> list[str | int | float]:
             return ["exponential", backoff.initial_us, backoff.factor, backoff.max_us]
         case Steps():
             return ["steps", *backoff.delays_us]
+        case Called(otherwise=otherwise):
+            return ["called", otherwise.initial_us, otherwise.factor, otherwise.max_us]
         case _:
             assert_never(backoff)
 
@@ -185,4 +263,6 @@ def from_data(data: Any) -> Backoff:
             return Exponential(initial_us=initial, factor=float(factor), max_us=cap)
         case ["steps", int(first), *rest] if all(isinstance(delay, int) for delay in rest):
             return Steps(delays_us=(first, *rest))
+        case ["called", int(initial), float() | int() as factor, int(cap)]:
+            return Called(otherwise=Exponential(initial_us=initial, factor=float(factor), max_us=cap))
     raise BrokenInvariant(f"a run's stored back-off cannot be read: {shown(data)}", data=data)

@@ -38,6 +38,12 @@ class Run:
     ended_at: int | None
 
     @property
+    def is_overdue(self) -> bool:
+        """Whether it was asked to stop because of its deadline: such a run fails, whatever its attempt says."""
+        asked_at = self.cancel_requested_at
+        return self.reason == "deadline" and None not in {self.deadline_at, asked_at} and asked_at >= self.deadline_at  # type: ignore[operator]
+
+    @property
     def is_terminal(self) -> bool:
         """Whether the run has ended: nothing about it changes any more."""
         return self.state in TERMINAL

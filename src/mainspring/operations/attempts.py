@@ -11,10 +11,11 @@ from mainspring.core.lease import reap_hold_until
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
 from mainspring.core.states import State
+from mainspring.operations import deliveries, moves, releases
 from mainspring.operations import limits as limiting
-from mainspring.operations import moves
 from mainspring.operations.claims import Claimed
 from mainspring.operations.lanes import lanes_of
+from mainspring.operations.releases import Ended as Ended
 from mainspring.store.database import Transaction
 
 #: Finds captured policies by id, asking the database only for those not seen before.
@@ -24,15 +25,6 @@ T = TypeVar("T")
 
 _REAPED_WORKERS = 10
 _REAPED_RUNS = 100
-
-
-class Ended(NamedTuple):
-    """One attempt's outcome, with the jitter's number for its retry and the policy its run captured."""
-
-    held: Claimed
-    outcome: Outcome
-    policy: Policy
-    draw: float
 
 
 class Beat(NamedTuple):
@@ -50,6 +42,12 @@ class HeldNow(NamedTuple):
     run_id: str
     token: int
     state: State
+    reason: str | None = None
+
+    @property
+    def why(self) -> str:
+        """Why it is to stop, as user code is told."""
+        return "deadline" if self.reason == "deadline" else "cancelled"
 
 
 def start(tx: Transaction, run_id: str, token: int) -> bool:
@@ -79,6 +77,8 @@ def finish_and(
 
     Where there are limits, everything that ends gives its slot back before the claim looks for one.
     """
+    if any(not end.policy.result_ttl_us for end in ended):
+        ended = [_without_result(end) for end in ended]
     plain = [end for end in ended if type(end.outcome) is Succeeded and not _has_followers(end.held)]
     rest = ended if not plain else [end for end in ended if type(end.outcome) is not Succeeded or _has_followers(end.held)]
     succeeded = _succeed(tx, plain, actor)
@@ -94,6 +94,10 @@ def finish_and(
     if len(moved) == len(ended):
         return set(), claimed
     return _finish_late(tx, [end for end in ended if end.held.id not in moved], actor, limits), claimed
+
+
+def _without_result(end: Ended) -> Ended:
+    return end if end.policy.result_ttl_us or type(end.outcome) is not Succeeded else end._replace(outcome=Succeeded(None))
 
 
 def _has_followers(held: Claimed) -> bool:
@@ -123,21 +127,24 @@ def _succeed(tx: Transaction, ended: Sequence[Ended], actor: str) -> Callable[[]
     def moved() -> set[str]:
         if count() == len(batch):
             return {row[0] for row in batch}
-        return {row[0] for row in tx.rows("attempts.succeeded", batch=batch)}
+        return {row[0] for row in tx.rows("attempts.succeeded", batch=batch, actor=actor)}
 
     return moved
 
 
 def _apply(tx: Transaction, ended: Sequence[Ended], actor: str, limits: bool) -> set[str]:
-    pairs = [(end.held, settle(end.held, State.RUNNING, end.outcome, end.policy, draw=end.draw, actor=actor)) for end in ended]
-    return moves.apply(tx, pairs, limits=limits)
+    known = releases.prepared(tx, ended)
+    pairs = [(end.held, settle(end.held, State.RUNNING, end.outcome, end.policy, draw=end.draw, actor=actor)) for end in known]
+    moved = moves.apply(tx, pairs, limits=limits)
+    releases.close_rates(tx, [end for end in known if end.held.id in moved])
+    return moved
 
 
 def _finish_late(tx: Transaction, ended: Sequence[Ended], actor: str, limits: bool) -> set[str]:
     runs = moves.lock_runs(tx, [end.held.id for end in ended])
     lost = set()
     pairs = []
-    for end in ended:
+    for end in releases.prepared(tx, ended):
         run = runs.get(end.held.id)
         if run is None or run.token != end.held.token:
             lost.add(end.held.id)
@@ -157,7 +164,7 @@ def _wrote(tx: Transaction, run: Run, actor: str) -> bool:
 
 def held(tx: Transaction, worker_id: str) -> list[HeldNow]:
     """What the database says a worker holds."""
-    return [HeldNow(row[0], row[1], State(row[2])) for row in tx.rows("attempts.held", worker_id=worker_id)]
+    return [HeldNow(row[0], row[1], State(row[2]), row[3]) for row in tx.rows("attempts.held", worker_id=worker_id)]
 
 
 def checkpoints(tx: Transaction, run_ids: Sequence[str]) -> dict[str, bytes]:
@@ -178,6 +185,7 @@ def make_due(tx: Transaction, *, most: int, actor: str) -> int:
     due = [row[0] for row in tx.rows("runs.due", most=most)]
     if due:
         tx.execute("runs.make_due", ids=sorted(due), actor=actor)
+        deliveries.follow(tx, due)
     return len(due)
 
 
@@ -238,10 +246,21 @@ def leave(tx: Transaction, worker_id: str) -> None:
     tx.execute("workers.leave", id=worker_id)
 
 
-def register(tx: Transaction, worker_id: str, *, namespace: str, tasks: str, queues: str, concurrency: int, ttl: int) -> None:
-    """A worker says hello; its lease lasts ``ttl`` µs from now and covers whatever it will hold."""
+def register(
+    tx: Transaction,
+    worker_id: str,
+    *,
+    namespace: str,
+    tasks: str,
+    queues: str,
+    concurrency: int,
+    ttl: int,
+    skills: str | None = None,
+) -> None:
+    """A worker says hello; its lease lasts ``ttl`` µs from now and covers whatever it will hold. ``skills`` (JSON) says which
+    ``versions`` of tasks it knows and its ``capabilities``, for ``explain``."""
     params: dict[str, Any] = {"id": worker_id, "namespace": namespace, "tasks": tasks, "queues": queues}
-    tx.execute("workers.register", **params, concurrency=concurrency, ttl=ttl)
+    tx.execute("workers.register", **params, concurrency=concurrency, ttl=ttl, skills=skills)
 
 
 def renew(tx: Transaction, worker_id: str) -> int | None:

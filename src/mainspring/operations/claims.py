@@ -4,7 +4,7 @@ Three looks and one write: which lanes have queued runs (``lanes.ring``), what t
 between them is ``core/claiming.py``. A lane of another task, of a paused queue or behind a full limit is passed over whole.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,8 +16,10 @@ from mainspring.operations.lanes import lanes_of
 from mainspring.operations.limits import Limits, Room
 from mainspring.store.database import Transaction
 
-#: How many lanes of one priority a claim looks at; what lies beyond is next.
-STEPS = 128
+#: How many lanes of one priority a claim looks at, at least, and for each run it wants; what lies beyond is next.
+STEPS = 16
+_STEPS_PER_RUN = 1.25
+_WRAPPED_STEPS = 8
 #: One run in so many goes to the one that has waited longest, once that is long.
 AGED_SHARE = 4
 _CONTENDED_US = 5_000
@@ -68,7 +70,9 @@ class Walk:
     """Where a claimer is on its way around the ring of keys, and what it knows of lanes (they never change)."""
 
     place: int = 0
+    is_long: bool = False  # more lanes lie on the ring than one claim looks at
     lanes: dict[int, Lane] = field(default_factory=dict)
+    limits: Limits = field(default_factory=lambda: Limits([]))
     credit: dict[str, float] = field(default_factory=dict)
     unaged: int = 0
     fruitless: int = 0
@@ -82,28 +86,26 @@ class Claim(NamedTuple):
     opens_in: int | None
 
 
-def claim(
-    tx: Transaction, who: Claimer, walk: Walk, *, most: int, limited: bool, meanwhile: Callable[[], None] = lambda: None
-) -> Claim:
-    """Lease up to ``most`` runs to a worker, in any order. ``limited=False`` is the caller's word that there are no limits.
+def claim(tx: Transaction, who: Claimer, walk: Walk, *, most: int, meanwhile: Callable[[], None] = lambda: None) -> Claim:
+    """Lease up to ``most`` runs to a worker, in any order.
 
     ``meanwhile`` is called once the first question is on its way.
     """
-    ring = _ask_ring(tx, who, walk.place)
-    paused = tx.ask("queues.paused", namespace=who.namespace, queues=sorted(who.queues))
-    bounds = tx.ask("limits.all", namespace=who.namespace) if limited else None
+    steps = max(STEPS, int(most * _STEPS_PER_RUN))
+    ring = _ask_ring(tx, who, walk, steps)
+    bounds = tx.ask("limits.and_pauses", **_queues(who))
     meanwhile()
-    found = ring()
-    if not found:
-        paused()
-        if bounds:
-            bounds()
+    rows = ring()
+    if not rows:
+        bounds()
+        walk.is_long = False
         return Claim([], False, None)
-    open_lanes = _learn(tx, walk, [int(row[0]) for row in found], who, {str(row[0]) for row in paused()})
-    known = Limits(row for row in bounds() if row[1] == who.namespace or row[2] == "total") if bounds else Limits([])
-    gates = limits.room(tx, known, [lane for lane, _ in open_lanes])
-    waiting = _waiting(open_lanes, {int(row[0]): int(row[1]) for row in found}, gates)
-    plan = _plan(walk, who, waiting, gates, most, tx.now)
+    found, cut_off, now = *_seen(walk, [(int(row[0]), int(row[1])) for row in rows], steps), int(rows[0][2])
+    rows = bounds()
+    open_lanes = _learn(tx, walk, list(found), who, {row[3] for row in rows if row[2] == "paused"})
+    gates = limits.room(tx, _known(walk, who, rows), [lane for lane, _ in open_lanes], now=now)
+    waiting = _waiting(open_lanes, found, gates)
+    plan = _plan(walk, who, waiting, gates, most, now)
     if plan.reservations:
         tx.execute("limits.reserve", batch=sorted(plan.reservations))
     runs = _take(tx, who.worker_id, plan.shares, most) if plan.shares else []
@@ -112,9 +114,17 @@ def claim(
         served = {run.lane_id for run in runs}
         if any(kept.lane_id in served for kept in gates.reserved.values()):
             tx.execute("limits.unreserve", lanes=sorted(served))
-    more = _go_on(walk, [int(row[0]) for row in found], waiting, plan, runs, most)
-    opens_in = max(0, gates.opens_at - tx.now) if gates.opens_at is not None else None
+    more = _go_on(walk, list(found), cut_off, waiting, plan, runs, most)
+    opens_in = max(0, gates.opens_at - now) if gates.opens_at is not None else None
     return Claim(runs, more, _CONTENDED_US if gates.contended and not runs else opens_in)
+
+
+def _known(walk: Walk, who: Claimer, rows: Sequence[Sequence[Any]]) -> Limits:
+    """The limits as they are: most often those of the claim before, with what was worked out about them."""
+    bounds = [row for row in rows if row[2] != "paused"]
+    if bounds != walk.limits.rows:
+        walk.limits = Limits(bounds)
+    return walk.limits
 
 
 def claim_run(tx: Transaction, who: Claimer, run_id: str) -> Claimed | None:
@@ -127,10 +137,12 @@ def claim_run(tx: Transaction, who: Claimer, run_id: str) -> Claimed | None:
         return None
     lane = lanes[0][0]
     gates = limits.room(tx, limits.load(tx, who.namespace), [lane])
+    if any(kept.lane_id != lane.id and lane.priority <= kept.priority for kept in gates.reserved.values()):
+        return None
     if any(gates.free[toll.gate] < toll.cost for toll in gates.tolls.get(lane.id, ())):
         return None
     run = _handed_out(picked)
-    if not tx.execute("attempts.take", worker_id=who.worker_id, batch=[(run.id, run.token - 1)]):
+    if not tx.execute("attempts.take", worker_id=who.worker_id, batch=[(run.id, run.token - 1, run.seq - 1)]):
         return None
     limits.take(tx, gates, [(run.id, run.token, run.lane_id)])
     return run
@@ -140,10 +152,12 @@ def _queues(who: Claimer) -> dict[str, Any]:
     return {"namespace": who.namespace, "queues": sorted(who.queues)}
 
 
-def _ask_ring(tx: Transaction, who: Claimer, place: int) -> Callable[[], list[tuple[Any, ...]]]:
+def _ask_ring(tx: Transaction, who: Claimer, walk: Walk, steps: int) -> Callable[[], list[tuple[Any, ...]]]:
+    """A short ring is seen whole, from its start; of a long one the stretch that is next."""
     floors = sorted({queue_floor(who.namespace, queue) for queue in who.queues})
     spans = [(floor, floor + QUEUE_SPAN) for floor in floors]
-    return tx.ask("lanes.ring", queues=spans, span=CLASS_SPAN, offset=place, most=STEPS)
+    offset = walk.place if walk.is_long else 0
+    return tx.ask("lanes.ring", queues=spans, span=CLASS_SPAN, offset=offset, most=steps, wrapped=_WRAPPED_STEPS)
 
 
 def _learn(tx: Transaction, walk: Walk, ids: Sequence[int], who: Claimer, paused: set[str]) -> list[tuple[Lane, str]]:
@@ -185,9 +199,7 @@ def _plan(walk: Walk, who: Claimer, waiting: Sequence[tuple[str, Waiting]], gate
     return plan
 
 
-def _by_queue(
-    walk: Walk, who: Claimer, waiting: Sequence[tuple[str, Waiting]], most: int
-) -> list[tuple[list[Waiting], int]]:
+def _by_queue(walk: Walk, who: Claimer, waiting: Sequence[tuple[str, Waiting]], most: int) -> list[tuple[list[Waiting], int]]:
     weights = {queue: who.queues[queue] for queue, _ in waiting}
     if most <= 0:
         return []
@@ -206,17 +218,25 @@ def _add(plan: Plan, more: Plan) -> None:
 
 def _take(tx: Transaction, worker_id: str, shares: Sequence[Share], most: int) -> list[Claimed]:
     if tx.capabilities.skip_locked:
-        return [Claimed(*row) for row in tx.rows("attempts.claim", worker_id=worker_id, share=shares, most=most)]
+        claimed = [Claimed(*row) for row in tx.rows("attempts.claim", worker_id=worker_id, share=shares, most=most)]
+        return [run if run.body is not None else _with_payload(tx, run) for run in claimed]
     deepest = max(share.cap for share in shares)
     picked = tx.rows("attempts.pick", share=shares, most=most, deepest=deepest)
     if not picked:
         return []
-    taken = tx.execute("attempts.take", worker_id=worker_id, batch=sorted((row[0], row[1]) for row in picked))
+    taken = tx.execute("attempts.take", worker_id=worker_id, batch=sorted((row[0], row[1], row[2]) for row in picked))
     runs = [_handed_out(row) for row in picked]
     if taken == len(runs):
         return runs
     mine = {(row[0], row[1]) for row in tx.rows("attempts.held", worker_id=worker_id)}  # another claim was first with some
     return [run for run in runs if (run.id, run.token) in mine]
+
+
+def _with_payload(tx: Transaction, run: Claimed) -> Claimed:
+    """A run whose payload was replaced by a transaction that ended while the claim was under way: its statement saw the run as it is
+    now, and the ledger as it was before."""
+    row = tx.one("runs.payload", id=run.id)
+    return run if row is None else run._replace(body=row[1])
 
 
 def _handed_out(row: Sequence[Any]) -> Claimed:
@@ -225,14 +245,19 @@ def _handed_out(row: Sequence[Any]) -> Claimed:
 
 
 def _go_on(
-    walk: Walk, ring: Sequence[int], waiting: Sequence[tuple[str, Waiting]], plan: Plan, runs: Sequence[Claimed], most: int
+    walk: Walk,
+    ring: Sequence[int],
+    cut_off: int | None,
+    waiting: Sequence[tuple[str, Waiting]],
+    plan: Plan,
+    runs: Sequence[Claimed],
+    most: int,
 ) -> bool:
     """Move on around the ring, and say whether another claim may find work at once."""
     taken: dict[int, int] = {}
     for run in runs:
         taken[run.lane_id] = taken.get(run.lane_id, 0) + 1
     walk.unaged = walk.unaged + len(runs) if not any(share.turn == -1 and share.lane_id in taken for share in plan.shares) else 0
-    cut_off = _cut_off(ring)
     if runs:
         walk.fruitless = 0
         walk.place = after_group([number for number in ring if number in taken][-1])
@@ -255,14 +280,29 @@ def _go_on(
     return True
 
 
-def _cut_off(ring: Sequence[int]) -> int | None:
-    """The last lane of the first stretch of the walk that ended by its bound, and not because it was at its end."""
-    start = 0
+def _seen(walk: Walk, ring: Sequence[tuple[int, int]], steps: int) -> tuple[dict[int, int], int | None]:
+    """The lanes of a walk with the instant of their heads, in the order in which they are served, and the last one of the first
+    stretch that ended by its bound and not because it was at its end: what lies beyond it is next."""
+    seen: dict[int, int] = {}
+    cut_off: int | None = None
+    for first, stretch in _stretches(ring):
+        bound = steps if first else _WRAPPED_STEPS
+        if not first and cut_off is not None and class_of(cut_off) == class_of(stretch[0][0]):
+            continue  # the stretch before it went on
+        if len(stretch) >= bound and cut_off is None:
+            cut_off = stretch[-1][0]
+        turned = stretch if walk.is_long else sorted(stretch, key=lambda lane: lane[0] % CLASS_SPAN < walk.place)
+        seen |= dict(turned)
+    walk.is_long = cut_off is not None
+    return seen, cut_off
+
+
+def _stretches(ring: Sequence[tuple[int, int]]) -> Iterator[tuple[bool, Sequence[tuple[int, int]]]]:
+    """The parts of a walk: of each class from the claimer's place to its end, and, second, from its start to that place."""
+    start, first = 0, True
     for place in range(1, len(ring) + 1):
-        if place == len(ring) or class_of(ring[place]) != class_of(ring[start]) or ring[place] < ring[place - 1]:
-            if place - start >= STEPS:
-                return ring[place - 1]
-            start = place
-    return None
-
-
+        same = place < len(ring) and class_of(ring[place][0]) == class_of(ring[start][0])
+        if same and ring[place][0] > ring[place - 1][0]:
+            continue
+        yield first, ring[start:place]
+        start, first = place, not same

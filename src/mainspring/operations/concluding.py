@@ -6,10 +6,11 @@ a worker writes by itself (``attempts``).
 
 from mainspring.core.attempts import Succeeded, settle
 from mainspring.core.policy import Policy
+from mainspring.core.signals import Cancelled
 from mainspring.core.states import State
-from mainspring.errors import Cancelled, LeaseLost
+from mainspring.errors import LeaseLost
 from mainspring.operations import moves
-from mainspring.operations.attempts import Claimed
+from mainspring.operations.claims import Claimed
 from mainspring.store.database import Transaction
 
 

@@ -6,13 +6,15 @@ namespaces and all of it are locked row by row in one order; counters of single 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mainspring.core.claiming import Reservation, Toll
 from mainspring.core.lanes import Lane
 from mainspring.core.limits import Limit, Measure, Pace, Rate, Scope, counter_id, limit_id
 from mainspring.operations.lanes import lanes_of
 from mainspring.store.database import Transaction
+
+_MOST_PATHS = 20_000
 
 
 class LimitRow(NamedTuple):
@@ -57,8 +59,11 @@ class Limits:
     """The limits that can bind runs of one namespace, by what they are over."""
 
     def __init__(self, rows: Iterable[Sequence[object]]) -> None:
+        self.rows = list(rows)
         self._by_subject: dict[tuple[str, str, str], list[LimitRow]] = {}
-        for row in map(LimitRow._make, rows):
+        self._paths: dict[Lane, list[tuple[Gate, int]]] = {}
+        self._tolls: dict[Lane, tuple[Toll, ...]] = {}
+        for row in map(LimitRow._make, self.rows):
             if row.size is not None:
                 self._by_subject.setdefault((row.scope, row.name, row.key), []).append(row)
 
@@ -69,6 +74,20 @@ class Limits:
         """The gates on the path of a lane's runs, and what one run takes of each."""
         if not self._by_subject:
             return []
+        if lane not in self._paths:
+            if len(self._paths) > _MOST_PATHS:
+                self._paths.clear()
+                self._tolls.clear()
+            self._paths[lane] = self._path(lane)
+        return self._paths[lane]
+
+    def tolls(self, lane: Lane) -> tuple[Toll, ...]:
+        """What one run of a lane takes of each gate on its path."""
+        if lane not in self._tolls:
+            self._tolls[lane] = tuple(Toll(gate.id, cost) for gate, cost in self.of(lane))
+        return self._tolls[lane]
+
+    def _path(self, lane: Lane) -> list[tuple[Gate, int]]:
         found = [(Gate(row.id, row, True), cost) for subject, cost in _subjects(lane) for row in self._by_subject.get(subject, ())]
         if lane.concurrency_key is not None:
             found += [(Gate(counter_id(row.id, lane.concurrency_key), row, False), 1) for row in self._of_key(lane)]
@@ -93,6 +112,7 @@ def _subjects(lane: Lane) -> list[tuple[tuple[Scope, str, str], int]]:
 class Room:
     """What the gates of some lanes let through at this moment, under lock until the transaction ends."""
 
+    now: int
     gates: dict[int, Gate] = field(default_factory=dict)
     tolls: dict[int, tuple[Toll, ...]] = field(default_factory=dict)  # of each lane
     free: dict[int, int] = field(default_factory=dict)
@@ -102,25 +122,27 @@ class Room:
     contended: bool = False
 
 
-def room(tx: Transaction, limits: Limits, lanes: Sequence[Lane]) -> Room:
-    """Lock the limits on the paths of these lanes, and count what they let through."""
-    found = Room()
+def room(tx: Transaction, limits: Limits, lanes: Sequence[Lane], *, now: int | None = None) -> Room:
+    """Lock the limits on the paths of these lanes, and count what they let through at the instant ``now``."""
+    found = Room(now=tx.now if now is None else now)
     for lane in lanes:
-        path = limits.of(lane)
-        found.gates |= {gate.id: gate for gate, _ in path}
-        found.tolls[lane.id] = tuple(Toll(gate.id, cost) for gate, cost in path)
+        if path := limits.of(lane):
+            for gate, _ in path:
+                found.gates[gate.id] = gate
+            found.tolls[lane.id] = limits.tolls(lane)
     if not found.gates:
         return found
     coarse = sorted(gate.id for gate in found.gates.values() if gate.is_coarse)
     keys = sorted(gate.id for gate in found.gates.values() if not gate.is_coarse)
-    now_locked = tx.ask("limits.lock", ids=coarse) if coarse else None
-    mine = tx.ask("limits.try_keys", keys=[(key,) for key in keys]) if keys else None
+    locked = tx.ask("limits.lock", ids=coarse, keys=[(key,) for key in keys])
     used = tx.ask("limits.used", ids=[gate.id for gate in found.gates.values() if not gate.row.is_rate])
     rates = [gate.id for gate in found.gates.values() if gate.row.is_rate]
     instants = tx.ask("rates.get", ids=rates) if rates else None
-    for row in now_locked() if now_locked else ():
+    allowed = set[int]()
+    for row in locked():
+        allowed.add(int(row[0]))
         _renew(found, row)
-    allowed = {*coarse, *(int(row[0]) for row in (mine() if mine else ()))}
+    _forget_lifted(found)
     held = {int(row[0]): int(row[1]) for row in used()}
     found.next_at = {int(row[0]): int(row[1]) for row in (instants() if instants else ())}
     found.contended = len(allowed) < len(found.gates)
@@ -134,23 +156,31 @@ def _renew(found: Room, row: Sequence[int | None]) -> None:
     number, size, per, burst, cost, lane, priority = row
     assert number is not None
     gate = found.gates[number]
+    if not gate.is_coarse:
+        return
     fresh = gate.row._replace(size=size, per=per, burst=burst or 1, cost=cost or 1)
     found.gates[number] = gate._replace(row=fresh)
     if lane is not None and priority is not None:
         found.reserved[number] = Reservation(number, lane, priority)
 
 
+def _forget_lifted(found: Room) -> None:
+    """What an operator lifted since the limits were read binds nobody."""
+    if lifted := {number for number, gate in found.gates.items() if gate.row.size is None}:
+        found.gates = {number: gate for number, gate in found.gates.items() if number not in lifted}
+        found.tolls = {lane: tuple(toll for toll in tolls if toll.gate not in lifted) for lane, tolls in found.tolls.items()}
+
+
 def _lets_through(tx: Transaction, gate: Gate, held: Mapping[int, int], found: Room) -> int:
     row = gate.row
-    if row.size is None:  # lifted since
-        return _UNBOUNDED
+    assert row.size is not None
     if not row.is_rate:
         return max(0, row.size - held.get(gate.id, 0))
     next_at = found.next_at.get(gate.id, 0)
-    free = row.pace.admits(next_at, tx.now)
+    free = row.pace.admits(next_at, found.now)
     opens_at = row.pace.opens_at(next_at)
     if row.strict and row.per:
-        begun = [int(at) for (at,) in tx.rows("admissions.since", id=gate.id, since=tx.now - row.per, most=row.size)]
+        begun = [int(at) for (at,) in tx.rows("admissions.since", id=gate.id, since=found.now - row.per, most=row.size)]
         room_left = (row.size - len(begun) * row.cost) // row.cost
         if room_left < free:
             free = max(0, room_left)
@@ -158,9 +188,6 @@ def _lets_through(tx: Transaction, gate: Gate, held: Mapping[int, int], found: R
     if not free and opens_at is not None:
         found.opens_at = opens_at if found.opens_at is None else min(found.opens_at, opens_at)
     return free
-
-
-_UNBOUNDED = 1_000_000
 
 
 def take(tx: Transaction, found: Room, begun: Sequence[tuple[str, int, int]]) -> None:
@@ -176,9 +203,9 @@ def take(tx: Transaction, found: Room, begun: Sequence[tuple[str, int, int]]) ->
             if row.strict:
                 admitted.append((toll.gate, run_id, token))
     if slots:
-        tx.send("slots.take", batch=sorted(slots))
+        tx.send("slots.begin", batch=sorted(slots))
     if spent:
-        batch = [(gate, _after(found, gate, begun_now, tx.now)) for gate, begun_now in sorted(spent.items())]
+        batch = [(gate, _after(found, gate, begun_now, found.now)) for gate, begun_now in sorted(spent.items())]
         tx.send("rates.put", batch=batch)
     if admitted:
         tx.send("admissions.log", batch=sorted(admitted))
@@ -320,15 +347,28 @@ def adopt(tx: Transaction, namespace: str) -> None:
     after = _FIRST_ID
     while True:
         held = tx.rows("slots.held", namespace=namespace, after=after, most=_PAGE)
-        lanes = lanes_of(tx, [row[2] for row in held])
-        slots = []
-        for run_id, token, lane_id in held:
-            lane = lanes[lane_id]
-            if lane.namespace not in known:
-                known[lane.namespace] = load(tx, lane.namespace)
-            slots += [(gate.id, run_id, token, cost) for gate, cost in known[lane.namespace].of(lane) if not gate.row.is_rate]
-        if slots:
-            tx.execute("slots.take", batch=sorted(slots))
+        if missing := _missing(tx, held, known):
+            still = {(row[0], row[1]) for row in tx.rows("slots.still", ids=sorted({slot[1] for slot in missing}))}
+            if mine := [slot for slot in missing if (slot[1], slot[2]) in still]:
+                tx.execute("slots.take", batch=mine)
         if len(held) < _PAGE:
             return
         after = held[-1][0]
+
+
+def _missing(tx: Transaction, held: Sequence[Sequence[Any]], known: dict[str, Limits]) -> list[tuple[int, str, int, int]]:
+    """The slots that held runs should have and have not."""
+    lanes = lanes_of(tx, [row[2] for row in held])
+    for lane in lanes.values():
+        if lane.namespace not in known:
+            known[lane.namespace] = load(tx, lane.namespace)
+    wanted = [
+        (gate.id, run_id, token, cost)
+        for run_id, token, lane_id in held
+        for gate, cost in known[lanes[lane_id].namespace].of(lanes[lane_id])
+        if not gate.row.is_rate
+    ]
+    if not wanted:
+        return []
+    there = {(row[0], row[1], row[2]) for row in tx.rows("slots.of", ids=sorted({slot[1] for slot in wanted}))}
+    return sorted(slot for slot in wanted if slot[:3] not in there)

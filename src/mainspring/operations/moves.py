@@ -1,26 +1,22 @@
 """Applying moves: the one place where runs change state after their creation, with everything that follows from an ending.
 
-Consequences of an ending belong to its transaction: slots, keys, the batch's counter and the batch's callback. They follow only
-from moves that were really made, so they happen once.
+Consequences of an ending belong to its transaction: slots, keys, the batch's counter, and the runs that waited for it. They follow
+only from moves that were really made, so they happen once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import msgspec
+from collections.abc import Iterable, Sequence
 
 from mainspring.core.attempts import Held, Move, move
+from mainspring.core.dependencies import Settled, by_run
 from mainspring.core.run import Run
 from mainspring.core.states import ACTIVE, EventType, State
+from mainspring.operations import deliveries, releasing
 from mainspring.operations import limits as limiting
+from mainspring.operations.rows import as_run, encode_data
+from mainspring.operations.singletons import hand_on
 from mainspring.store.database import Transaction
 
-_encode = msgspec.json.Encoder().encode
-
-
-def encode_data(data: Mapping[str, Any] | None) -> str | None:
-    """Event data as the ledger stores it."""
-    return _encode(data).decode() if data else None
+__all__ = ["apply", "as_run", "encode_data", "lock_runs", "release"]
 
 
 def apply(tx: Transaction, pairs: Sequence[tuple[Held, Move]], *, limits: bool = True) -> set[str]:
@@ -31,15 +27,55 @@ def apply(tx: Transaction, pairs: Sequence[tuple[Held, Move]], *, limits: bool =
     """
     if not pairs:
         return set()
-    batch = [m if m.data is None else m._replace(data=encode_data(m.data)) for _, m in pairs]  # type: ignore[arg-type]
+    moved, settled = _make(tx, pairs, limits)
+    if settled:
+        release(tx, settled, limits=limits)
+    return moved
+
+
+def release(tx: Transaction, settled: Sequence[Settled], *, limits: bool = True) -> None:
+    """Let go the runs for which something is decided: those that may begin, and those that never can, with who waits for them."""
+    left = releasing.MOST
+    while settled:
+        waits = releasing.waiting(tx, settled, most=left)
+        if not waits:
+            return
+        left -= len(waits)
+        runs = lock_runs(tx, {wait.run_id for wait in waits})
+        going = releasing.close(tx, waits, [run.id for run in runs.values() if run.state is State.BLOCKED])
+        pairs = [(runs[run_id], _let_go(runs[run_id], lost, tx.now)) for run_id, lost in going.items()]
+        settled = _make(tx, pairs, limits)[1] if pairs else []
+
+
+def _let_go(run: Run, lost: str | None, now: int) -> Move:
+    """``lost`` is the upstream whose end makes the wait a vain one."""
+    if lost is not None:
+        told = {"upstream": lost}
+        return move(
+            run, EventType.UPSTREAM_FAILED, run.state, State.UPSTREAM_FAILED, actor="system", reason="upstream_failed", data=told
+        )
+    if run.due_at > max(now, run.created_at):  # our transaction may have begun before the run was created
+        return move(run, EventType.UNBLOCKED, run.state, State.SCHEDULED, actor="system")
+    return move(run, EventType.UNBLOCKED, run.state, State.QUEUED, actor="system", delay=0)
+
+
+def _make(tx: Transaction, pairs: Sequence[tuple[Held, Move]], limits: bool) -> tuple[set[str], list[Settled]]:
+    """Make moves, with all that follows but those who wait; what is decided for them."""
+    batch = [as_stored(m) for _, m in pairs]
     batch.sort()
     rows = tx.rows("runs.move", batch=batch)
     moved = {row[0] for row in rows}
     made = pairs if len(moved) == len(pairs) else [pair for pair in pairs if pair[0].id in moved]
     if limits:
         limiting.free(tx, [(m.id, m.token) for _, m in made if m.origin in ACTIVE and not m.holds])
-    _follow_endings(tx, [(held, m) for held, m in made if m.ended], followed={row[0] for row in rows if row[1]})
-    return moved
+    deliveries.follow(tx, [m.id for _, m in made if m.state is State.QUEUED])
+    settled = _follow_endings(tx, [(held, m) for held, m in made if m.ended], followed={row[0] for row in rows if row[1]})
+    return moved, settled
+
+
+def as_stored(m: Move) -> Move:
+    """A move as a row of its statement."""
+    return m if m.data is None else m._replace(data=encode_data(m.data))  # type: ignore[arg-type]
 
 
 def lock_runs(tx: Transaction, ids: Iterable[str]) -> dict[str, Run]:
@@ -47,70 +83,21 @@ def lock_runs(tx: Transaction, ids: Iterable[str]) -> dict[str, Run]:
     return {run.id: run for run in map(as_run, tx.rows("runs.lock", ids=sorted(ids)))}
 
 
-def as_run(row: Sequence[Any]) -> Run:
-    """A row of ``runs``, in column order."""
-    return Run(
-        id=row[0],
-        lane_id=row[1],
-        policy_id=row[2],
-        state=State(row[3]),
-        reason=row[4],
-        due_at=row[5],
-        token=row[6],
-        seq=row[7],
-        failures=row[8],
-        interruptions=row[9],
-        releases=row[10],
-        payload_seq=row[11],
-        worker_id=row[12],
-        idempotency_key=row[13],
-        singleton_key=row[14],
-        batch_id=row[15],
-        rerun_of=row[16],
-        expires_at=row[17],
-        deadline_at=row[18],
-        cancel_requested_at=row[19],
-        created_at=row[20],
-        ended_at=row[21],
-    )
-
-
-def _follow_endings(tx: Transaction, ended: Sequence[tuple[Held, Move]], *, followed: set[str]) -> None:
-    """``followed`` names the runs for whose end others wait (``dependencies``)."""
+def _follow_endings(tx: Transaction, ended: Sequence[tuple[Held, Move]], *, followed: set[str]) -> list[Settled]:
+    """``followed`` names the runs for whose end others wait; what their ends, and those of members of batches, decide."""
     failed = [(held, m) for held, m in ended if m.state is State.FAILED]
     if keyed := [held.id for held, m in ended if held.idempotency_key is not None and _frees_key(m)]:
         tx.execute("keys.free_failed", ids=keyed)
     if singletons := [held.id for held, _ in ended if held.singleton_key is not None]:
-        tx.execute("keys.free_singletons", ids=singletons)
+        deliveries.follow(tx, hand_on(tx, singletons))
     if dead := [(m.id, m.reason) for _, m in failed if m.origin is State.RUNNING]:
         tx.execute("dead_letters.open", batch=dead)
-    if members := [(held.batch_id, m) for held, m in ended if held.batch_id is not None]:
-        _count_members(tx, members)
+    settled = [by_run(m.id, m.state) for _, m in ended if m.id in followed]
+    if members := [(held.batch_id, m.state) for held, m in ended if held.batch_id is not None]:
+        settled += releasing.count_members(tx, members)
+    return settled
 
 
 def _frees_key(m: Move) -> bool:
     """An owner that failed did not do the work, so its key is free; but one that was asked to stop keeps it."""
     return m.state in {State.FAILED, State.UPSTREAM_FAILED} and m.origin is not State.CANCELLING
-
-
-def _count_members(tx: Transaction, members: Sequence[tuple[str, Move]]) -> None:
-    counts: dict[str, tuple[int, int]] = {}
-    for batch_id, m in members:
-        ended, failed = counts.get(batch_id, (0, 0))
-        counts[batch_id] = (ended + 1, failed + (m.state is not State.SUCCEEDED))
-    rows = tx.rows("batches.members_ended", batch=[(key, *counts[key]) for key in sorted(counts)])
-    for _, callback_id, fires_on, failed, still_open in rows:
-        if still_open == 0 and callback_id is not None:
-            start_callback(tx, callback_id, wanted=fires_on == "done" or failed == 0)
-
-
-def start_callback(tx: Transaction, callback_id: str, *, wanted: bool) -> None:
-    """Let a batch's callback go, or end it because the batch did not succeed. One that is no longer blocked stays as it is."""
-    run = lock_runs(tx, [callback_id]).get(callback_id)
-    if run is None or run.state is not State.BLOCKED:
-        return
-    if wanted:
-        change = move(run, EventType.UNBLOCKED, State.BLOCKED, State.QUEUED, actor="system", delay=0)
-    else:
-        change = move(run, EventType.UPSTREAM_FAILED, State.BLOCKED, State.UPSTREAM_FAILED, actor="system", reason="batch_failed")
-    apply(tx, [(run, change)])

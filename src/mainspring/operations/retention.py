@@ -1,15 +1,25 @@
-"""Forgetting: ended runs older than their retention, with everything that hangs on them."""
+"""Forgetting: ended runs older than their retention, with everything that hangs on them, and results before that."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mainspring.core.ids import uuid7_floor
+import msgspec
+
+from mainspring.core.durations import DAY, HOUR
+from mainspring.core.ids import is_run_id, uuid7_floor
+from mainspring.core.policy import Policy
 from mainspring.core.states import TERMINAL, State
-from mainspring.errors import InvalidOption
+from mainspring.errors import InvalidOption, shown
 from mainspring.operations.moves import lock_runs
 from mainspring.store.database import Transaction
 
+#: How long ended runs are kept where nobody says otherwise. Results go earlier: ``Policy.result_ttl_us``.
+RUNS_KEPT_US = 30 * DAY
+#: How long acts on many runs are remembered.
+ACTIONS_KEPT_US = 30 * DAY
+_REST_US = 1 * HOUR
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
+_WALK = "runs"
 
 
 class Pruned(NamedTuple):
@@ -20,35 +30,107 @@ class Pruned(NamedTuple):
 
 
 def prune(tx: Transaction, namespace: str, *, cut_off: int, states: Sequence[State], cursor: str | None, most: int) -> Pruned:
-    """Remove up to ``most`` runs that ended before ``cut_off``, from ``cursor`` on, oldest first.
+    """Remove up to ``most`` runs that ended before ``cut_off``, from ``cursor`` on, in the order in which they were made.
 
-    Ids grow with creation and nothing ends before it was created, so the runs to look at are those with ids below the
-    cut-off. Runs with an open dead letter, and members of a batch that is not over, are kept.
+    The cut-off is in the cursor: calls that go on with one never reach runs that ended after the first call. Ids grow with creation
+    and nothing ends before it was created, so the runs to look at are those with ids below the cut-off. Runs with an open dead
+    letter, those somebody waits for, and members of a batch that is not over, are kept.
 
     Raises:
-        InvalidOption: a state that is not terminal; refused before anything is read.
+        InvalidOption: a state that is not terminal, or no cursor of ours; refused before anything is read.
     """
     live = sorted(set(states) - TERMINAL)
     if live:
         raise InvalidOption(f"only ended runs can be pruned, and {live[0]} is not an end", option="states")
+    after = None
+    if cursor is not None:
+        cut_off, after = _parse(cursor)
+    found = prunable(tx, namespace, cut_off=cut_off, states=states, after=after, most=most)
+    removed = remove(tx, found)
+    return Pruned(runs=len(removed), cursor=f"{cut_off}.{found[-1]}" if len(found) == most else None)
+
+
+def prunable(
+    tx: Transaction, namespace: str, *, cut_off: int, states: Sequence[State], after: str | None, most: int
+) -> list[str]:
+    """The next runs that a prune with this cut-off would remove."""
     rows = tx.rows(
         "retention.prunable",
-        after=cursor or _FIRST_ID,
+        after=after or _FIRST_ID,
         below=uuid7_floor(cut_off),
         namespace=namespace,
         states=sorted(states),
         cut_off=cut_off,
         most=most,
     )
-    found = [row[0] for row in rows]
-    ids = sorted(lock_runs(tx, found)) if found else []  # runs before keys, as whoever else takes both; and each is counted once
-    if ids:
-        tx.execute("retention.remember", ids=ids)
-        tx.execute("retention.prune", ids=ids)
-    return Pruned(runs=len(ids), cursor=found[-1] if len(found) == most else None)
+    return [row[0] for row in rows]
+
+
+def remove(tx: Transaction, run_ids: Sequence[str]) -> list[str]:
+    """Remove those of these ended runs that may go, with all that hangs on them; which went."""
+    if not run_ids:
+        return []
+    there = sorted(lock_runs(tx, run_ids))  # runs before keys, as whoever else takes both; and each is counted once
+    ids = [row[0] for row in tx.rows("retention.removable", ids=there)] if there else []
+    if not ids:
+        return []
+    batches = [row[0] for row in tx.rows("retention.batches", ids=ids)]
+    tx.execute("retention.remember", ids=ids)
+    tx.execute("retention.prune", ids=ids)
+    if batches:
+        tx.execute("retention.empty_batches", ids=batches)
+    return ids
 
 
 def forget(tx: Transaction, *, workers_before: int) -> None:
-    """Remove idempotency keys whose time is over, and workers that have been gone since before an instant."""
+    """Remove idempotency keys whose time is over, workers that have been gone since before an instant, and acts long over."""
     tx.execute("retention.keys")
     tx.execute("workers.forget", before=workers_before)
+    tx.execute("retention.actions", before=tx.now - ACTIONS_KEPT_US)
+
+
+class Slice(NamedTuple):
+    """What one slice of retention did. ``more``: the next one may follow at once."""
+
+    runs: int
+    results: int
+    more: bool
+
+
+def forget_slice(tx: Transaction, *, most: int) -> Slice:
+    """The next slice of a walk over all that is old enough to be forgotten: results after their time, runs after 30 days.
+
+    Any number may call: one walks and the others find nothing to do. At its end the walk rests for an hour, and begins anew. It
+    reads no run that is younger than the shortest time anything is kept.
+    """
+    tx.execute("retention.begin", what=_WALK, place=_FIRST_ID)
+    row = tx.one("retention.walk", what=_WALK)
+    if row is None:
+        return Slice(0, 0, False)
+    kept = _result_ttls(tx)
+    page = tx.rows("retention.page", after=row[0], below=uuid7_floor(tx.now - min([*kept.values(), RUNS_KEPT_US])), most=most)
+    over = len(page) < most
+    tx.execute("retention.go_on", what=_WALK, place=_FIRST_ID if over else page[-1][0], rest=_REST_US if over else 0)
+    old = [row[0] for row in page if row[3] is not None and row[3] < tx.now - RUNS_KEPT_US]
+    removed = remove(tx, old)
+    gone = set(removed)
+    stale = [
+        run_id
+        for run_id, _, policy_id, ended_at in page
+        if ended_at is not None and ended_at < tx.now - kept[policy_id] and run_id not in gone
+    ]
+    results = tx.execute("retention.results", ids=stale) if stale else 0
+    return Slice(len(removed), results, not over)
+
+
+def _result_ttls(tx: Transaction) -> dict[int, int]:
+    """How long each policy keeps results. There are few policies."""
+    rows = tx.rows("policies.all")
+    return {row[0]: Policy.from_data(msgspec.json.decode(row[1])).result_ttl_us for row in rows}
+
+
+def _parse(cursor: str) -> tuple[int, str]:
+    cut_off, _, place = cursor.partition(".")
+    if not (cut_off.lstrip("-").isdigit() and is_run_id(place)):
+        raise InvalidOption(f"{shown(cursor)} is no cursor of a prune; give the one that the call before answered", option="cursor")
+    return int(cut_off), place

@@ -11,7 +11,7 @@ from mainspring.core.events import Event
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
 from mainspring.core.states import TERMINAL, WAITING_FOR_TIME, EventType, State
-from mainspring.errors import UnknownRun
+from mainspring.errors import InvalidOption, UnknownRun
 from mainspring.operations.moves import as_run
 from mainspring.store.database import Transaction
 
@@ -79,7 +79,7 @@ def get(tx: Transaction, namespace: str, run_id: str) -> RunView:
     row = tx.one("views.get", id=run_id, namespace=namespace)
     if row is None:
         raise UnknownRun(f"no run {run_id} in namespace {namespace!r}", run_id=run_id)
-    return _view(row)
+    return as_view(row)
 
 
 def listing(
@@ -102,7 +102,7 @@ def listing(
         before=before or _LAST_ID,
         most=min(most, MOST),
     )
-    return [_view(row) for row in rows]
+    return [as_view(row) for row in rows]
 
 
 def events(tx: Transaction, run_id: str, *, after: int = 0, most: int = MOST) -> list[Event]:
@@ -211,12 +211,24 @@ def _why_queued(tx: Transaction, view: RunView) -> str:
     return "waiting for a free place of a worker"
 
 
+def bound_page(limit: int) -> int:
+    """``limit`` if it is the length of a page.
+
+    Raises:
+        InvalidOption: it is not.
+    """
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST:
+        raise InvalidOption(f"limit must be from 1 to {MOST}, got {limit!r}", option="limit")
+    return limit
+
+
 def decode_data(text: str | None) -> dict[str, Any]:
     """Event data as the ledger stores it."""
     return msgspec.json.decode(text, type=dict[str, Any]) if text else {}
 
 
-def _view(row: Sequence[Any]) -> RunView:
+def as_view(row: Sequence[Any]) -> RunView:
+    """A row of `views.get`, in column order."""
     task, queue, priority, version, progress = row[_RUN_COLUMNS:]
     return RunView(
         run=as_run(row[:_RUN_COLUMNS]),

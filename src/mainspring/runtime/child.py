@@ -3,10 +3,12 @@
 Messages are msgpack behind their length; nothing is pickled. Not here: starting, watching and ending children (``processes``).
 """
 
+import asyncio
 import contextlib
 import ctypes
 import functools
 import importlib
+import inspect
 import os
 import queue
 import runpy
@@ -23,6 +25,7 @@ import msgspec
 from mainspring.codec import PayloadSchema, payload_schema
 from mainspring.context import Context
 from mainspring.core.attempts import Outcome, Unworkable
+from mainspring.core.retry import Kinds
 from mainspring.errors import InvalidOption
 from mainspring.registry import TaskSpec
 from mainspring.runtime.outcomes import MESSAGE_BYTES, arguments, bounded, raised, returned
@@ -45,6 +48,19 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     main_name: str | None
     main_file: str | None
 
+    @staticmethod
+    def of_this_process() -> "Hello":
+        """What a child of this process must know."""
+        main = sys.modules["__main__"]
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        return Hello(
+            parent=os.getpid(),
+            path=[entry or os.getcwd() for entry in sys.path],
+            argv=sys.argv,
+            main_name=None if spec is None else spec.name,
+            main_file=None if file is None else os.path.abspath(file),
+        )
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """One attempt, as its child sees it. ``qualname`` leads from the module to the function or to the task made of it."""
@@ -61,6 +77,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     body: bytes | None
     checkpoint: bytes | None
     trace: str | None = None
+    retry_on: tuple[str, ...] = ()
+    never_on: tuple[str, ...] = ()
 
     @staticmethod
     def of(spec: TaskSpec, assignment: Assignment, trace: str | None = None) -> "Job":
@@ -79,6 +97,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             body=claimed.body,
             checkpoint=assignment.checkpoint,
             trace=trace,
+            retry_on=assignment.policy.kinds.on,
+            never_on=assignment.policy.kinds.never,
         )
 
 
@@ -137,7 +157,7 @@ def framed(message: Order | Report) -> bytes:
 def serve(descriptor: int, greeting: Mapping[str, Any]) -> None:
     """Run attempts until told to quit. Nothing of the user was imported before."""
     hello = msgspec.convert(greeting, Hello)
-    _die_with(hello.parent)
+    die_with(hello.parent)
     _leave_signals_to_the_worker()
     os.set_inheritable(descriptor, False)  # what a task starts must not hold the channel open
     sys.argv[:] = hello.argv
@@ -145,10 +165,11 @@ def serve(descriptor: int, greeting: Mapping[str, Any]) -> None:
         Child(channel, hello).serve()
 
 
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when the worker dies, however it dies. Elsewhere than on Linux the listener does it."""
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have the kernel send this process that signal when its parent dies, however it dies. Elsewhere than on Linux whoever listens
+    to the parent does it."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -222,6 +243,20 @@ class Child:
             'ctx.members() reads the database, which a process does not; give this task executor="thread"', option="executor"
         )
 
+    def batch(self) -> NoReturn:
+        """So is its batch."""
+        raise InvalidOption(
+            'ctx.batch needs the database, which a process does not have; give this task executor="thread"', option="executor"
+        )
+
+    def transaction(self, using: Any, result: Callable[[], bytes]) -> NoReturn:
+        """So is the database that the success is written to."""
+        raise InvalidOption(
+            'ctx.transaction() needs the database, which a process does not have; give this task executor="thread"', option="executor"
+        )
+
+    atransaction = transaction
+
     def _send(self, report: Report) -> None:
         with self._sending:
             self._channel.sendall(framed(report))
@@ -230,14 +265,18 @@ class Child:
 
     def _attempt(self, job: Job, context: Context) -> Outcome:
         values: Sequence[Any] = ()
+        schema: PayloadSchema | None = None
         try:
             function, schema = self._find(job)
             values = arguments(schema, context, job.body)
-            return returned(tracing.under(job.trace).run(function, *values))
+            result = tracing.under(job.trace).run(function, *values)
+            if inspect.iscoroutine(result):  # a task for an event loop, which runs here because it took its worker with it before
+                result = asyncio.run(result)
+            return returned(result, schema)
         except UnimportableTaskError as error:
             return Unworkable("task_unimportable", bounded(str(error), MESSAGE_BYTES))
         except BaseException as error:  # noqa: BLE001  - as in the executor: SystemExit ends the attempt, not the process
-            return raised(error, values)
+            return raised(error, values, schema=schema, kinds=Kinds(on=job.retry_on, never=job.never_on))
 
     def _find(self, job: Job) -> tuple[Callable[..., Any], PayloadSchema]:
         at = (job.module, job.qualname)
@@ -247,26 +286,32 @@ class Child:
 
     def _module(self, job: Job) -> types.ModuleType:
         try:
-            return self._main() if job.module in {"__main__", _MAIN} else importlib.import_module(job.module)
+            return module_of(self._hello, job.module)
         except ImportError as error:
             raise UnimportableTaskError(
                 f"a process of the task {job.task} cannot import {job.module}: {type(error).__name__}: {error}; "
                 "put the module where the worker's sys.path leads"
             ) from error
 
-    def _main(self) -> types.ModuleType:
-        """The script that the worker was started as, loaded under another name, so that its ``__main__`` part does not run."""
-        if _MAIN in sys.modules:
-            return sys.modules[_MAIN]
-        module = types.ModuleType(_MAIN)
-        if self._hello.main_name is not None:
-            module.__dict__.update(runpy.run_module(self._hello.main_name, run_name=_MAIN, alter_sys=True))
-        elif self._hello.main_file is not None:
-            module.__dict__.update(runpy.run_path(self._hello.main_file, run_name=_MAIN))
-        else:
-            raise ImportError("the worker was started without a file")
-        sys.modules["__main__"] = sys.modules[_MAIN] = module
-        return module
+
+def module_of(hello: Hello, name: str) -> types.ModuleType:
+    """A module of the parent's by its name there. Its main script is loaded under another name, so that its ``__main__`` part does
+    not run again."""
+    return _main_of(hello) if name in {"__main__", _MAIN} else importlib.import_module(name)
+
+
+def _main_of(hello: Hello) -> types.ModuleType:
+    if _MAIN in sys.modules:
+        return sys.modules[_MAIN]
+    module = types.ModuleType(_MAIN)
+    if hello.main_name is not None:
+        module.__dict__.update(runpy.run_module(hello.main_name, run_name=_MAIN, alter_sys=True))
+    elif hello.main_file is not None:
+        module.__dict__.update(runpy.run_path(hello.main_file, run_name=_MAIN))
+    else:
+        raise ImportError("the worker was started without a file")
+    sys.modules["__main__"] = sys.modules[_MAIN] = module
+    return module
 
 
 def _next(stream: BinaryIO) -> Order | None:

@@ -24,8 +24,8 @@ Result = Callable[[], bytes]
 class Concluding:
     """One attempt that may end in a transaction of its own making. ``outcome`` is set once that is certain."""
 
-    def __init__(self, database: Any, worker: Worker, assignment: Assignment) -> None:
-        self._database = database
+    def __init__(self, worker: Worker, assignment: Assignment) -> None:
+        self._database: Any = worker.database
         self._worker = worker
         self._assignment = assignment
         self._is_used = False

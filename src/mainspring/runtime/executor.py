@@ -8,22 +8,25 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from mainspring.client import Member
-from mainspring.codec import LARGEST, Keeping, blob_key
-from mainspring.context import Context
-from mainspring.core.attempts import Failed, Interrupted, Outcome, Stopped, Succeeded, Unstarted, Unworkable
-from mainspring.errors import StorageUnavailable, UnknownTask, WorldTrouble
+from mainspring.client import Client, JoinedBatch, Member
+from mainspring.codec import LARGEST, Keeping, blob_key, has_inputs
+from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unstarted, Unworkable
+from mainspring.errors import InvalidOption, StorageUnavailable, UnknownTask, WorldTrouble
+from mainspring.operations import batches
 from mainspring.operations.claims import Claimed
 from mainspring.registry import Registry, TaskSpec
+from mainspring.runtime.attempt import Attempt, Fence, call
 from mainspring.runtime.outcomes import (
     MESSAGE_BYTES,
-    arguments,
     bounded,
     is_as_stored,
     kept,
@@ -32,11 +35,12 @@ from mainspring.runtime.outcomes import (
     raised,
     returned,
 )
+from mainspring.runtime.policing import after_stop, delayed, is_importable, lane_of_now
 from mainspring.runtime.worker import Assignment, Worker
 from mainspring.telemetry.tracing import Spans
 
 if TYPE_CHECKING:
-    from mainspring.runtime.processes import ProcessPool
+    from mainspring.runtime.processes import Job, ProcessPool
 
 log = logging.getLogger("mainspring")
 
@@ -45,53 +49,6 @@ _SWEEP_SECONDS = 0.05
 _SHORT_SECONDS = 1.0
 _CLOCK_STEP = 0.001
 _BLOB_PAUSES = (0.2, 1.0)  # seconds between the tries to write a result to a blob store
-
-
-#: A run's id and the token of one attempt at it: an attempt that lost its lease may still run beside the one that replaced it.
-Fence: TypeAlias = tuple[str, int]
-
-
-class Attempt:
-    """One attempt under way; its context tells it what user code says."""
-
-    __slots__ = ("assignment", "context", "deadline", "executor", "reported", "spec", "task", "why")
-
-    def __init__(self, executor: "LoopExecutor", assignment: Assignment, spec: TaskSpec, deadline: float) -> None:
-        self.executor = executor
-        self.assignment = assignment
-        self.spec = spec
-        self.deadline = deadline
-        self.task: asyncio.Task[None] | None = None
-        self.why: str | None = None
-        self.reported = False
-        lane = assignment.lane
-        self.context: Context | None = Context(
-            assignment.claimed, task=lane.task, queue=lane.queue, sink=self, checkpoint=assignment.checkpoint
-        )
-
-    def tell(self, details: bytes | None, progress: str | None, now: bool) -> None:
-        """A checkpoint or progress, from whatever thread user code runs in."""
-        self.executor.told(self.assignment.claimed, details, progress, now)
-
-    def open(self, opened: Assignment) -> None:
-        """Go on with what the claim held, now that it can be read."""
-        self.assignment = opened
-        if self.context is not None:
-            self.context.restore(opened.checkpoint)
-
-    @property
-    def fence(self) -> Fence:
-        """What tells this attempt from every other."""
-        return self.assignment.claimed.id, self.assignment.claimed.token
-
-    def arguments(self) -> Sequence[Any]:
-        """What user code is called with."""
-        assert self.context is not None
-        return arguments(self.spec.schema, self.context, self.assignment.claimed.body)
-
-    def members(self) -> Iterator[Member]:
-        """The members of the batch whose callback this is."""
-        return self.executor.members_of(self.assignment.claimed.id)
 
 
 class LoopExecutor:
@@ -106,8 +63,10 @@ class LoopExecutor:
         on_ended: Callable[[str], None],
         spans: Spans | None = None,
         keeping: Keeping | None = None,
+        client: Client | None = None,
     ) -> None:
         self._keeping = keeping or Keeping()
+        self._client = client
         self._spans = spans
         self._registry = registry
         self._concurrency = concurrency
@@ -169,7 +128,9 @@ class LoopExecutor:
     def abandon(self) -> None:
         """Report what does not stop as interrupted, and forget it."""
         for attempt in tuple(self._running.values()):
-            if attempt.spec.executor == "thread" and attempt.task is not None:
+            if attempt.task is not None and attempt.pool is not None and attempt.pool is not self._processes:
+                attempt.task.cancel()  # its process goes with it
+            elif attempt.spec.executor == "thread" and attempt.task is not None:
                 attempt.task.cancel()
                 self.left_behind += 1
             self._finish(attempt, Interrupted("shutdown", shutdown=True), None)
@@ -201,14 +162,15 @@ class LoopExecutor:
         if spec is None:
             self._report(claimed, Unworkable("unknown_task", f"this worker has no task {name!r}"), None)
             return
-        seconds = assignment.policy.timeout_us / 1e6
+        policy = assignment.policy
+        seconds = math.inf if policy.timeout_us is None else policy.timeout_us / 1e6
         attempt = Attempt(self, assignment, spec, self._loop.time() + seconds)
         self._running[claimed.id, claimed.token] = attempt
         variables = None if self._spans is None else self._trace(self._spans, assignment)
         attempt.task = self._loop.create_task(self._attempt(attempt), context=variables)
         if seconds < _SHORT_SECONDS:
             self._loop.call_later(seconds, self._look_at_clock)
-        elif self._sweeper is None:
+        if self._sweeper is None and (seconds >= _SHORT_SECONDS or policy.heartbeat_timeout_us is not None):
             self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     @staticmethod
@@ -232,6 +194,20 @@ class LoopExecutor:
         if now:
             self._on_ended(claimed.id)
 
+    def kept_result(self, claimed: Claimed, body: bytes) -> bytes:
+        """A result as the app keeps it, for whoever writes it before its attempt has ended."""
+        return self._keeping.keep_result(body, run_id=claimed.id, token=claimed.token)
+
+    def batch_of(self, claimed: Claimed) -> JoinedBatch:
+        """The batch a run is a member of.
+
+        Raises:
+            InvalidOption: it is none.
+        """
+        if claimed.batch_id is None or self._client is None:
+            raise InvalidOption(f"run {claimed.id} is no member of a batch", option="batch")
+        return JoinedBatch(self._client.batches, claimed.batch_id, batches.Fence(claimed.id, claimed.token))
+
     def members_of(self, run_id: str) -> Iterator[Member]:
         """The members of the batch whose callback this run is."""
         return self._members(run_id)
@@ -254,12 +230,15 @@ class LoopExecutor:
         if type(outcome) is not Succeeded or not self._keeping.is_plain or len(outcome.result or b"") > LARGEST:
             outcome = await self._kept(attempt, outcome)
         if attempt.why is not None:
-            outcome = _after_stop(attempt.why, outcome)
+            outcome = after_stop(attempt.why, outcome)
         self._finish(attempt, outcome, seconds)
 
     async def _run(self, attempt: Attempt) -> Outcome:
         if not is_as_stored(attempt.spec, attempt.assignment):
             await self._open(attempt)
+        attempt.heard_at = time.monotonic()
+        if attempt.is_dangerous and is_importable(attempt.spec):
+            return await self._alone(attempt)
         match attempt.spec.executor:
             case "async":
                 return await self._in_loop(attempt)
@@ -270,13 +249,16 @@ class LoopExecutor:
 
     async def _open(self, attempt: Attempt) -> None:
         """Make what was claimed readable; in a thread where that fetches, or runs code of the user's."""
-        opening = partial(opened, self._keeping, attempt.spec, attempt.assignment)
-        is_quick = attempt.assignment.lane.version == attempt.spec.version and not blob_key(attempt.assignment.claimed.body)
+        body = attempt.assignment.claimed.body
+        opening = partial(opened, self._keeping, attempt.spec, attempt.assignment, self._client and self._client.results)
+        is_quick = attempt.assignment.lane.version == attempt.spec.version and not blob_key(body) and not has_inputs(body)
         attempt.open(opening() if is_quick else await asyncio.to_thread(opening))
 
     async def _kept(self, attempt: Attempt, outcome: Outcome) -> Outcome:
         """An outcome as the app keeps it. A blob store that is away for a moment is asked again: user code has done its work."""
-        keep = partial(kept, self._keeping, attempt.spec, attempt.assignment.claimed.id, outcome)
+        if isinstance(outcome, GaveItselfBack) and outcome.payload is not None:
+            outcome = replace(outcome, lane=lane_of_now(attempt.spec, attempt.assignment.lane))
+        keep = partial(kept, self._keeping, attempt.spec, attempt.assignment.claimed, outcome)
         try:
             if not may_block(self._keeping, outcome):
                 return keep()
@@ -296,12 +278,13 @@ class LoopExecutor:
 
     async def _in_loop(self, attempt: Attempt) -> Outcome:
         values = attempt.arguments()
+        schema, kinds = attempt.spec.schema, attempt.assignment.policy.kinds
         try:
-            return returned(await attempt.spec.function(*values))
+            return returned(await attempt.spec.function(*values), schema)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  (SystemExit of user code ends the attempt, not the worker)
-            return raised(error, values)
+            return raised(error, values, schema=schema, kinds=kinds)
 
     async def _put_on_record(self, attempt: Attempt) -> Outcome | None:
         """A run that was interrupted before is started on the record, so that what never began spends nothing. An outcome:
@@ -320,7 +303,7 @@ class LoopExecutor:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix="mainspring-task")
         context = contextvars.copy_context()
-        future = self._threads.submit(context.run, _call, attempt)
+        future = self._threads.submit(context.run, call, attempt)
         try:
             return await asyncio.shield(asyncio.wrap_future(future, loop=self._loop))
         except asyncio.CancelledError:
@@ -346,8 +329,25 @@ class LoopExecutor:
 
         if self._processes is None:
             self._processes = ProcessPool(self._concurrency)
+        return await self._in(self._processes, attempt, Job)
+
+    async def _alone(self, attempt: Attempt) -> Outcome:
+        """Run it in a fresh process that is there for nothing else: it was at hand when several workers died. Should this one die
+        too, that is another interruption, and no failure."""
+        from mainspring.runtime.processes import Job, ProcessPool
+
+        log.warning("run %s was interrupted %d times; it runs alone", *attempt.fence[:1], attempt.assignment.claimed.interruptions)
+        pool = ProcessPool(1, recycle_after=1)
+        try:
+            outcome = await self._in(pool, attempt, Job)
+        finally:
+            await pool.close()
+        return Interrupted("process_died") if isinstance(outcome, Failed) and outcome.code == "process_died" else outcome
+
+    async def _in(self, pool: "ProcessPool", attempt: Attempt, job: "type[Job]") -> Outcome:
+        attempt.pool = pool
         trace = None if self._spans is None else self._spans.parent_of(attempt.fence)
-        return await self._processes.run(Job.of(attempt.spec, attempt.assignment, trace), attempt.tell)
+        return await pool.run(job.of(attempt.spec, attempt.assignment, trace), attempt.tell)
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 
@@ -362,6 +362,8 @@ class LoopExecutor:
         now = self._loop.time() + _CLOCK_STEP
         for attempt in [attempt for attempt in self._running.values() if attempt.deadline <= now]:
             self._stop(attempt.fence, "timeout")
+        for attempt in [attempt for attempt in self._running.values() if attempt.is_silent]:
+            self._stop(attempt.fence, "silent")
 
     def _stop(self, fence: Fence, why: str) -> None:
         """Ask user code to stop; after the grace of its policy it is cut off (a thread: left alone, its place kept)."""
@@ -374,20 +376,19 @@ class LoopExecutor:
         attempt.why = why
         if attempt.context is not None:
             attempt.context.stop(why)
-        if attempt.spec.executor == "async":
-            if attempt.task is not None:
-                attempt.task.cancel()
-        elif attempt.spec.executor == "process" and self._processes is not None:
-            self._processes.ask_to_stop(fence[0], why, token=fence[1])
+        if attempt.pool is not None:
+            attempt.pool.ask_to_stop(fence[0], why, token=fence[1])
+        elif attempt.spec.executor == "async" and attempt.task is not None:
+            attempt.task.cancel()
         self._loop.call_later(attempt.assignment.policy.grace_us / 1e6, self._cut_off, attempt)
 
     def _cut_off(self, attempt: Attempt) -> None:
         if self._running.get(attempt.fence) is not attempt or attempt.task is None:
             return
-        if attempt.spec.executor == "async":  # it swallows cancellation: report it, and let it be
+        if attempt.spec.executor == "async" and attempt.pool is None:  # it swallows cancellation: report it, and let it be
             self.abandoned += 1
             attempt.task.add_done_callback(lambda _: self._place_is_free())
-            self._finish(attempt, _after_stop(attempt.why, Stopped()), None)
+            self._finish(attempt, after_stop(attempt.why, Stopped()), None)
         else:
             attempt.task.cancel()
 
@@ -396,7 +397,8 @@ class LoopExecutor:
             if (assignment.claimed.id, assignment.claimed.token) == fence:
                 self._inbox.remove(assignment)
                 if why != "lease_lost":
-                    self._report(assignment.claimed, Stopped() if why == "cancelled" else Unstarted(), None)
+                    asked = why in {"cancelled", "deadline"}
+                    self._report(assignment.claimed, Stopped() if asked else Unstarted(), None)
                 return
 
     # -- reporting --------------------------------------------------------------------------------------------------
@@ -404,6 +406,10 @@ class LoopExecutor:
     def _finish(self, attempt: Attempt, outcome: Outcome, seconds: float | None) -> None:
         if attempt.reported:
             return
+        if attempt.concluding is not None and attempt.concluding.outcome is not None:
+            outcome = attempt.concluding.outcome  # it is durable, whatever came after
+        if isinstance(outcome, Failed):
+            outcome = delayed(attempt.spec, attempt.assignment, outcome)
         attempt.reported = True
         attempt.context = None  # user code may hold it; nobody else does, so that it goes when user code lets go
         claimed = attempt.assignment.claimed
@@ -419,24 +425,3 @@ class LoopExecutor:
         assert self.worker is not None
         self.worker.ended(claimed, outcome, seconds=seconds)
         self._on_ended(claimed.id)
-
-
-def _call(attempt: Attempt) -> Outcome:
-    """Run a function to its outcome in its own thread: nothing it raises crosses over as an exception."""
-    values: Sequence[Any] = ()
-    try:
-        values = attempt.arguments()
-        return returned(attempt.spec.function(*values))
-    except BaseException as error:  # noqa: BLE001  (whatever user code raises is an outcome)
-        return raised(error, values)
-
-
-def _after_stop(why: str | None, outcome: Outcome) -> Outcome:
-    """What an outcome means once the attempt was asked to stop for ``why``."""
-    match why:
-        case "timeout":
-            return Failed(code="timeout", message="the attempt took longer than its timeout", type="TimeoutError")
-        case "shutdown" if isinstance(outcome, Stopped):
-            return Interrupted("shutdown", shutdown=True)
-        case _:
-            return outcome

@@ -1,4 +1,4 @@
-"""A worker as a program or an event loop hosts it: start, signals, stop."""
+"""A worker as a program or an event loop hosts it: start, signals, stop; one process or several."""
 
 import asyncio
 import contextlib
@@ -7,20 +7,30 @@ import importlib.util
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
-from mainspring.client import Client
+from mainspring.client import Client, Handle
 from mainspring.registry import Registry
-from mainspring.runtime.runner import Report, Runner, Until
+from mainspring.runtime import delivered
+from mainspring.runtime.delivered import Delivered
+from mainspring.runtime.runner import Report, Runner, Until, look_at_remaining
+from mainspring.runtime.single import execute_next, in_a_loop
+from mainspring.runtime.supervisor import Crew, Supervisor
 from mainspring.runtime.worker import WorkerPlan
 from mainspring.telemetry.metrics import Served
+from mainspring.transports import Message
 
 #: A process that only works makes many short-lived values and few cycles, so looking for those may be rarer: a tenth less CPU.
 _GC_THRESHOLDS = (20_000, 50, 100)
 
 
 class WorkerProcess:
-    """A worker: ``run()`` blocks until it is stopped; ``stop()`` may be called from any thread."""
+    """A worker: ``run()`` blocks until it is stopped; ``stop()`` may be called from any thread.
+
+    ``closed`` settles once, when the first ``run`` is over: with its report, or with the error that ended it.
+    """
 
     def __init__(
         self,
@@ -30,13 +40,17 @@ class WorkerProcess:
         *,
         grace_seconds: float,
         served: Served | None = None,
+        crew: Crew | None = None,
     ) -> None:
         self.served = served
+        self._crew = crew
+        self._asked = 0
+        self.closed: Future[Report] = Future()
         self._client = client
         self._registry = registry
         self._plan = plan
         self._grace_seconds = grace_seconds
-        self._runner: Runner | None = None
+        self._runner: Runner | Supervisor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, *, until: Until = "stopped") -> Report:
@@ -47,25 +61,70 @@ class WorkerProcess:
         Raises:
             BrokenInvariant: our bug; what was committed stays as it is.
         """
-        gc.collect()
-        gc.freeze()  # what was imported stays: looking through it again and again would cost every run
-        gc.set_threshold(*_GC_THRESHOLDS)
+        return self.run_heeding(self.stop, until=until)
+
+    def run_heeding(self, on_signal: Callable[[], None], *, until: Until = "stopped") -> Report:
+        """``run``, with another answer to SIGTERM and SIGINT than ``stop``: for processes that a supervisor started."""
+        if self._crew is None:
+            gc.collect()
+            gc.freeze()  # what was imported stays: looking through it again and again would cost every run
+            gc.set_threshold(*_GC_THRESHOLDS)
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-            return runner.run(self._run_with_signals(until))
+            return runner.run(self._run_with_signals(until, on_signal))
 
     async def arun(self, *, until: Until = "stopped", started: asyncio.Event | None = None) -> Report:
         """``run`` in this event loop, without touching signals; ``started`` is set once the worker runs."""
+        try:
+            report = await self._run(until, started)
+        except BaseException as error:
+            self._settle(lambda: self.closed.set_exception(error))
+            raise
+        self._settle(lambda: self.closed.set_result(report))
+        return report
+
+    async def _run(self, until: Until, started: asyncio.Event | None) -> Report:
         self._loop = asyncio.get_running_loop()
-        client = await asyncio.to_thread(self._client)
-        plan = replace(self._plan, id=f"{self._plan.id}.{client.system.new_id()[-8:]}")  # no two workers share a name
-        self._runner = Runner(client, self._registry, plan, grace_seconds=self._grace_seconds)
+        if self._crew is None:
+            client = await asyncio.to_thread(self._client)
+            plan = replace(self._plan, id=f"{self._plan.id}.{client.system.new_id()[-8:]}")  # no two workers share a name
+            self._runner = Runner(client, self._registry, plan, grace_seconds=self._grace_seconds)
+        else:
+            self._runner = Supervisor(self._crew, self._grace_seconds, lambda: look_at_remaining(self._client(), self._plan))
+        for _ in range(self._asked):
+            self._runner.ask_to_stop()
         with contextlib.nullcontext() if self.served is None else self.served.running():
             if started is not None:
                 started.set()
             return await self._runner.run(until)
 
+    def _settle(self, how: Callable[[], None]) -> None:
+        if not self.closed.done():
+            how()
+
+    def execute_next(self) -> Handle[Any] | None:
+        """Claim one run, run one attempt of it here, and write how it ended; None if there was nothing to claim.
+
+        For a cron line, a test, a loop of your own. Workers that go on (``run``) claim ahead and write many outcomes at once.
+        """
+        return in_a_loop(self.aexecute_next)
+
+    async def aexecute_next(self) -> Handle[Any] | None:
+        """``execute_next`` in this event loop."""
+        client = await asyncio.to_thread(self._client)
+        return await execute_next(client, self._registry, self._plan)
+
+    def execute_delivery(self, message: Message | bytes | str) -> Delivered:
+        """Execute the run that a message names; see ``App.execute_delivery``."""
+        return in_a_loop(lambda: self.aexecute_delivery(message))
+
+    async def aexecute_delivery(self, message: Message | bytes | str) -> Delivered:
+        """``execute_delivery`` in this event loop."""
+        client = await asyncio.to_thread(self._client)
+        return await delivered.execute(client, self._registry, self._plan, message)
+
     def stop(self) -> None:
         """Begin to stop; called again, stop without waiting. From any thread."""
+        self._asked += 1
         loop, runner = self._loop, self._runner
         if loop is not None and runner is not None and not loop.is_closed():
             loop.call_soon_threadsafe(runner.ask_to_stop)
@@ -89,8 +148,8 @@ class WorkerProcess:
             self.stop()
             await work
 
-    async def _run_with_signals(self, until: Until) -> Report:
-        with _signals(self.stop):
+    async def _run_with_signals(self, until: Until, on_signal: Callable[[], None]) -> Report:
+        with _signals(on_signal):
             return await self.arun(until=until)
 
 

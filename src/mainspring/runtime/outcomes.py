@@ -7,32 +7,31 @@ an outcome means once an attempt was asked to stop (``executor``).
 """
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from mainspring import codec
 from mainspring.codec import Keeping
 from mainspring.context import Context
-from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unworkable
+from mainspring.core.attempts import Dropped, Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unworkable
 from mainspring.core.durations import parse_duration, parse_instant
+from mainspring.core.retry import Kinds
+from mainspring.core.signals import Cancelled, Fail, RateLimited, Release, Retry, Skip, TaskSignal
 from mainspring.errors import (
-    Cancelled,
     CommitUnknown,
-    Fail,
     InvalidOption,
     LeaseLost,
     MainspringError,
     PayloadInvalid,
-    Release,
+    PayloadTooLarge,
     ResultInvalid,
     ResultTooLarge,
-    Retry,
     StorageConflict,
     StorageUnavailable,
-    TaskSignal,
     ValueUnreadable,
 )
+from mainspring.operations.claims import Claimed
 from mainspring.registry import TaskSpec
 from mainspring.runtime.worker import Assignment
 
@@ -45,7 +44,12 @@ _NAME_BYTES = 200
 
 #: Types of failures whose message the task itself chose.
 _TASK_FACING = frozenset({"Retry", "Fail"})
+_EVERY = Kinds()
 _WITHHELD = "the task keeps no text of its failures"
+
+
+#: Finds the results of ended runs, as JSON; ``null`` of one that did not succeed.
+Results = Callable[[Sequence[str]], Mapping[str, bytes]]
 
 
 class UnreadablePayloadError(Exception):
@@ -65,16 +69,19 @@ def is_as_stored(spec: TaskSpec, assignment: Assignment) -> bool:
     )
 
 
-def opened(keeping: Keeping, spec: TaskSpec, assignment: Assignment) -> Assignment:
+def opened(keeping: Keeping, spec: TaskSpec, assignment: Assignment, results: Results | None = None) -> Assignment:
     """The claim with its payload as this version of the task wants it, and its checkpoint, both as JSON. May block, and may run
-    upcasters of the user's.
+    upcasters of the user's. ``results`` finds those of other runs that are to come into the payload.
 
     Raises:
         UnreadablePayloadError: this code cannot read it. StorageUnavailable: the blob store cannot be used.
     """
     claimed, lane, checkpoint = assignment.claimed, assignment.lane, assignment.checkpoint
     try:
-        body = keeping.read_payload(claimed.body or b"{}", task=lane.task)
+        inputs, body = codec.split_inputs(keeping.read_payload(claimed.body or b"{}", task=lane.task))
+        if inputs and results is not None:
+            found = results(sorted(set(inputs.values())))
+            body = codec.complete(body, {name: found[run_id] for name, run_id in inputs.items()})
         if checkpoint is not None:
             checkpoint = keeping.read_checkpoint(checkpoint, run_id=claimed.id)
         body = current(spec, body, lane.version)
@@ -109,22 +116,31 @@ def arguments(schema: codec.PayloadSchema, context: Context, body: bytes | None)
 # -- what user code did ----------------------------------------------------------------------------------------------
 
 
-def returned(result: Any) -> Outcome:
+def returned(result: Any, schema: codec.PayloadSchema | None = None) -> Outcome:
     """What a task returned; a returned signal means what a raised one does."""
     if isinstance(result, TaskSignal):
-        return raised(result)
+        return raised(result, schema=schema)
     try:
         return Succeeded(codec.encode_result(result, largest=codec.LARGEST_STORED))
     except (ResultInvalid, ResultTooLarge) as error:
         return _refused(error)
 
 
-def raised(error: BaseException, values: Sequence[Any] = ()) -> Outcome:
-    """What an exception of user code means for the attempt. Secrets among its arguments (``values``) are hidden in what it says."""
+def raised(
+    error: BaseException, values: Sequence[Any] = (), *, schema: codec.PayloadSchema | None = None, kinds: Kinds = _EVERY
+) -> Outcome:
+    """What an exception of user code means for the attempt. Secrets among its arguments (``values``) are hidden in what it says.
+
+    ``schema`` is what a payload given back must fit; ``kinds`` says which errors are tried again.
+    """
     try:
-        outcome = _meant(error)
+        outcome = _meant(error, schema)
     except InvalidOption as unreadable:  # a signal whose delay or instant is no such thing is a mistake of the task
         outcome = _unexpected(unreadable)
+    except (PayloadInvalid, PayloadTooLarge) as unfit:
+        outcome = Failed(code=unfit.code, message=_raw(f"the payload given back: {unfit.message}"), final=True)
+    if isinstance(outcome, Failed) and not isinstance(error, TaskSignal) and not kinds.retries(type(error)):
+        outcome = replace(outcome, final=True)
     return _without(outcome, values) if values and isinstance(outcome, Failed) else outcome
 
 
@@ -136,15 +152,17 @@ def _without(failed: Failed, values: Sequence[Any]) -> Failed:
     return failed
 
 
-def _meant(error: BaseException) -> Outcome:
+def _meant(error: BaseException, schema: codec.PayloadSchema | None) -> Outcome:
     match error:
         case Retry():
             after = None if error.after is None else parse_duration(error.after, option="after")
             return Failed(code=error.code, message=_raw(error.message), type="Retry", after_us=after)
         case Fail():
             return Failed(code=error.code, message=_raw(error.message), type="Fail", final=True)
+        case Skip():
+            return Dropped(bounded(error.reason, _REASON_BYTES))
         case Release():
-            return _released(error)
+            return _released(error, schema)
         case Cancelled() | LeaseLost():
             return Stopped()
         case StorageUnavailable() | StorageConflict() | CommitUnknown():  # the world's trouble spends no failure of the task's
@@ -155,11 +173,21 @@ def _meant(error: BaseException) -> Outcome:
             return _unexpected(error)
 
 
-def _released(signal: Release) -> Outcome:
-    reason = bounded(signal.reason, _REASON_BYTES) or None
-    if signal.until is not None:
-        return GaveItselfBack(until=parse_instant(signal.until, option="until"), reason=reason)
-    return GaveItselfBack(after_us=parse_duration(signal.after or 0, option="after"), reason=reason)
+def _released(signal: Release, schema: codec.PayloadSchema | None) -> Outcome:
+    return GaveItselfBack(
+        after_us=parse_duration(signal.after or 0, option="after"),
+        until=None if signal.until is None else parse_instant(signal.until, option="until"),
+        reason=bounded(signal.reason, _REASON_BYTES) or None,
+        payload=_new_payload(signal.payload, schema),
+        in_a_row=int(signal.immediately),
+        closes=(signal.limit or "") if isinstance(signal, RateLimited) else None,
+    )
+
+
+def _new_payload(payload: Mapping[str, Any] | tuple[Any, ...] | None, schema: codec.PayloadSchema | None) -> bytes | None:
+    if payload is None or schema is None:
+        return None
+    return schema.encode((), payload) if isinstance(payload, Mapping) else schema.encode(payload, {})
 
 
 def _unexpected(error: BaseException) -> Failed:
@@ -188,10 +216,11 @@ def _told(tell: Callable[[], str]) -> str:
 
 def may_block(keeping: Keeping, outcome: Outcome) -> bool:
     """Whether keeping this outcome goes to the blob store."""
-    return keeping.blobs is not None and isinstance(outcome, Succeeded) and len(outcome.result or b"") > keeping.inline
+    body = outcome.result if isinstance(outcome, Succeeded) else outcome.payload if isinstance(outcome, GaveItselfBack) else None
+    return keeping.blobs is not None and len(body or b"") > keeping.inline
 
 
-def kept(keeping: Keeping, spec: TaskSpec, run_id: str, outcome: Outcome) -> Outcome:
+def kept(keeping: Keeping, spec: TaskSpec, run: Claimed, outcome: Outcome) -> Outcome:
     """An outcome as the database keeps it: the result sealed or moved, texts redacted, bounded and sealed. May block.
 
     Raises:
@@ -200,20 +229,34 @@ def kept(keeping: Keeping, spec: TaskSpec, run_id: str, outcome: Outcome) -> Out
     match outcome:
         case Succeeded(result) if result is not None and not (keeping.is_plain and len(result) <= keeping.largest):
             try:
-                return Succeeded(keeping.keep_result(result, run_id=run_id))
+                return Succeeded(keeping.keep_result(result, run_id=run.id, token=run.token))
             except ResultTooLarge as error:
-                return kept(keeping, spec, run_id, _refused(error))
+                return kept(keeping, spec, run, _refused(error))
         case Failed():
-            message, trace = _kept_told(keeping, spec, run_id, outcome)
+            message, trace = _kept_told(keeping, spec, run.id, outcome)
             kind = None if spec.failure_detail == "code" and outcome.type not in _TASK_FACING else outcome.type
             return replace(outcome, message=message, traceback=trace, type=kind)
         case Unworkable(code, message):
-            message, _ = _kept_told(keeping, spec, run_id, Failed(code=code, message=message))
+            message, _ = _kept_told(keeping, spec, run.id, Failed(code=code, message=message))
             return Unworkable(code, message)
-        case GaveItselfBack(reason=str(reason)):
-            return replace(outcome, reason=bounded(keeping.redactor.text(reason), _REASON_BYTES))
+        case GaveItselfBack():
+            return _kept_release(keeping, spec, run, outcome)
+        case Dropped(reason):
+            return Dropped(bounded(keeping.redactor.text(reason), _REASON_BYTES))
         case _:
             return outcome
+
+
+def _kept_release(keeping: Keeping, spec: TaskSpec, run: Claimed, back: GaveItselfBack) -> Outcome:
+    reason = None if back.reason is None else bounded(keeping.redactor.text(back.reason), _REASON_BYTES)
+    if back.payload is None:
+        return replace(back, reason=reason)
+    task = spec.name if back.lane is None else back.lane.task
+    try:
+        payload = keeping.keep_payload(back.payload, task=task, run_id=run.id, keyed=False, token=run.token)
+    except PayloadTooLarge as error:
+        return kept(keeping, spec, run, Failed(code=error.code, message=_raw(error.message), final=True))
+    return replace(back, reason=reason, payload=payload)
 
 
 def _kept_told(keeping: Keeping, spec: TaskSpec, run_id: str, failed: Failed) -> tuple[str, str | None]:

@@ -255,17 +255,7 @@ async def _spawn(ours: socket.socket, theirs: socket.socket) -> asyncio.subproce
 
 
 def _greeting() -> bytes:
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    file = getattr(main, "__file__", None)
-    hello = Hello(
-        parent=os.getpid(),
-        path=[entry or os.getcwd() for entry in sys.path],
-        argv=sys.argv,
-        main_name=None if spec is None else spec.name,
-        main_file=None if file is None else os.path.abspath(file),
-    )
-    return json.dumps(msgspec.to_builtins(hello)).encode()
+    return json.dumps(msgspec.to_builtins(Hello.of_this_process())).encode()
 
 
 def _cause(code: int | None) -> str:

@@ -17,9 +17,12 @@ from mainspring.core.lease import longest_backoff_us
 from mainspring.errors import MainspringError
 from mainspring.operations import attempts
 from mainspring.operations.attempts import Ended
+from mainspring.operations.claims import Claimer
+from mainspring.operations.remaining import Remaining, remaining
 from mainspring.registry import Registry
 from mainspring.runtime.driver import Bell, Driver
 from mainspring.runtime.executor import LoopExecutor
+from mainspring.runtime.guarding import watch_lease, watched_loop
 from mainspring.runtime.maintenance import Maintenance
 from mainspring.runtime.worker import Worker, WorkerPlan
 from mainspring.store.database import Transaction
@@ -38,11 +41,13 @@ _LOOK_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a worker process did. ``worn_out``: so many threads could not be stopped that it should be replaced."""
+    """What a worker did. ``worn_out``: so many threads could not be stopped that the process should be replaced. ``remaining``:
+    after a drain, what is left in its queues, and why; None otherwise, or if the database could not be asked."""
 
     finished: int
     lost_leases: int
     worn_out: bool
+    remaining: Remaining | None = None
 
 
 class Runner:
@@ -71,7 +76,7 @@ class Runner:
         metrics = self._client.metrics
         executor = LoopExecutor(
             self._registry, concurrency=self._plan.concurrency, members=self._client.members, on_ended=self._note, spans=spans,
-            keeping=self._client.keeping,
+            keeping=self._client.keeping, client=self._client,
         )
         database = self._client.database
         worker = Worker(
@@ -90,14 +95,17 @@ class Runner:
             metrics=metrics,
         )
         self._upkeep = driver.start(maintenance)
+        if self._client.relay is not None:
+            driver.start(self._client.relay)
         forget_hub = self._client.hub.watch_work(_for_queues(tuple(self._plan.queues), self._bell))
         stop_listening = listen(
             self._client.transport, database, self._plan.namespace, tuple(self._plan.queues), lambda _: self._bell.ring()
         )
-        guard = asyncio.create_task(self._guard(worker))
+        guard = asyncio.create_task(watch_lease(worker, metrics))
         try:
-            await self._until(until, worker, executor, driver)
-            await self._wind_down(worker, executor)
+            with watched_loop():
+                await self._until(until, worker, executor, driver)
+                await self._wind_down(worker, executor)
         finally:
             forget_hub()
             guard.cancel()
@@ -110,7 +118,8 @@ class Runner:
                 spans.close()
         if driver.broken is not None:
             raise driver.broken
-        return Report(finished=worker.finished, lost_leases=worker.lost_leases, worn_out=worn_out)
+        left = None if until == "stopped" else await asyncio.to_thread(look_at_remaining, self._client, self._plan)
+        return Report(finished=worker.finished, lost_leases=worker.lost_leases, worn_out=worn_out, remaining=left)
 
     # -- running ----------------------------------------------------------------------------------------------------
 
@@ -126,17 +135,6 @@ class Runner:
         self._client.hub.ended([end.held.id for end in ended])
         if any(type(end.outcome) is not Succeeded for end in ended):
             self._upkeep.ring()
-
-    async def _guard(self, worker: Worker) -> None:
-        """Stops trusting the lease in time, even while the database does not answer."""
-        loop, metrics = asyncio.get_running_loop(), self._client.metrics
-        while True:
-            due_at = loop.time() + self._plan.ttl_us / 20e6
-            await asyncio.sleep(self._plan.ttl_us / 20e6)
-            if metrics is not None:
-                metrics.lagged(loop.time() - due_at)
-            if not worker.is_trusted:
-                worker.distrust()
 
     async def _until(self, until: Until, worker: Worker, executor: LoopExecutor, driver: Driver) -> None:
         stop = asyncio.create_task(self._stop.wait())
@@ -201,6 +199,19 @@ class Runner:
             self._client.database.write("workers.leave", lambda tx: attempts.leave(tx, worker.id))
         except MainspringError as error:
             log.warning("could not say goodbye: %s", error)
+
+
+def look_at_remaining(client: Client, plan: WorkerPlan) -> Remaining | None:
+    """What is left in the queues of a worker."""
+    who = Claimer(
+        worker_id=plan.id, namespace=plan.namespace, queues=plan.queues, tasks=plan.tasks, capabilities=plan.capabilities
+    )
+    try:
+        found: Remaining = client.database.read("remaining.look", lambda tx: remaining(tx, who))
+    except MainspringError as error:
+        log.warning("could not look at what is left: %s", error)
+        return None
+    return found
 
 
 def _for_queues(queues: tuple[str, ...], bell: Bell) -> Callable[[object], None]:

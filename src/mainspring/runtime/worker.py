@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from mainspring.core.attempts import Failed, Outcome, Unstarted
-from mainspring.core.lease import trusted_until
 from mainspring.core.lanes import CLASS_SPAN, Lane
+from mainspring.core.lease import trusted_until
 from mainspring.core.policy import Policy
 from mainspring.core.states import State
 from mainspring.errors import CommitUnknown, LeaseLost, MainspringError, WorldTrouble
 from mainspring.operations import attempts, claims, telemetry, views
 from mainspring.operations.attempts import Beat, Ended
-from mainspring.operations.claims import Claimed
+from mainspring.operations.claims import Claimed, Claimer
 from mainspring.runtime.service import Wake
 from mainspring.store.database import Database, Transaction
 from mainspring.system import System
@@ -44,6 +44,15 @@ class Executor(Protocol):
 
     def stop(self, run_id: str, token: int, why: str) -> None:
         """Ask one attempt to stop (``cancelled``, ``lease_lost``). Unknown ones are left alone."""
+
+
+class Claiming(Protocol):
+    """How a worker gets its runs: ``claims.claim``, or what a worker of one does instead."""
+
+    def __call__(
+        self, tx: Transaction, who: Claimer, walk: claims.Walk, *, most: int, meanwhile: Callable[[], None]
+    ) -> claims.Claim:
+        """Lease up to ``most`` runs; what it learns of lanes goes into the walk."""
 
 
 class Assignment(NamedTuple):
@@ -97,8 +106,10 @@ class Worker:
         on_finished: Callable[[Sequence[Ended]], None] = lambda ended: None,
         spans: Spans | None = None,
         metrics: Metrics | None = None,
+        claiming: Claiming = claims.claim,
     ) -> None:
         self._on_finished = on_finished
+        self._claiming = claiming
         self._spans = spans
         self._metrics = metrics
         self.plan = plan
@@ -107,6 +118,7 @@ class Worker:
         self._system = system
         self._lock = threading.Lock()
         self._held: dict[str, Claimed] = {}
+        self.concluding: set[tuple[str, int]] = set()  # fences whose success user code writes: they may be found ended
         self._policies: dict[int, Policy] = {}
         self._walk = claims.Walk(place=int(system.draw() * CLASS_SPAN))
         self._lanes = self._walk.lanes
@@ -165,6 +177,11 @@ class Worker:
     def id(self) -> str:
         """The name under which this worker holds its leases now."""
         return self._id
+
+    @property
+    def database(self) -> Database:
+        """Where its runs are."""
+        return self._database
 
     @property
     def is_stopping(self) -> bool:
@@ -280,7 +297,7 @@ class Worker:
         ending = {end.held.id for end in ended}
         held = [now for now in attempts.held(tx, self._id) if now.run_id not in ending] if check else None
         gone, claims = attempts.finish_and(
-            tx, ended, lambda: self._claim(tx, room, limited=limits > 0) if room > 0 else [], actor=actor, limits=limits > 0
+            tx, ended, lambda: self._claim(tx, room) if room > 0 else [], actor=actor, limits=limits > 0
         )
         lost |= {(end.held.id, end.held.token) for end in ended if end.held.id in gone}
         return _Turn(lost, claims, held, limits, renewed=not fresh, had_room=room > 0)
@@ -297,12 +314,12 @@ class Worker:
             raise LeaseLost(f"worker {self._id} was declared gone")
         return limits
 
-    def _claim(self, tx: Transaction, room: int, *, limited: bool) -> list[Assignment]:
+    def _claim(self, tx: Transaction, room: int) -> list[Assignment]:
         plan = self.plan
         asked_at = 0 if self._spans is None else self._system.now()
-        claim = claims.claim(
+        claim = self._claiming(
             tx,
-            claims.Claimer(
+            Claimer(
                 worker_id=self._id,
                 namespace=plan.namespace,
                 queues=plan.queues,
@@ -311,7 +328,6 @@ class Worker:
             ),
             self._walk,
             most=min(room, BATCH),
-            limited=limited,
             meanwhile=self._hand_over,
         )
         self._claim_again, self._opens_in = claim.more, claim.opens_in
@@ -340,6 +356,7 @@ class Worker:
             queues=_json_list(list(plan.queues)),
             concurrency=plan.concurrency,
             ttl=plan.ttl_us,
+            skills=_json({"versions": dict(plan.tasks), "capabilities": dict(plan.capabilities)}),
         )
 
     # -- what follows from a step -----------------------------------------------------------------------------------
@@ -370,10 +387,12 @@ class Worker:
             now = by_id.get(run_id)
             if run_id in new or run_id in in_hand:
                 continue
+            if now is None and (run_id, mine.token) in self.concluding:
+                continue
             if now is None or now.token != mine.token:
                 self._lose(run_id, mine.token)
             elif now.state is State.CANCELLING:
-                self._executor.stop(run_id, mine.token, "cancelled")
+                self._executor.stop(run_id, mine.token, now.why)
         if orphans := [now for now in held if now.run_id not in self._held]:
             self._give_back(orphans)
 
@@ -387,6 +406,7 @@ class Worker:
 
     def _drop(self, run_id: str, token: int) -> bool:
         """Let go of a run, unless it is held under a newer fence by now."""
+        self.concluding.discard((run_id, token))
         return self._holds(run_id, token) and self._held.pop(run_id, None) is not None
 
     def _lose(self, run_id: str, token: int) -> None:
@@ -445,7 +465,8 @@ class Worker:
                 self._beats_due_at = now + _BEAT_US
             else:
                 due = [self._beats.pop(run_id) for run_id in ending if run_id in self._beats]
-        return [beat for beat in due if beat.token == ending.get(beat.run_id) or self._holds(beat.run_id, beat.token)]
+        alive = [beat for beat in due if (beat.run_id, beat.token) not in self.concluding]
+        return [beat for beat in alive if beat.token == ending.get(beat.run_id) or self._holds(beat.run_id, beat.token)]
 
     def _holds(self, run_id: str, token: int) -> bool:
         held = self._held.get(run_id)

@@ -7,7 +7,9 @@ Fragments in ``.sql`` files::
     {{by_id}}                                   reach runs by primary key, whatever statistics say
     {{any tasks text}}                          = any element of the list parameter :tasks
     {{batch}}                                   a list parameter declared by an ``-- input batch:`` line, as a table of rows
+    {{blob_mark}}                               the first byte of a value that points to a blob
     {{uuid}} {{bytes}} {{int}} {{strict}} {{clustered}}   column types and table options (migrations only)
+    {{bytewise}}                                text that is compared byte by byte, whatever the server's language (migrations only)
 
 A list travels as one text parameter whatever its length, so a statement has one plan: an array literal for each column on
 PostgreSQL, one JSON array on SQLite.
@@ -92,6 +94,8 @@ def _pg_words(skip_locked: bool) -> dict[str, str]:
         "int": "BIGINT",
         "strict": "",
         "clustered": "",
+        "bytewise": 'COLLATE "C"',
+        "blob_mark": r"'\x02'::bytea",
     }
 
 
@@ -150,6 +154,8 @@ _SQLITE_WORDS = {
     "int": "INTEGER",
     "strict": "STRICT",
     "clustered": "STRICT, WITHOUT ROWID",
+    "bytewise": "",
+    "blob_mark": "x'02'",
 }
 
 

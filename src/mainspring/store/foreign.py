@@ -10,6 +10,7 @@ Their own errors (a conflict, a lost connection) are the caller's to see, for on
 """
 
 import re
+import sys
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -68,7 +69,7 @@ class Kind(StrEnum):
     ALCHEMY_ASYNC_SCOPED = "sqlalchemy.async_scoped_session"
     DJANGO = "django.DatabaseWrapper"
     DJANGO_PROXY = "django.ConnectionProxy"
-    DJANGO_ALIAS = "builtins.str"
+    DJANGO_ALIAS = "an alias of django.db.connections"
 
 
 _KINDS = {str(kind): kind for kind in Kind} | {
@@ -112,6 +113,24 @@ def _enter(database: "AnyDatabase", using: Any) -> tuple[Transaction, Any]:
     return tx, driver
 
 
+def unwrapped(using: Any) -> tuple[Any, Any]:
+    """SQLAlchemy's connection, if there is one, and the driver's.
+
+    Raises:
+        InvalidOption: it is nothing we know, or has to be awaited.
+    """
+    return _unwrap(using)
+
+
+def kind_of(driver: Any) -> Kind:
+    """The kind of a driver's connection.
+
+    Raises:
+        InvalidOption: it is nothing we know.
+    """
+    return _kind(driver)
+
+
 async def arun_plan(database: "AnyDatabase", using: Any, plan: Plan[T]) -> T:
     """``run_plan`` for an event loop: ``using`` may be awaited. One that is not blocks the loop meanwhile."""
     answer = await awaited(database, using)
@@ -140,10 +159,29 @@ async def awaited(database: "AnyDatabase", using: Any) -> Callable[[Step], Await
             raise _refusal(f"{kind} cannot be awaited; {_TAKES}")
 
 
+def on_commit(using: Any, call: Callable[[], None]) -> None:
+    """Have ``call()`` called after the caller's commit, where the owner of the transaction tells of it: Django and SQLAlchemy's
+    sessions do. After a commit that only ends a savepoint it may come early, and once is all."""
+    match _kind(using):
+        case Kind.DJANGO | Kind.DJANGO_PROXY | Kind.DJANGO_ALIAS:
+            _wrapper(using).on_commit(call)
+        case Kind.ALCHEMY_SCOPED:
+            on_commit(using(), call)
+        case Kind.ALCHEMY_ASYNC_SCOPED:
+            on_commit(using.registry(), call)
+        case Kind.ALCHEMY_SESSION | Kind.ALCHEMY_ASYNC_SESSION:
+            session = getattr(using, "sync_session", using)
+            sys.modules["sqlalchemy"].event.listen(session, "after_commit", lambda _: call(), once=True)
+        case _:
+            pass
+
+
 # -- what is it, and is it fit? ------------------------------------------------------------------------------------------
 
 
 def _kind(using: Any) -> Kind:
+    if isinstance(using, str) and _is_django_there():
+        return Kind.DJANGO_ALIAS
     for cls in type(using).__mro__:
         if found := _KINDS.get(f"{cls.__module__.partition('.')[0]}.{cls.__name__}"):
             return found
@@ -290,15 +328,15 @@ def _of_django(using: Any) -> Any:
 def _wrapper(using: Any) -> Any:
     if not isinstance(using, str):
         return using
-    try:
-        from django.db import connections
-        from django.utils.connection import ConnectionDoesNotExist
-    except ImportError:
-        raise _refusal(f"{using!r} is the alias of a Django database, and Django is not installed; {_TAKES}") from None
-    try:
-        return connections[using]
-    except ConnectionDoesNotExist:
-        raise _refusal(f"{using!r} is no alias of settings.DATABASES, which has {', '.join(connections)}") from None
+    connections = sys.modules["django.db"].connections
+    if using not in connections.settings:
+        raise _refusal(f"{using!r} is no alias of settings.DATABASES, which has {', '.join(connections.settings)}")
+    return connections[using]
+
+
+def _is_django_there() -> bool:
+    """Whether this program has imported Django's databases, and told it which there are: only then a text can be an alias."""
+    return "django.db" in sys.modules and bool(sys.modules["django.conf"].settings.configured)
 
 
 # -- running a plan ------------------------------------------------------------------------------------------------------

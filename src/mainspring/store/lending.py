@@ -89,9 +89,7 @@ async def alent(database: Any) -> AsyncIterator[Any]:
         CapabilityUnsupported: on SQLite, whose transactions belong to a thread.
     """
     if hasattr(database, "exclusive"):
-        raise CapabilityUnsupported(
-            "on SQLite write `with ctx.transaction() as connection:`, and await nothing inside the block"
-        )
+        raise CapabilityUnsupported("on SQLite write `with ctx.transaction() as connection:`, and await nothing inside the block")
     import psycopg
 
     try:

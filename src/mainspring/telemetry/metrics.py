@@ -158,7 +158,7 @@ class Metrics:
         self._children: dict[tuple[str, ...], Any] = {}
         self._metrics = {metric.name: _made(prometheus_client, metric, self.registry) for metric in TABLE}
         self._busy: Callable[[], int] = lambda: 0
-        self._metrics["mainspring_worker_busy_places"].set_function(lambda: self._busy())
+        self._metrics["mainspring_worker_busy_places"].set_function(self._busy_now)
         self.registry.register(_AtScrape(self._waiting))
 
     # -- the client ---------------------------------------------------------------------------------------------------------
@@ -184,6 +184,9 @@ class Metrics:
         """A worker began."""
         self._of("mainspring_worker_places").set(places)
         self._busy = busy
+
+    def _busy_now(self) -> int:
+        return self._busy()
 
     def lagged(self, seconds: float) -> None:
         """The loop was looked at."""

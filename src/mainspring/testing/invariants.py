@@ -282,21 +282,65 @@ def a_batch_counts_its_open_members() -> str:
 
 
 def a_batch_counts_its_failed_members() -> str:
-    """P9: ``failed`` is the number of members that ended otherwise than succeeded (while all are on record)."""
+    """P9: ``failed`` members failed for good, ``stopped`` ones were cancelled or skipped (while all are on record)."""
     return """
-        SELECT b.id, 'failed', b.failed, 'members unsuccessful',
-               sum(CASE WHEN r.ended_at IS NOT NULL AND r.state <> 'succeeded' THEN 1 ELSE 0 END)
+        SELECT b.id, 'failed', b.failed, 'stopped', b.stopped, 'members',
+               sum(CASE WHEN r.state IN ('failed', 'upstream_failed') THEN 1 ELSE 0 END),
+               sum(CASE WHEN r.state IN ('cancelled', 'skipped') THEN 1 ELSE 0 END)
         FROM batches b JOIN runs r ON r.batch_id = b.id
-        GROUP BY b.id, b.failed, b.total
+        GROUP BY b.id, b.failed, b.stopped, b.total
         HAVING count(*) = b.total
-           AND b.failed <> sum(CASE WHEN r.ended_at IS NOT NULL AND r.state <> 'succeeded' THEN 1 ELSE 0 END)"""
+           AND (b.failed <> sum(CASE WHEN r.state IN ('failed', 'upstream_failed') THEN 1 ELSE 0 END)
+             OR b.stopped <> sum(CASE WHEN r.state IN ('cancelled', 'skipped') THEN 1 ELSE 0 END))"""
 
 
-def a_callback_waits_exactly_while_members_are_open() -> str:
-    """P9: the run behind a batch is blocked until the last member ended, and never longer."""
+def a_dependant_waits_while_an_upstream_is_open() -> str:
+    """P9: a run is blocked for others exactly while one of them has not decided, and whoever decides knows of it."""
     return """
-        SELECT r.id, 'callback is', r.state, 'batch has open', b.open FROM batches b JOIN runs r ON r.id = b.callback_id
-        WHERE (b.open = 0 AND r.state = 'blocked') OR (b.open > 0 AND r.state NOT IN ('blocked', 'cancelled'))"""
+        SELECT r.id, 'is blocked and waits for nobody', r.reason FROM runs r
+        WHERE r.state = 'blocked' AND r.reason IN ('dependency', 'batch')
+          AND NOT EXISTS (SELECT 1 FROM dependencies d WHERE d.run_id = r.id AND d.open = 1)
+        UNION ALL
+        SELECT r.id, 'waits and is', r.state FROM runs r JOIN dependencies d ON d.run_id = r.id
+        WHERE d.open = 1 AND r.state <> 'blocked' AND r.ended_at IS NULL
+        UNION ALL
+        SELECT r.id, 'waits for what is not there', CAST(d.upstream_id AS TEXT)
+        FROM runs r JOIN dependencies d ON d.run_id = r.id
+        LEFT JOIN runs u ON u.id = d.upstream_id LEFT JOIN batches b ON b.id = d.upstream_id
+        WHERE d.open = 1 AND r.state = 'blocked' AND u.id IS NULL AND b.id IS NULL
+        UNION ALL
+        SELECT r.id, 'waits for a run that does not know', CAST(u.id AS TEXT)
+        FROM runs r JOIN dependencies d ON d.run_id = r.id JOIN runs u ON u.id = d.upstream_id
+        WHERE d.open = 1 AND r.state = 'blocked' AND u.ended_at IS NULL AND u.followed = 0"""
+
+
+def what_is_decided_lets_its_dependants_go() -> str:
+    """P9: nobody waits for what is decided, unless it is noted that more is to be let go."""
+    return """
+        SELECT r.id, 'waits for an end that was', CAST(u.id AS TEXT)
+        FROM runs r JOIN dependencies d ON d.run_id = r.id JOIN runs u ON u.id = d.upstream_id
+        WHERE d.open = 1 AND r.state = 'blocked' AND u.ended_at IS NOT NULL
+          AND NOT EXISTS (SELECT 1 FROM unfinished_releases f WHERE f.upstream_id = u.id)
+        UNION ALL
+        SELECT r.id, 'waits for a batch that decided', CAST(b.id AS TEXT)
+        FROM runs r JOIN dependencies d ON d.run_id = r.id JOIN batches b ON b.id = d.upstream_id
+        WHERE d.open = 1 AND r.state = 'blocked'
+          AND ((b.sealed_at IS NOT NULL AND b.open = 0) OR (d.condition = 'failed' AND b.failed > 0)
+               OR (d.condition = 'succeeded' AND b.failed + b.stopped > 0))
+          AND NOT EXISTS (SELECT 1 FROM unfinished_releases f WHERE f.upstream_id = b.id)"""
+
+
+def nobody_is_let_go_before_it_is_decided() -> str:
+    """P9: a wait is over when its upstream has ended, or its batch has decided, and not before."""
+    return """
+        SELECT d.run_id, 'was let go, and still alive is', CAST(u.id AS TEXT)
+        FROM dependencies d JOIN runs u ON u.id = d.upstream_id
+        WHERE d.open = 0 AND u.ended_at IS NULL
+        UNION ALL
+        SELECT d.run_id, 'was let go, and undecided is', CAST(b.id AS TEXT)
+        FROM dependencies d JOIN batches b ON b.id = d.upstream_id
+        WHERE d.open = 0 AND b.parked_at IS NULL AND NOT ((b.sealed_at IS NOT NULL AND b.open = 0)
+              OR (d.condition = 'failed' AND b.failed > 0) OR (d.condition = 'succeeded' AND b.failed + b.stopped > 0))"""
 
 
 def a_used_up_budget_leaves_a_dead_letter() -> str:
@@ -334,7 +378,9 @@ TABLE_ORACLES: tuple[Callable[[], str], ...] = (
     a_live_keyed_run_finds_its_key,
     a_batch_counts_its_open_members,
     a_batch_counts_its_failed_members,
-    a_callback_waits_exactly_while_members_are_open,
+    a_dependant_waits_while_an_upstream_is_open,
+    what_is_decided_lets_its_dependants_go,
+    nobody_is_let_go_before_it_is_decided,
     a_used_up_budget_leaves_a_dead_letter,
     what_hangs_on_a_run_goes_with_it,
     a_run_has_one_live_retry,

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from mainspring.context import Context
-from mainspring.errors import TaskSignal
+from mainspring.core.signals import TaskSignal
 from mainspring.registry import Registry, TaskSpec
 from mainspring.testing.sandboxing import inside_task
 

@@ -8,7 +8,7 @@ and behind each of them stands a poll.
 from mainspring.transports.choosing import EXAMPLES, is_silent, listen, native, open_transport
 from mainspring.transports.local import LocalTransport
 from mainspring.transports.message import Message
-from mainspring.transports.outgoing import Notifier
+from mainspring.transports.outgoing import Notifier, published
 from mainspring.transports.transport import Answer, OnHint, Subscription, Transport
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "listen",
     "native",
     "open_transport",
+    "published",
 ]

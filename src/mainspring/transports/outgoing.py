@@ -71,7 +71,7 @@ class Notifier:
             time.sleep(COALESCE_SECONDS)
 
     def _send(self, batch: list[Message]) -> None:
-        answers = self._publish(batch)
+        answers = published(self._transport, batch)
         sent = sum(answer.is_published for answer in answers)
         self.sent += sent
         self.lost += len(batch) - sent
@@ -83,9 +83,11 @@ class Notifier:
             else:
                 log.info("%s takes hints again", self._transport.name)
 
-    def _publish(self, batch: list[Message]) -> list[Answer]:
-        try:
-            answers = list(self._transport.publish(batch))
-        except Exception as error:  # noqa: BLE001  (a transport of the user's; what it raises must not end the thread)
-            return refusal(batch, error)
-        return answers if len(answers) == len(batch) else refusal(batch, "it gave no answer for each message")
+
+def published(transport: Transport, batch: Sequence[Message]) -> list[Answer]:
+    """What ``transport`` answers, one for each message, whatever it does: it may be the user's."""
+    try:
+        answers = list(transport.publish(batch))
+    except Exception as error:  # noqa: BLE001  (a transport of the user's; what it raises must not end whoever uses it)
+        return refusal(batch, error)
+    return answers if len(answers) == len(batch) else refusal(batch, "it gave no answer for each message")

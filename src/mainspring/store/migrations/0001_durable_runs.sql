@@ -116,8 +116,10 @@ CREATE INDEX runs_queued ON runs (lane_id, due_at, id) WHERE state = 'queued';
 CREATE INDEX runs_waiting_for_time ON runs (due_at, id) WHERE state IN ('scheduled', 'retrying', 'released');
 CREATE INDEX runs_held ON runs (worker_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX runs_unhappy ON runs (state, id) WHERE state IN ('failed', 'cancelled', 'skipped', 'upstream_failed', 'needs_attention', 'blocked');
-CREATE INDEX runs_expiring ON runs (expires_at, id) WHERE expires_at IS NOT NULL AND token = 0 AND ended_at IS NULL;
-CREATE INDEX runs_deadline ON runs (deadline_at, id) WHERE deadline_at IS NOT NULL AND ended_at IS NULL;
+CREATE INDEX runs_expiring ON runs (expires_at, id)
+    WHERE expires_at IS NOT NULL AND token = 0 AND state IN ('scheduled', 'blocked', 'queued');
+CREATE INDEX runs_deadline ON runs (deadline_at, id)
+    WHERE deadline_at IS NOT NULL AND state IN ('scheduled', 'blocked', 'queued', 'retrying', 'released', 'running');
 CREATE INDEX runs_of_batch ON runs (batch_id, id) WHERE batch_id IS NOT NULL;
 CREATE INDEX runs_again ON runs (rerun_of) WHERE rerun_of IS NOT NULL;
 
@@ -149,7 +151,6 @@ CREATE TABLE idempotency_keys (
     run_id       {{uuid}} NOT NULL,
     payload_hash TEXT NOT NULL,
     expires_at   {{int}} NOT NULL,
-    while_live   {{int}} NOT NULL DEFAULT 0,    -- 1: free as soon as its owner has ended, however it ended
     final_state  TEXT,
     ended_at     {{int}},
     PRIMARY KEY (namespace, task, key)
@@ -173,16 +174,24 @@ CREATE TABLE singletons (
     PRIMARY KEY (namespace, task, key)
 ) {{clustered}};
 
+-- Members are counted, callbacks wait for the batch as for an upstream (dependencies). Until it is sealed members may join.
 CREATE TABLE batches (
-    id          {{uuid}} NOT NULL PRIMARY KEY,
-    namespace   TEXT NOT NULL,
-    total       {{int}} NOT NULL,
-    open        {{int}} NOT NULL CHECK (open >= 0),
-    failed      {{int}} NOT NULL,
-    fires_on    TEXT NOT NULL CHECK (fires_on IN ('done', 'all_succeeded')),
-    callback_id {{uuid}},
-    created_at  {{int}} NOT NULL
+    id            {{uuid}} NOT NULL PRIMARY KEY,
+    namespace     TEXT NOT NULL,
+    total         {{int}} NOT NULL,
+    open          {{int}} NOT NULL CHECK (open >= 0),
+    failed        {{int}} NOT NULL,          -- failed for good, their budgets spent
+    stopped       {{int}} NOT NULL,          -- cancelled or skipped
+    created_at    {{int}} NOT NULL,
+    touched_at    {{int}} NOT NULL,          -- when a member joined last
+    sealed_at     {{int}},
+    parked_at     {{int}},                   -- nobody sealed it for a day: its callbacks need attention
+    cancelled_at  {{int}},
+    cancelling    {{uuid}}                   -- how far a cancel of its members is; NULL: none is under way
 ) {{strict}};
+
+CREATE INDEX batches_unsealed ON batches (touched_at, id) WHERE sealed_at IS NULL AND parked_at IS NULL;
+CREATE INDEX batches_cancelling ON batches (id) WHERE cancelling IS NOT NULL;
 
 CREATE TABLE dead_letters (
     run_id      {{uuid}} NOT NULL PRIMARY KEY,

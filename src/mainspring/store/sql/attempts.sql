@@ -42,15 +42,15 @@ SELECT 1 AS found FROM runs WHERE state = 'queued' LIMIT 1;
 -- Lease picked runs to a worker: the fence grows by one, and the claim is logged. A run that is no longer there is passed over;
 -- the count of events tells.
 -- moves: queued -> running
--- input batch: id uuid, token int
+-- input batch: id uuid, token int, seq int
 UPDATE runs AS r {{by_id}}
 SET state = 'running', token = r.token + 1, seq = r.seq + 1, worker_id = :worker_id, reason = NULL
 FROM {{batch}} AS i
-WHERE r.id = i.id AND r.state = 'queued' AND r.token = i.token;
+WHERE r.id = i.id AND r.state = 'queued' AND r.token = i.token AND r.seq = i.seq;
 INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
 SELECT r.id, r.seq, 'claimed', 'running', {{now}}, 'worker:' || :worker_id, NULL, NULL
 FROM {{batch}} AS i JOIN runs r {{by_id}} ON r.id = i.id
-WHERE r.state = 'running' AND r.token = i.token + 1
+WHERE r.state = 'running' AND r.token = i.token + 1 AND r.seq = i.seq + 1
 ON CONFLICT (run_id, seq) DO NOTHING;
 
 -- name: attempts.succeed
@@ -69,20 +69,21 @@ WHERE r.token = i.token AND r.state = 'succeeded' AND r.seq = i.seq
 ON CONFLICT (run_id, seq) DO NOTHING;
 
 -- name: attempts.succeeded
--- Which of these runs have succeeded under that very fence, now or in an earlier try of the same call.
+-- Which of these runs have succeeded under that very fence by the word of this actor, now or in an earlier try of the same call.
 -- input batch: id uuid, token int, seq int, body bytes
 -- columns: id text
 SELECT r.id
 FROM {{batch}} AS i JOIN runs r {{by_id}} ON r.id = i.id
-WHERE r.token = i.token AND r.state = 'succeeded' AND r.seq = i.seq;
+WHERE r.token = i.token AND r.state = 'succeeded' AND r.seq = i.seq
+  AND EXISTS (SELECT 1 FROM events e WHERE e.run_id = r.id AND e.seq = r.seq AND e.actor = :actor);
 
 -- name: attempts.held
 -- What the database says a worker holds, for the worker to compare with what it knows.
--- columns: id text, token int, state text
-SELECT id, token, state FROM runs WHERE worker_id = :worker_id;
+-- columns: id text, token int, state text, reason text
+SELECT id, token, state, reason FROM runs WHERE worker_id = :worker_id;
 
 -- name: attempts.held_rows
--- Runs a worker holds, locked, with whether their code provably began (only known where a start was recorded).
+-- Runs a worker holds, locked; one whose end is just being written is passed over.
 -- columns: id text, lane_id int, policy_id int, state text, reason text, due_at int, token int, seq int
 -- columns: failures int, interruptions int, releases int, payload_seq int, worker_id text, idempotency_key text
 -- columns: singleton_key text, batch_id text, rerun_of text, expires_at int, deadline_at int
@@ -94,7 +95,7 @@ SELECT id, lane_id, policy_id, state, reason, due_at, token, seq, failures, inte
 FROM runs
 WHERE worker_id = :worker_id
 ORDER BY id
-LIMIT :most {{lock}};
+LIMIT :most {{skip_locked}};
 
 -- name: attempts.started
 -- Which of these runs recorded a start under the fence they have now.
@@ -134,3 +135,14 @@ RETURNING run_id;
 -- What earlier attempts of these runs saved.
 -- columns: run_id text, details bytes
 SELECT run_id, details FROM checkpoints WHERE run_id {{any ids uuid}};
+
+-- name: attempts.last_end
+-- How the last attempt of each of these runs ended, where it gave itself back.
+-- columns: run_id text, data text
+SELECT e.run_id, e.data
+FROM runs r {{by_id}}
+JOIN events e ON e.run_id = r.id AND e.seq = (
+    SELECT o.seq FROM events o
+    WHERE o.run_id = r.id AND o.type IN ('released', 'retry_scheduled', 'interrupted', 'parked')
+    ORDER BY o.seq DESC LIMIT 1)
+WHERE r.id {{any ids uuid}} AND e.type = 'released';

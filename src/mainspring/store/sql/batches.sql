@@ -1,28 +1,50 @@
 -- name: batches.create
--- Open a batch of so many members.
-INSERT INTO batches (id, namespace, total, open, failed, fires_on, callback_id, created_at)
-VALUES (:id, :namespace, :total, :total, 0, :fires_on, :callback_id, {{now}})
+-- Open a batch. A repeat changes nothing.
+INSERT INTO batches (id, namespace, total, open, failed, stopped, created_at, touched_at)
+VALUES (:id, :namespace, 0, 0, 0, 0, {{now}}, {{now}})
 ON CONFLICT (id) DO NOTHING;
 
--- name: batches.members_ended
--- Count members that just ended. Answers their batches as they stand then; the row stays locked, so one call sees the last.
--- input batch: id uuid, ended int, failed int
--- columns: id text, callback_id text, fires_on text, failed int, open int
-UPDATE batches AS b
-SET open = b.open - i.ended, failed = b.failed + i.failed
+-- name: batches.lock
+-- Batches, locked in ascending id.
+-- columns: id text, namespace text, total int, open int, failed int, stopped int, created_at int, sealed_at int
+-- columns: parked_at int, cancelled_at int
+SELECT id, namespace, total, open, failed, stopped, created_at, sealed_at, parked_at, cancelled_at
+FROM batches
+WHERE id {{any ids uuid}}
+ORDER BY id {{lock}};
+
+-- name: batches.count
+-- Write how far batches are, whose locks the caller holds.
+-- input batch: id uuid, open int, failed int, stopped int
+UPDATE batches AS b SET open = i.open, failed = i.failed, stopped = i.stopped
 FROM {{batch}} AS i
 WHERE b.id = i.id;
-SELECT b.id, b.callback_id, b.fires_on, b.failed, b.open FROM {{batch}} AS i JOIN batches b ON b.id = i.id;
+
+-- name: batches.join
+-- Count members that join.
+UPDATE batches SET total = total + :joining, open = open + :joining, touched_at = {{now}} WHERE id = :id;
+
+-- name: batches.seal
+-- Nobody joins from now on.
+UPDATE batches SET sealed_at = {{now}} WHERE id = :id AND sealed_at IS NULL;
 
 -- name: batches.get
 -- One batch.
--- columns: id text, total int, open int, failed int, fires_on text, callback_id text, created_at int
-SELECT id, total, open, failed, fires_on, callback_id, created_at FROM batches WHERE id = :id AND namespace = :namespace;
+-- columns: id text, namespace text, total int, open int, failed int, stopped int, created_at int, sealed_at int
+-- columns: parked_at int, cancelled_at int
+SELECT id, namespace, total, open, failed, stopped, created_at, sealed_at, parked_at, cancelled_at
+FROM batches
+WHERE id = :id AND namespace = :namespace;
 
 -- name: batches.of_callback
--- The batch whose end starts this run.
+-- The batch for which this run waits, or waited.
 -- columns: id text
-SELECT b.id FROM batches b JOIN runs r ON r.id = b.callback_id WHERE r.id = :run_id;
+SELECT b.id FROM dependencies d JOIN batches b ON b.id = d.upstream_id WHERE d.run_id = :run_id ORDER BY b.id LIMIT 1;
+
+-- name: batches.callbacks
+-- Who waits for a batch.
+-- columns: run_id text, condition text
+SELECT run_id, condition FROM dependencies WHERE upstream_id = :id AND open = 1 ORDER BY run_id LIMIT :most;
 
 -- name: batches.members
 -- A page of a batch's members in member order, with their results.
@@ -32,3 +54,42 @@ FROM runs r JOIN events e ON e.run_id = r.id AND e.seq = r.seq
 WHERE r.batch_id = :id AND r.id > :after
 ORDER BY r.id
 LIMIT :most;
+
+-- name: batches.live_members
+-- A page of the members that have not ended, in member order.
+-- columns: id text
+SELECT id FROM runs WHERE batch_id = :id AND id > :after AND ended_at IS NULL ORDER BY id LIMIT :most;
+
+-- name: batches.cancel
+-- Nobody joins from now on, and the members are to be cancelled, piece by piece.
+UPDATE batches SET cancelled_at = {{now}}, sealed_at = coalesce(sealed_at, {{now}}), cancelling = :start
+WHERE id = :id AND cancelled_at IS NULL;
+
+-- name: batches.cancelling
+-- Batches whose members are being cancelled, and how far that is. No lock: members come before their batch.
+-- columns: id text, after text
+SELECT id, cancelling AS after FROM batches WHERE cancelling IS NOT NULL ORDER BY id LIMIT :most;
+
+-- name: batches.cancelled_to
+-- The cancel of a batch's members has come so far; NULL: to the end.
+UPDATE batches SET cancelling = :after WHERE id = :id AND cancelling IS NOT NULL;
+
+-- name: batches.idle
+-- Batches that nobody sealed and nobody joined since before an instant, locked.
+-- columns: id text
+SELECT id
+FROM batches
+WHERE sealed_at IS NULL AND parked_at IS NULL AND touched_at < :before
+ORDER BY touched_at, id
+LIMIT :most {{skip_locked}};
+
+-- name: batches.park
+-- Note that the callbacks of a batch need attention.
+UPDATE batches SET parked_at = {{now}} WHERE id = :id;
+
+-- name: batches.upkeep
+-- Whether a batch or a dependant is left to go on with.
+-- columns: releases int, cancels int, idle int
+SELECT EXISTS (SELECT 1 FROM unfinished_releases) AS releases,
+       EXISTS (SELECT 1 FROM batches WHERE cancelling IS NOT NULL) AS cancels,
+       EXISTS (SELECT 1 FROM batches WHERE sealed_at IS NULL AND parked_at IS NULL AND touched_at < :before) AS idle;

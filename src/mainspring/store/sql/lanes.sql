@@ -1,9 +1,9 @@
 -- name: lanes.ring
 -- The lanes of some queues in which a run is queued, in the order of the walk (core/lanes.py): by priority, and within one from a
 -- place on the ring of keys around to it. Each step is one look into an index, whatever waits in the lane; the walk of each
--- priority ends after so many lanes.
+-- priority ends after so many lanes before that place's end, and so many after it.
 -- input queues: floor int, ceiling int
--- columns: lane_id int, due_at int
+-- columns: lane_id int, due_at int, at int
 WITH RECURSIVE class (floor, ceiling) AS (
     SELECT (SELECT x.lane_id FROM runs x WHERE x.state = 'queued' AND x.lane_id >= i.floor AND x.lane_id < i.ceiling
             ORDER BY x.lane_id LIMIT 1) / :span * :span, i.ceiling
@@ -26,10 +26,10 @@ WITH RECURSIVE class (floor, ceiling) AS (
     SELECT floor, half, (SELECT x.lane_id FROM runs x
                          WHERE x.state = 'queued' AND x.lane_id > ring.lane_id AND x.lane_id < ring.stop
                          ORDER BY x.lane_id LIMIT 1), stop, steps + 1
-    FROM ring WHERE ring.lane_id IS NOT NULL AND steps < :most
+    FROM ring WHERE ring.lane_id IS NOT NULL AND steps < CASE WHEN half = 0 THEN :most ELSE :wrapped END
 )
 SELECT ring.lane_id, (SELECT x.due_at FROM runs x WHERE x.state = 'queued' AND x.lane_id = ring.lane_id
-                      ORDER BY x.lane_id, x.due_at, x.id LIMIT 1) AS due_at
+                      ORDER BY x.lane_id, x.due_at, x.id LIMIT 1) AS due_at, {{now}} AS at
 FROM ring WHERE ring.lane_id IS NOT NULL
 ORDER BY ring.floor, ring.half, ring.lane_id;
 

@@ -30,20 +30,35 @@ SELECT id, namespace, scope, name, key, measure, size, per, burst, cost, strict,
 FROM limits WHERE namespace = :namespace OR scope = 'total';
 
 -- name: limits.lock
--- Limits by number, as they are now, locked in one order: while they are, nobody else begins a run under them.
--- columns: id int, size int, per int, burst int, cost int, reserved_lane int, reserved_priority int
-SELECT id, size, per, burst, cost, reserved_lane, reserved_priority FROM limits WHERE id {{any ids int}} ORDER BY id {{lock}};
-
--- name: limits.try_keys
--- Which counters of single keys this transaction may count in. One writer at a time: all of them.
+-- Limits by number, as they are now, locked in one order: while they are, nobody else begins a run under them. And the counters of
+-- single keys in which this transaction may count (without more than their number): one writer at a time, all of them.
 -- input keys: id int
--- columns: id int
-SELECT i.id FROM {{keys}} AS i;
+-- columns: id int, size int, per int, burst int, cost int, reserved_lane int, reserved_priority int
+WITH locked AS (
+    SELECT id, size, per, burst, cost, reserved_lane, reserved_priority FROM limits WHERE id {{any ids int}} ORDER BY id {{lock}}
+)
+SELECT id, size, per, burst, cost, reserved_lane, reserved_priority FROM locked
+UNION ALL
+SELECT i.id, CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}),
+       CAST(NULL AS {{int}})
+FROM {{keys}} AS i;
 
 -- name: limits.used
 -- How much of each of these counters is held.
 -- columns: id int, used int
 SELECT limit_id AS id, sum(cost) AS used FROM slots WHERE limit_id {{any ids int}} GROUP BY limit_id;
+
+-- name: limits.and_pauses
+-- What a claim asks first: every limit that can bind runs of a namespace, and (as scope `paused`) which of its queues are paused.
+-- columns: id int, namespace text, scope text, name text, key text, measure text, size int, per int, burst int, cost int
+-- columns: strict int, source text, changed_at int, reserved_lane int, reserved_priority int
+SELECT id, namespace, scope, name, key, measure, size, per, burst, cost, strict, source, changed_at, reserved_lane,
+       reserved_priority
+FROM limits WHERE namespace = :namespace OR scope = 'total'
+UNION ALL
+SELECT CAST(0 AS {{int}}), namespace, 'paused', name, '', '', CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(0 AS {{int}}),
+       CAST(0 AS {{int}}), CAST(0 AS {{int}}), '', CAST(0 AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}})
+FROM queues WHERE namespace = :namespace AND name {{any queues text}} AND paused_at IS NOT NULL;
 
 -- name: limits.changed
 -- When a limit changed last, if there is any.
@@ -69,17 +84,23 @@ WHERE reserved_lane IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.lane_id = limits.reserved_lane AND r.state = 'queued');
 
 -- name: slots.take
--- Write the slots of claimed runs.
+-- Write the slots that held runs lack.
 -- input batch: limit_id int, run_id uuid, token int, cost int
 INSERT INTO slots (limit_id, run_id, token, cost)
 SELECT i.limit_id, i.run_id, i.token, i.cost FROM {{batch}} AS i
 WHERE true
 ON CONFLICT (run_id, token, limit_id) DO NOTHING;
 
+-- name: slots.begin
+-- Write the slots of runs that were just claimed, under fences that are new.
+-- input batch: limit_id int, run_id uuid, token int, cost int
+INSERT INTO slots (limit_id, run_id, token, cost)
+SELECT i.limit_id, i.run_id, i.token, i.cost FROM {{batch}} AS i;
+
 -- name: slots.free
 -- Give back whatever fences that are over held. One that is gone already is not there to be counted.
 -- input batch: run_id uuid, token int
-DELETE FROM slots WHERE EXISTS (SELECT 1 FROM {{batch}} AS i WHERE i.run_id = slots.run_id AND i.token = slots.token);
+DELETE FROM slots WHERE (run_id, token) IN (SELECT i.run_id, i.token FROM {{batch}} AS i);
 
 -- name: slots.stale
 -- Give back the slots of fences that are over: a worker that had heard of no limit ended its run without looking for one.
@@ -87,9 +108,15 @@ DELETE FROM slots
 WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = slots.run_id AND r.token = slots.token AND r.worker_id IS NOT NULL)
   AND (expires_at IS NULL OR expires_at <= {{now}});
 
--- name: slots.strange
--- Give back the slots of limits that are no more.
-DELETE FROM slots WHERE limit_id {{any ids int}};
+-- name: slots.of
+-- What these runs hold.
+-- columns: limit_id int, run_id text, token int
+SELECT limit_id, run_id, token FROM slots WHERE run_id {{any ids uuid}};
+
+-- name: slots.still
+-- Which of these runs are held, locked so that they do not end meanwhile; whoever is just ending one needs no slot for it.
+-- columns: id text, token int
+SELECT id, token FROM runs WHERE id {{any ids uuid}} AND worker_id IS NOT NULL ORDER BY id {{skip_locked}};
 
 -- name: slots.held
 -- A page of the runs that are held in a namespace, with what each holds.

@@ -26,7 +26,8 @@ ON CONFLICT (run_id, seq) DO NOTHING;
 
 -- name: runs.create_alike
 -- Insert runs that differ in nothing but their id and payload, due now, and their `created` events: the common case, with less
--- to carry. A run that is already there (a repeated call) is left as it is.
+-- to carry. A run that is already there (a repeated call) is left as it is; into a bounded queue nothing is inserted: the count
+-- tells.
 -- moves: none -> queued
 -- input batch: id uuid, body bytes
 INSERT INTO runs (id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq,
@@ -35,12 +36,14 @@ INSERT INTO runs (id, lane_id, policy_id, state, reason, due_at, token, seq, fai
 SELECT i.id, CAST(:lane_id AS {{int}}), CAST(:policy_id AS {{int}}), 'queued', NULL, {{now}}, 0, 1, 0, 0, 0, 1,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, {{now}}, NULL
 FROM {{batch}} AS i
-WHERE true
+WHERE NOT EXISTS (SELECT 1 FROM lanes l JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
+                  WHERE l.id = CAST(:lane_id AS {{int}}) AND q.max_waiting IS NOT NULL)
 ON CONFLICT (id) DO NOTHING;
 INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
 SELECT i.id, 1, 'created', 'queued', {{now}}, CAST(:actor AS TEXT), CAST(:data AS TEXT), i.body
 FROM {{batch}} AS i
-WHERE true
+WHERE NOT EXISTS (SELECT 1 FROM lanes l JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
+                  WHERE l.id = CAST(:lane_id AS {{int}}) AND q.max_waiting IS NOT NULL)
 ON CONFLICT (run_id, seq) DO NOTHING;
 
 -- name: runs.intern

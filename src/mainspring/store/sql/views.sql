@@ -73,19 +73,6 @@ WHERE l.id = :lane_id;
 -- columns: id int, body text
 SELECT id, body FROM policies WHERE id {{any ids int}};
 
--- name: dead_letters.open
--- Record runs that used up a budget, until somebody replays or dismisses them.
--- input batch: run_id uuid, code text
-INSERT INTO dead_letters (run_id, namespace, task, code, opened_at, closed_at)
-SELECT r.id, l.namespace, l.task, i.code, {{now}}, NULL
-FROM {{batch}} AS i JOIN runs r {{by_id}} ON r.id = i.run_id JOIN lanes l ON l.id = r.lane_id
-WHERE true
-ON CONFLICT (run_id) DO NOTHING;
-
--- name: dead_letters.close
--- Close a dead letter, because its run was tried again.
-UPDATE dead_letters SET closed_at = {{now}} WHERE run_id = :run_id AND closed_at IS NULL;
-
 -- name: runs.again
 -- The run that was made from this one and has not ended, if there is one.
 -- columns: id text
@@ -95,3 +82,16 @@ SELECT id FROM runs WHERE rerun_of = :id AND ended_at IS NULL ORDER BY id LIMIT 
 -- The payload in force of a run, with the data of the event that holds it.
 -- columns: data text, body bytes
 SELECT e.data, e.body FROM runs r JOIN events e ON e.run_id = r.id AND e.seq = r.payload_seq WHERE r.id = :id;
+
+-- name: runs.created_with
+-- What the first event of a run says.
+-- columns: data text
+SELECT data FROM events WHERE run_id = :id AND seq = 1;
+
+-- name: slots.orphans
+-- Slots whose attempt is over: found for a person, freed by the sweep.
+-- columns: run_id text, cost int, token int
+SELECT s.run_id, s.cost, s.token FROM slots s
+WHERE (s.expires_at IS NULL OR s.expires_at <= {{now}})
+  AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = s.run_id AND r.token = s.token AND r.worker_id IS NOT NULL)
+ORDER BY s.run_id LIMIT 100;

@@ -1,7 +1,7 @@
 -- name: workers.register
 -- A worker says hello: its lease covers every run it will hold.
-INSERT INTO workers (id, namespace, state, tasks, queues, concurrency, started_at, ttl, expires_at)
-VALUES (:id, :namespace, 'live', :tasks, :queues, :concurrency, {{now}}, :ttl, {{now}} + :ttl)
+INSERT INTO workers (id, namespace, state, tasks, queues, concurrency, started_at, ttl, expires_at, skills)
+VALUES (:id, :namespace, 'live', :tasks, :queues, :concurrency, {{now}}, :ttl, {{now}} + :ttl, :skills)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: workers.renew

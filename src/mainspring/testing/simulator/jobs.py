@@ -42,7 +42,7 @@ _SHORTEST_KEY_TTL = 10 * SECOND
 _KEYS = ("k1", "k2", "k3")
 _encode = msgspec.json.Encoder().encode
 
-_POLICIES = tuple(
+POLICIES = tuple(
     policy_row(
         Policy(
             budgets=Budgets(max_attempts=attempts, max_interruptions=interruptions, max_releases=releases),
@@ -115,7 +115,7 @@ class Jobs:
             self._witness.paused.discard(queue.name)
             if queue.limit == 0:
                 client.client.queues.limit(queue.name, 1)
-                self._witness.was_limited(queue.name, 1)
+                self._witness.was_limited(("queue", queue.name), 1)
         self._witness.look_for_lowered()
 
     def verify(self, ledgers: Mapping[str, Sequence[Event]]) -> Iterable[Violation]:
@@ -180,7 +180,7 @@ class Jobs:
 
     @staticmethod
     def _plain(dice: Random, number: int) -> Request:
-        return Request(lane=dice.choice(_LANES), policy=dice.choice(_POLICIES), body=_encode({"dice": number}))
+        return Request(lane=dice.choice(_LANES), policy=dice.choice(POLICIES), body=_encode({"dice": number}))
 
     def _took(self, request: Request, run_id: str, outcome: str, called_at: int = 0) -> None:
         due_at = None
@@ -294,7 +294,7 @@ class Jobs:
 
     def _limit(self, client: ClientNode, dice: Random) -> None:
         queue, size = dice.choice(QUEUES), dice.choice((None, 0, 1, 1, 2, 3))
-        self._witness.limits.pop(queue, None)
+        self._witness.limits.pop(("queue", queue), None)
 
         def limit() -> bool:
             client.client.queues.limit(queue, size)
@@ -302,7 +302,7 @@ class Jobs:
 
         try:
             if self._try(limit):
-                self._witness.was_limited(queue, size)
+                self._witness.was_limited(("queue", queue), size)
         finally:
             self._witness.look_for_lowered()
 
@@ -336,4 +336,4 @@ _LANES = tuple(
     Lane(namespace="default", queue=queue, task=task, priority=priority)
     for queue, task, priority in (("a", "t", 0), ("a", "u", 0), ("b", "t", 0), ("b", "u", 5))
 )
-_BUDGETS = {row[0]: Policy.from_data(msgspec.json.decode(row[1])).budgets for row in _POLICIES}
+_BUDGETS = {row[0]: Policy.from_data(msgspec.json.decode(row[1])).budgets for row in POLICIES}

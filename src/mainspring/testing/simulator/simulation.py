@@ -14,12 +14,13 @@ from mainspring.testing import invariants
 from mainspring.testing.invariants import Violation
 from mainspring.testing.simulator.fleet import Fleet
 from mainspring.testing.simulator.jobs import QUEUES, TASKS, Jobs
+from mainspring.testing.simulator.limited import Limited
 from mainspring.testing.simulator.scenario import Kind, Scenario
 from mainspring.testing.simulator.shapes import Shape, ShapeMaker
 from mainspring.testing.simulator.witness import Witness
 from mainspring.testing.simulator.world import Trace, World
 
-SHAPES: tuple[ShapeMaker, ...] = (Jobs,)
+SHAPES: tuple[ShapeMaker, ...] = (Jobs, Limited)
 
 _LOOK_US = 2 * SECOND
 _AFTERMATH_US = 4 * SECOND  # for whatever upkeep still has to put away
@@ -140,8 +141,11 @@ class Simulation:
     def _unfinished(self) -> list[tuple[str, str]]:
         ended = ", ".join(f"'{state}'" for state in sorted(_ASKED_TO_WAIT))
         return self._world.look(
-            f"SELECT r.id, r.state FROM runs r LEFT JOIN batches b ON b.callback_id = r.id WHERE r.state NOT IN ({ended}) AND NOT"
-            " (r.state = 'blocked' AND EXISTS (SELECT 1 FROM runs m WHERE m.batch_id = b.id AND m.state = 'needs_attention'))"
+            f"SELECT r.id, r.state FROM runs r WHERE r.state NOT IN ({ended}) AND NOT (r.state = 'blocked' AND EXISTS ("
+            "WITH RECURSIVE behind (id) AS (SELECT d.upstream_id FROM dependencies d WHERE d.run_id = r.id AND d.open = 1"
+            " UNION SELECT d.upstream_id FROM dependencies d JOIN behind ON d.run_id = behind.id WHERE d.open = 1"
+            " UNION SELECT m.id FROM runs m JOIN behind ON m.batch_id = behind.id WHERE m.ended_at IS NULL)"
+            " SELECT 1 FROM behind JOIN runs u ON u.id = behind.id WHERE u.state = 'needs_attention'))"
         )
 
     def _look(self, *, ended: bool = False) -> list[Violation]:

@@ -14,6 +14,7 @@ import msgspec
 
 from mainspring.core.attempts import Failed, GaveItselfBack, Outcome, Succeeded, Unworkable
 from mainspring.core.events import Event
+from mainspring.core.lanes import Lane
 from mainspring.core.retry import clamp_delay
 from mainspring.core.states import EventType, State
 from mainspring.operations.claims import Claimed
@@ -22,6 +23,8 @@ from mainspring.testing.invariants import Violation
 from mainspring.testing.simulator.world import World
 
 Fence = tuple[str, int]
+#: What a limit is over: its scope and name.
+Subject = tuple[str, str]
 
 
 class Accepted(NamedTuple):
@@ -29,6 +32,37 @@ class Accepted(NamedTuple):
 
     body: bytes
     due_at: int | None
+
+
+class Pace(NamedTuple):
+    """A rate somebody was told is in force, and how many have begun since, by key where each has one."""
+
+    n: int
+    per: int
+    burst: int
+    set_at: int
+    set_moment: int
+    begun: dict[str | None, int]
+
+
+def units(lane: Lane, subject: Subject) -> int:
+    """What a run of a lane takes of the limit over a subject."""
+    scope, name = subject
+    match scope:
+        case "queue":
+            return int(lane.queue == name)
+        case "each_key":
+            return int(lane.queue == name and lane.concurrency_key is not None)
+        case "task":
+            return int(lane.task == name)
+        case "pool":
+            return dict(lane.uses).get(name, 0)
+        case _:
+            return 1
+
+
+def _same_key(subject: Subject, lane: Lane, other: Lane) -> bool:
+    return subject[0] != "each_key" or lane.concurrency_key == other.concurrency_key
 
 
 class _Payload(msgspec.Struct):
@@ -50,16 +84,17 @@ class Witness:
         self.pruned: set[str] = set()
         self.cancelled: set[str] = set()
         self.paused: set[str] = set()
-        self.limits: dict[str, tuple[int, int]] = {}  # queue -> size, and the moment it was set
+        self.limits: dict[Subject, tuple[int, int]] = {}  # -> size, and the moment it was set
+        self.paces: dict[Subject, Pace] = {}
         self.troubled: set[str] = set()  # processes that may have lost their lease for a reason of their own
-        self.lowered: set[str] = set()  # queues whose limit was put below what ran
+        self.lowered: set[str] = set()  # names of limits that were put below what ran
         self.claims: list[Assignment] = []
         self.attempts = 0
         self.is_trusted: Callable[[str], bool] = lambda node: False
         self._world = world
         self._moment = 0
         self._claimed_at: dict[Fence, int] = {}
-        self._running: dict[Fence, tuple[str, str]] = {}  # -> node, queue
+        self._running: dict[Fence, tuple[str, Lane]] = {}  # -> node, lane
         self._reports: dict[Fence, Outcome] = {}
         self._began: set[Fence] = set()
         self._may_have_begun: set[Fence] = set()
@@ -80,17 +115,22 @@ class Witness:
         """A caller was told that nothing was created."""
         self.refused.update(ids)
 
-    def was_limited(self, queue: str, size: int | None) -> None:
-        """An operator was told that a queue has this limit."""
+    def was_limited(self, subject: Subject, size: int | None) -> None:
+        """An operator was told that this is the limit over a subject."""
         self._moment += 1
         if size is not None:
-            self.limits[queue] = size, self._moment
+            self.limits[subject] = size, self._moment
+
+    def was_paced(self, subject: Subject, n: int, per: int, burst: int) -> None:
+        """An operator was told that this is the rate over a subject."""
+        self._moment += 1
+        self.paces[subject] = Pace(n, per, burst, self._world.clock.now, self._moment, {})
 
     def look_for_lowered(self) -> None:
         """A limit may have been put below what runs, whatever its operator was told."""
-        self.lowered = {queue for (queue,) in self._world.look(
-                "SELECT name FROM limits g WHERE size IS NOT NULL AND size < (SELECT sum(cost) FROM slots s WHERE s.limit_id = g.id)"
-            )}
+        over = "SELECT name FROM limits g WHERE size < (SELECT sum(cost) FROM slots s WHERE s.limit_id = g.id)"
+        each = "SELECT name FROM limits WHERE scope IN ('each_key', 'key')"  # their slots are counted under numbers of their own
+        self.lowered = {name for (name,) in [*self._world.look(over), *self._world.look(each)]}
 
     # -- user code --------------------------------------------------------------------------------------------------
 
@@ -139,10 +179,12 @@ class Witness:
             self._check_record(claimed)
         if self.clock_is_true and self.is_trusted(node):
             self._check_company(node, claimed)
-            self._running[fence] = node, assignment.lane.queue
-            self._check_limit(fence, assignment.lane.queue)
+            self._running[fence] = node, assignment.lane
+            self._check_limits(fence, assignment.lane)
         else:
-            self._running[fence] = node, assignment.lane.queue
+            self._running[fence] = node, assignment.lane
+        if self.clock_is_true:
+            self._check_paces(fence, assignment.lane)
 
     def saved(self, claimed: Claimed) -> bytes:
         """What an attempt saves next."""
@@ -168,13 +210,25 @@ class Witness:
                 detail = f"token {claimed.token} begins on {node} while {other} trusts its lease under token {token}"
                 self.accuse("a_run_has_one_trusted_holder", run_id, detail)
 
-    def _check_limit(self, fence: Fence, queue: str) -> None:
-        size, set_at = self.limits.get(queue, (None, 0))
-        if size is None or self._claimed_at.get(fence, 0) < set_at:
-            return
-        running = sum(q == queue and self.is_trusted(node) for node, q in self._running.values())
-        if running > size:
-            self.accuse("a_limit_holds", fence[0], f"{running} attempts run in {queue}, whose limit is {size}")
+    def _check_limits(self, fence: Fence, lane: Lane) -> None:
+        for subject, (size, set_at) in self.limits.items():
+            if not units(lane, subject) or self._claimed_at.get(fence, 0) < set_at:
+                continue
+            alike = (other for node, other in self._running.values() if self.is_trusted(node) and _same_key(subject, lane, other))
+            running = sum(units(other, subject) for other in alike)
+            if running > size:
+                self.accuse("a_limit_holds", fence[0], f"{running} units run under {subject}, whose limit is {size}")
+
+    def _check_paces(self, fence: Fence, lane: Lane) -> None:
+        """Since a rate was set no more may have begun under it than the time since then and one burst let through."""
+        for subject, pace in self.paces.items():
+            if not units(lane, subject) or self._claimed_at.get(fence, 0) < pace.set_moment:
+                continue
+            key = lane.concurrency_key if subject[0] == "each_key" else None
+            pace.begun[key] = pace.begun.get(key, 0) + 1
+            most = pace.burst + (self._world.clock.now - pace.set_at) * pace.n // pace.per + 1
+            if pace.begun[key] > most:
+                self.accuse("a_rate_holds", fence[0], f"{pace.begun[key]} began under {subject}, {most} is the most by now")
 
     def _check_record(self, claimed: Claimed) -> None:
         """What was interrupted before begins on the record, so not under a fence that is over."""

@@ -23,11 +23,14 @@ SELECT id, 1, 'created', state, {{now}}, actor, data, body FROM item
 ON CONFLICT (run_id, seq) DO NOTHING;
 
 -- name: runs.create_alike
--- Insert runs that differ in nothing but their id and payload, due now, and their `created` events, in one statement.
+-- Insert runs that differ in nothing but their id and payload, due now, and their `created` events, in one statement. Into a
+-- bounded queue it inserts nothing; the count tells.
 -- moves: none -> queued
 -- input batch: id uuid, body bytes
 WITH item AS MATERIALIZED (
     SELECT i.* FROM {{batch}} AS i
+    WHERE NOT EXISTS (SELECT 1 FROM lanes l JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
+                      WHERE l.id = CAST(:lane_id AS {{int}}) AND q.max_waiting IS NOT NULL)
 ), created AS (
     INSERT INTO runs (id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq,
                       worker_id, idempotency_key, singleton_key, batch_id, rerun_of, expires_at, deadline_at, cancel_requested_at,

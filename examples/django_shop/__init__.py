@@ -1,0 +1,1 @@
+"""A shop on Django: orders in Django's tables, receipts sent by Mainspring. ``python -m examples.django_shop.manage``."""

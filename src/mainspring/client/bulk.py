@@ -1,0 +1,251 @@
+"""Acts on many runs: ``runs.preview(...)`` says what an act would do, ``.apply()`` does it, ``runs.bulk`` goes on with one.
+
+What ``apply`` does is written down before it begins and after each chunk, so it can be killed anywhere: the next call, or a worker's
+maintenance, goes on from there. Not here: what is done to a run (``operations/bulk.py``).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mainspring.client.writing import write_again
+from mainspring.core.bulk import Action, Effect
+from mainspring.core.durations import Duration, parse_duration, parse_instant
+from mainspring.core.ids import parse_run_id
+from mainspring.core.names import check_priority, check_text
+from mainspring.core.states import State
+from mainspring.errors import InvalidOption
+from mainspring.operations import bulk
+from mainspring.operations.bulk import Act, Item, Seen
+from mainspring.operations.searching import Filter
+from mainspring.operations.views import RunView
+
+if TYPE_CHECKING:
+    from mainspring.client.client import Client
+
+#: Called after each chunk with how many runs have their outcome, and how many there are.
+Progress: TypeAlias = Callable[[int, int], None]
+Acts: TypeAlias = list[Act]
+Items: TypeAlias = list[Item]
+_WRITTEN_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What an act on many runs did. ``changed`` runs had moved since the preview and were left alone; ``refused`` counts by code."""
+
+    id: str
+    total: int
+    done: int
+    changed: int
+    refused: Mapping[str, int]
+
+    def __str__(self) -> str:
+        told = [f"{self.done} of {self.total} done"]
+        told += [f"{self.changed} had changed"] if self.changed else []
+        told += [f"{count} refused ({code})" for code, count in self.refused.items()]
+        return ", ".join(told)
+
+
+class Selection:
+    """Runs that were found, as they were then. Its methods say what an act would do to them; nothing is done yet."""
+
+    def __init__(self, client: "Client", seen: Seen) -> None:
+        self._client = client
+        self._seen = seen
+
+    @property
+    def count(self) -> int:
+        """How many runs there are; exact up to 100,000, and never more."""
+        return len(self._seen.matches)
+
+    @property
+    def is_exact(self) -> bool:
+        """False: more than 100,000 match, and an act is about the newest of them."""
+        return self._seen.is_exact
+
+    @property
+    def sample(self) -> tuple[RunView, ...]:
+        """Up to 20 of them, the newest."""
+        return self._seen.sample
+
+    def cancel(self, reason: str | None = None) -> "Bulk":
+        """Cancel them; those that run are asked to stop."""
+        return self._act(Action.CANCEL, {"reason": None if reason is None else check_text(reason, "reason")})
+
+    def retry(self) -> "Bulk":
+        """Try the failed and cancelled ones again, each as a new run."""
+        return self._act(Action.RETRY, {})
+
+    def rerun(self) -> "Bulk":
+        """Run those that have ended again, each as a new run."""
+        return self._act(Action.RERUN, {})
+
+    def prune(self) -> "Bulk":
+        """Remove those that have ended. Open dead letters, and runs that somebody waits for, are kept."""
+        return self._act(Action.PRUNE, {})
+
+    def set_priority(self, priority: int) -> "Bulk":
+        """Give those that wait another priority."""
+        return self._act(Action.SET_PRIORITY, {"priority": check_priority(priority)})
+
+    def reschedule(self, *, at: datetime | str | None = None, delay: Duration | None = None) -> "Bulk":
+        """Make those that wait due at an instant, or so long from now."""
+        return self._act(Action.RESCHEDULE, {"due_at": due_at(self._client, at, delay)})
+
+    def _act(self, action: Action, options: Mapping[str, Any]) -> "Bulk":
+        return Bulk(self._client, self._seen, action, options)
+
+
+class Bulk:
+    """An act on many runs that was previewed: how many, in which states, and what it would do. ``apply()`` does it.
+
+    ``id`` names it for ever: ``runs.bulk.apply(id)`` goes on with one whose caller died.
+    """
+
+    def __init__(self, client: "Client", seen: Seen, action: Action, options: Mapping[str, Any]) -> None:
+        self._client = client
+        self._seen = seen
+        self._options = dict(options)
+        self._is_written = False
+        self.action = action
+        self.id = client.system.new_id()
+
+    @property
+    def count(self) -> int:
+        """How many runs it is about; exact up to 100,000, and never more."""
+        return len(self._seen.matches)
+
+    @property
+    def is_exact(self) -> bool:
+        """False: more than 100,000 match, and this is about the newest of them."""
+        return self._seen.is_exact
+
+    @property
+    def sample(self) -> tuple[RunView, ...]:
+        """Up to 20 of them, the newest."""
+        return self._seen.sample
+
+    @property
+    def effects(self) -> dict[State, tuple[int, Effect]]:
+        """For each state how many runs are in it, and what would become of them."""
+        return bulk.effects(self.action, self._seen.by_state)
+
+    def __str__(self) -> str:
+        bound = "" if self.is_exact else " (more match; these are the newest)"
+        parts = [f"{count} {state}: {effect.does}{_code(effect)}" for state, (count, effect) in self.effects.items()]
+        return f"{self.action} of {self.count} runs{bound}" + "".join(f"\n  {part}" for part in parts)
+
+    def apply(self, progress: Progress | None = None) -> Result:
+        """Do it, chunk by chunk, each in a transaction. A run that moved since the preview is left alone. A second call goes on
+        where the first one ended, and does nothing twice."""
+        if not self._is_written:
+            self._write_down()
+            self._is_written = True
+        return _carry_out(self._client, self.id, progress)
+
+    def _write_down(self) -> None:
+        client, seen = self._client, self._seen.matches
+        write = client.database
+        write_again(
+            write,
+            "bulk.begin",
+            lambda tx: bulk.begin(
+                tx,
+                self.id,
+                namespace=client.namespace,
+                action=self.action,
+                options=self._options,
+                actor=client.actor,
+                total=len(seen),
+            ),
+        )
+        for start in range(0, len(seen), _WRITTEN_AT_ONCE):
+            some = seen[start : start + _WRITTEN_AT_ONCE]
+            write_again(write, "bulk.add", lambda tx, some=some: bulk.add(tx, self.id, some))  # type: ignore[misc]
+        write_again(write, "bulk.ready", lambda tx: bulk.ready(tx, self.id))
+
+
+class BulkActs:
+    """Acts on many runs that were begun: looking at them, and going on with one."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    def list(self, *, limit: int = 50, cursor: str | None = None) -> Acts:
+        """Acts, newest first."""
+        before = parse_run_id(cursor) if cursor else None
+        found: Acts = self._client.database.read(
+            "bulk.list", lambda tx: bulk.listing(tx, self._client.namespace, before=before, most=limit)
+        )
+        return found
+
+    def get(self, act_id: str) -> Act:
+        """One act: how far it is.
+
+        Raises:
+            UnknownRun: there is none.
+        """
+        named = parse_run_id(act_id)
+        found: Act = self._client.database.read("bulk.get", lambda tx: bulk.get(tx, named, namespace=self._client.namespace))
+        return found
+
+    def outcomes(self, act_id: str) -> Iterator[Item]:
+        """What became of each run of an act, in the order of their ids."""
+        named, after = parse_run_id(act_id), None
+        while True:
+            page: Items = self._client.database.read(
+                "bulk.outcomes", lambda tx, at=after: bulk.outcomes(tx, named, namespace=self._client.namespace, after=at)
+            )
+            yield from page
+            if not page:
+                return
+            after = page[-1].run_id
+
+    def apply(self, act_id: str, progress: Progress | None = None) -> Result:
+        """Go on with an act whose caller died, to its end.
+
+        Raises:
+            UnknownRun: there is none. InvalidOption: its caller died before it was written down whole: nothing of it was done.
+        """
+        return _carry_out(self._client, parse_run_id(act_id), progress)
+
+
+def due_at(client: "Client", at: datetime | str | None, delay: Duration | None) -> int:
+    """The instant that ``at=`` or ``delay=`` means.
+
+    Raises:
+        InvalidOption: both, or neither.
+    """
+    if (at is None) == (delay is None):
+        raise InvalidOption("give at=<instant> or delay=<how long from now>, and not both", option="at")
+    if at is not None:
+        return parse_instant(at, option="at")
+    now: int = client.database.read("clock", lambda tx: tx.now)
+    return now + parse_duration(delay, option="delay")  # type: ignore[arg-type]
+
+
+def _carry_out(client: "Client", act_id: str, progress: Progress | None) -> Result:
+    act: Act = client.database.read("bulk.get", lambda tx: bulk.get(tx, act_id, namespace=client.namespace))
+    if not act.is_ready:
+        raise InvalidOption(f"act {act_id} was never written down whole, so nothing of it was done; preview it again", option="id")
+    for step in bulk.carry_on(client.database, act_id, client.namespace):
+        client.tell_work(step.queues)
+        if progress is not None:
+            progress(step.act.done, step.act.total)
+    rows: Sequence[Any] = client.database.read("bulk.summary", lambda tx: bulk.summary(tx, act_id, namespace=client.namespace))
+    counts = {(outcome, code): count for outcome, code, count in rows}
+    refused = {str(code): count for (outcome, code), count in counts.items() if outcome == "refused"}
+    done, changed = counts.get(("done", None), 0), counts.get(("changed", None), 0)
+    return Result(id=act_id, total=act.total, done=done, changed=changed, refused=refused)
+
+
+def _code(effect: Effect) -> str:
+    return f" ({effect.refused})" if effect.refused else ""
+
+
+def look(client: "Client", wanted: Filter) -> Selection:
+    """What a filter matches at this moment."""
+    seen: Seen = client.database.read("bulk.look", lambda tx: bulk.look(tx, client.namespace, wanted))
+    return Selection(client, seen)

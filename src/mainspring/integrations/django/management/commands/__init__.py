@@ -1,0 +1,1 @@
+"""Commands of ``manage.py``: ``mainspring_worker`` and ``mainspring_migrate``; a module each."""

@@ -1,0 +1,178 @@
+"""The stages of maintenance: what must happen although nobody asks. Each is a short transaction, or a few, and fails alone.
+
+Here: which stages there are, in which order, and one pass over them. What frees comes before what fills. Any number of processes may
+make a pass at once: every write is guarded, and rows that others are just at are passed over. Not here: who makes passes, and when.
+
+A stage that waits for instants names them (``of``), so that it is passed over, and reads nothing, before the first of them. To add
+one, write it beside its noun and enter it in ``STAGES``.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from mainspring.core.durations import DAY, HOUR, MINUTE, SECOND
+from mainspring.core.lease import DEFAULT_TTL
+from mainspring.errors import MainspringError, StorageUnavailable
+from mainspring.operations import attempts, continuing, deadlines, limits, retention, views
+from mainspring.operations.deadlines import Instants
+from mainspring.store.database import Database, Transaction
+
+MOST_DUE: Final = 1_000
+MOST_DEADLINES: Final = 500
+MOST_UNSERVED: Final = 100
+_CHANGED_OF_LATE_US = 2 * MINUTE
+_SWEEP_EVERY = 30
+_WORKERS_KEPT_US = 1 * DAY
+_UNSERVED_US = 1 * DAY
+_SETTLED_US = 1 * HOUR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Whose pass it is. ``ttl`` (µs): the lease by which the fleet's silence is judged. ``reap_every``: a look for lapsed leases that
+    is younger than that serves this pass too."""
+
+    actor: str
+    ttl: int = DEFAULT_TTL
+    reap_every: int = 0
+
+
+class Done(NamedTuple):
+    """What a stage did, and whether there may be more of it at once."""
+
+    done: int
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One kind of upkeep. ``of``: the instant before which there is nothing to do. ``every``: how long (µs) a process that makes
+    passes all the time may leave it alone."""
+
+    name: str
+    work: Callable[[Database, Terms], Done]
+    of: Callable[[Instants], int | None] | None = None
+    every: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReport:
+    """What became of a stage. ``error``: why it failed; then it did nothing, and the others went on."""
+
+    done: int = 0
+    more: bool = False
+    error: MainspringError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """What one pass did, stage by stage. ``next_due_at``: the first instant for which any run waits, or at which one expires or is
+    over its deadline; ``next_in``: how far away it is, in µs."""
+
+    stages: dict[str, StageReport]
+    next_due_at: int | None
+    next_in: int | None
+
+    @property
+    def more(self) -> bool:
+        """Whether there is more to do at once."""
+        return any(report.more for report in self.stages.values())
+
+    def done(self, name: str) -> int:
+        """How much a stage did."""
+        return self.stages[name].done if name in self.stages else 0
+
+
+def make_pass(database: Database, terms: Terms, *, leave_out: Collection[str] = ()) -> Pass:
+    """Go through the stages once, in order. One that fails is reported and stops no other.
+
+    Raises:
+        StorageUnavailable: the database cannot be reached.
+    """
+    now, instants = database.read("upkeep.instants", _instants)
+    stages = {stage.name: _report(stage, database, terms, now, instants) for stage in STAGES if stage.name not in leave_out}
+    if any(report.done for report in stages.values()):
+        now, instants = database.read("upkeep.instants", _instants)
+    first = instants.first
+    return Pass(stages=stages, next_due_at=first, next_in=None if first is None else first - now)
+
+
+def _instants(tx: Transaction) -> tuple[int, Instants]:
+    return tx.now, deadlines.next_instants(tx)
+
+
+def _report(stage: Stage, database: Database, terms: Terms, now: int, instants: Instants) -> StageReport:
+    if stage.of is not None and ((at := stage.of(instants)) is None or at > now):
+        return StageReport()
+    try:
+        done = stage.work(database, terms)
+    except StorageUnavailable:
+        raise
+    except MainspringError as error:
+        return StageReport(error=error)
+    return StageReport(done=done.done, more=done.more)
+
+
+# -- the stages --------------------------------------------------------------------------------------------------------
+
+
+def in_one(name: str, work: Callable[[Transaction, Terms], Done]) -> Callable[[Database, Terms], Done]:
+    """A stage that is one transaction of that name."""
+    return lambda database, terms: database.write(name, lambda tx: work(tx, terms))
+
+
+def _due(tx: Transaction, terms: Terms) -> Done:
+    due = attempts.make_due(tx, most=MOST_DUE, actor=terms.actor)
+    return Done(due, due == MOST_DUE)
+
+
+def _expiry(tx: Transaction, terms: Terms) -> Done:
+    expired = deadlines.expire(tx, most=MOST_DEADLINES, actor=terms.actor)
+    return Done(expired, expired == MOST_DEADLINES)
+
+
+def _deadlines(tx: Transaction, terms: Terms) -> Done:
+    over = deadlines.enforce(tx, most=MOST_DEADLINES, actor=terms.actor)
+    return Done(over, over == MOST_DEADLINES)
+
+
+def _reap(tx: Transaction, terms: Terms) -> Done:
+    return Done(attempts.reap(tx, views.policies, ttl=terms.ttl, actor=terms.actor, every=terms.reap_every) or 0)
+
+
+def _sweep(tx: Transaction, terms: Terms) -> Done:
+    """Only where a limit changed of late can slots and runs disagree; a look now and then finds what nobody thought of."""
+    changed = tx.one("limits.changed")
+    if changed is None or changed[0] is None or (tx.now - changed[0] > _CHANGED_OF_LATE_US and tx.now // SECOND % _SWEEP_EVERY):
+        return Done(0)
+    return Done(limits.sweep(tx))
+
+
+def _left_over(database: Database, terms: Terms) -> Done:
+    pieces = continuing.go_on(database, actor=terms.actor)
+    return Done(pieces, pieces > 0)
+
+
+def _unserved(tx: Transaction, terms: Terms) -> Done:
+    before, settled = tx.now - _UNSERVED_US, tx.now - _SETTLED_US
+    parked = deadlines.park_unserved(tx, before=before, settled=settled, most=MOST_UNSERVED, actor=terms.actor)
+    return Done(parked, parked == MOST_UNSERVED)
+
+
+def _forget(tx: Transaction, terms: Terms) -> Done:
+    retention.forget(tx, workers_before=tx.now - _WORKERS_KEPT_US)
+    return Done(0)
+
+
+#: What frees comes before what fills. Lapsed leases include those of runs that were asked to stop: an abandoned cancel ends there.
+STAGES: Final = (
+    Stage(name="due", work=in_one("attempts.due", _due), of=lambda instants: instants.due_at),
+    Stage(name="expiry", work=in_one("deadlines.expire", _expiry), of=lambda instants: instants.expires_at),
+    Stage(name="deadlines", work=in_one("deadlines.enforce", _deadlines), of=lambda instants: instants.deadline_at),
+    Stage(name="leases", work=in_one("attempts.reap", _reap)),
+    Stage(name="dependants", work=_left_over),
+    Stage(name="slots", work=in_one("slots.sweep", _sweep), every=SECOND),
+    Stage(name="unserved", work=in_one("runs.park", _unserved), every=MINUTE),
+    Stage(name="retention", work=in_one("retention.forget", _forget), every=HOUR),
+)
