@@ -8,6 +8,8 @@ from mainspring.client import AsyncClient, BatchHandle, Client, Handle, Member, 
 from mainspring.codec import Directory, Encrypted, Objects
 from mainspring.composing import Batch, Call, Chain, ChainHandle, batch, chain, result_of
 from mainspring.context import Context
+from mainspring.core.collecting import Collect
+from mainspring.core.debounce import Debounce
 from mainspring.core.limits import Limit, Rate
 from mainspring.core.retry import exponential, fixed, linear, steps
 from mainspring.core.signals import Cancelled, Fail, RateLimited, Release, Retry, Skip
@@ -17,9 +19,11 @@ from mainspring.errors import (
     LeaseLost,
     MainspringError,
     PayloadInvalid,
+    QueueFull,
     ResultTimeout,
     RunCancelled,
     RunFailed,
+    RunSkipped,
 )
 from mainspring.runtime.hosting import WorkerProcess
 
@@ -35,7 +39,9 @@ __all__ = [
     "Chain",
     "ChainHandle",
     "Client",
+    "Collect",
     "Context",
+    "Debounce",
     "Directory",
     "Encrypted",
     "Fail",
@@ -48,6 +54,7 @@ __all__ = [
     "Objects",
     "Page",
     "PayloadInvalid",
+    "QueueFull",
     "Rate",
     "RateLimited",
     "Release",
@@ -55,6 +62,7 @@ __all__ = [
     "Retry",
     "RunCancelled",
     "RunFailed",
+    "RunSkipped",
     "Skip",
     "State",
     "Task",

@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from mainspring.client import Batches, BatchHandle, Client, DeadLetters, Handle, LimitsAtWork, Queues, Request, Runs, Tick
 from mainspring.client.streaming import OnChunk, stream
@@ -25,6 +25,7 @@ from mainspring.core.attributes import Value as Attribute
 from mainspring.core.capacity import Overflow
 from mainspring.core.debounce import Debounce, OnSingleton
 from mainspring.core.dependencies import EndsAs
+from mainspring.core.collecting import Collect
 from mainspring.core.durations import Duration, parse_duration
 from mainspring.core.limits import Limit, Rate, Scope
 from mainspring.core.names import check_name
@@ -37,6 +38,7 @@ from mainspring.runtime.links import Delivering, Links
 from mainspring.runtime.outboxing import Outbox
 from mainspring.runtime.outboxing import Relay as OutboxRelay
 from mainspring.runtime.single import in_a_loop, run_now
+from mainspring.runtime.supervisor import crew_of
 from mainspring.runtime.worker import WorkerPlan
 from mainspring.system import RealSystem, process_name
 from mainspring.telemetry.metrics import Metrics, Served
@@ -44,6 +46,7 @@ from mainspring.transports import Message, Transport
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S", bound=Callable[[dict[str, Any]], dict[str, Any]])
 
@@ -259,7 +262,8 @@ class App:
     request (``app.migrate()``, ``mainspring db migrate``).
 
     ``transport`` carries hints of new work between processes: ``redis://…``, ``nats://…``, a ``Transport``, or (``auto``) the
-    database itself. It may be down: new work is then found by the poll.
+    database itself. It may be down: new work is then found by the poll. ``tracing`` makes OpenTelemetry spans of what is enqueued
+    and run (True) or none (False); left out, they are made where the program has set a tracer provider.
 
     ``codec`` (``Encrypted(...)``) seals payloads, results, checkpoints and what is told of failures before they are stored.
     ``blobs`` (``Directory(...)``, ``Objects(...)``) takes payloads and results over 256 KiB, up to 2 MiB. ``redact`` names texts
@@ -393,6 +397,9 @@ class App:
         failure_detail: FailureDetail | None = None,
         executor: ExecutorKind = "auto",
     ) -> "Decorator": ...
+
+    @overload
+    def task(self, *, collect: Collect, **options: Any) -> "CollectDecorator": ...
 
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]  # options are typed above
         """Make a function a task: ``@app.task`` or ``@app.task(queue="mail", max_attempts=5, timeout="30s")``.
@@ -589,6 +596,7 @@ class App:
         queues: Sequence[str] | Mapping[str, int] | None = None,
         capabilities: Mapping[str, str] | None = None,
         concurrency: int = 16,
+        processes: int = 1,
         poll: Duration = "1s",
         lease: Duration = "30s",
         grace: Duration = "30s",
@@ -601,7 +609,8 @@ class App:
         an empty queue's part goes to the others. ``capabilities`` says what it is, for tasks that ``requires=`` something.
         ``concurrency`` attempts run at once. ``lease`` is how long the worker's runs stay its own without a sign of life;
         ``grace`` how long running attempts may take to end when it is stopped. ``metrics_port`` serves Prometheus metrics on the
-        loopback address while it runs.
+        loopback address while it runs. ``processes`` worker processes do all that, each with ``concurrency`` places, and those that
+        die are replaced; each imports the app anew, so it must be a variable of a module. Metrics: a port each, counting up.
 
         Raises:
             InvalidOption, UnknownQueue: naming the option and what to write.
@@ -628,8 +637,21 @@ class App:
             poll_seconds=poll_us / 1e6,
         )
         grace_seconds = parse_duration(grace, option="grace") / 1e6
+        if processes != 1:
+            given = {
+                "queues": queues, "capabilities": capabilities, "concurrency": concurrency, "poll": poll, "lease": lease,
+                "grace": grace, "name": name, "metrics_port": metrics_port,
+            }  # fmt: skip
+            crew = crew_of(self, processes, self._database_url(), self._settings, given)
+            return WorkerProcess(lambda: self.client, self.registry, plan, grace_seconds=grace_seconds, crew=crew)
         served = None if metrics_port is None else Served(self.observe(), metrics_port)
         return WorkerProcess(lambda: self.client, self.registry, plan, grace_seconds=grace_seconds, served=served)
+
+    def _settings(self) -> dict[str, str]:
+        """What a process of this app needs in its environment, to use what this one uses."""
+        transport = default_transport()
+        found = {"MAINSPRING_DATABASE": self._database_url()}
+        return found | ({"MAINSPRING_TRANSPORT": transport} if isinstance(transport, str) else {})
 
     def _weights(self, queues: Sequence[str] | Mapping[str, int] | None) -> dict[str, int | None]:
         """The queues of a worker, and the part of its claims that each gets; ``*`` stands for all that are not named."""
@@ -649,6 +671,27 @@ class App:
         """A worker in this event loop for as long as the block lasts (FastAPI lifespan, tests); options as of ``worker``."""
         async with self.worker(**options).hosted():
             yield self
+
+
+class CollectDecorator(Protocol):
+    """``@app.task(collect=...)``: the function takes a list, and a call gives one of it."""
+
+    @overload
+    def __call__(self, function: Callable[[list[T], Context], Coroutine[Any, Any, list[R]]], /) -> Task[[T], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T], Context], list[R]], /) -> Task[[T], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], Coroutine[Any, Any, list[R]]], /) -> Task[[T], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], list[R]], /) -> Task[[T], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T], Context], Coroutine[Any, Any, R]], /) -> Task[[T], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T], Context], R], /) -> Task[[T], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], Coroutine[Any, Any, R]], /) -> Task[[T], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[T]], R], /) -> Task[[T], R]: ...
 
 
 class Decorator:

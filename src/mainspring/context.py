@@ -1,13 +1,13 @@
 """What user code may ask and tell while it runs: the context of one attempt. It knows no database and no event loop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, overload
 
 from mainspring.codec import decode_json, encode_json, encode_result
 from mainspring.core.durations import Duration
-from mainspring.core.signals import Cancelled, Release
-from mainspring.errors import LeaseLost
+from mainspring.core.signals import Cancelled, Fail, Release, Retry, TaskSignal
+from mainspring.errors import InvalidOption, LeaseLost
 
 if TYPE_CHECKING:
     from mainspring.client import JoinedBatch, Member
@@ -55,10 +55,11 @@ class Context:
 
     ``attempt`` counts the tries of this run (from 1), whatever ended the ones before. ``token`` is the fence of this attempt:
     a newer attempt has a larger one, so it can guard writes to other systems. ``task`` and ``queue`` say what the run is, and
-    ``stopping`` turns true when the worker begins to stop.
+    ``stopping`` turns true when the worker begins to stop. ``run_ids`` are the runs of this call: several with ``collect=``, in
+    the order of the payloads (then ``run_id`` is the first).
     """
 
-    __slots__ = ("_checkpoint", "_result", "_run", "_sink", "_why", "queue", "stopping", "task")
+    __slots__ = ("_checkpoint", "_result", "_run", "_said", "_sink", "_why", "queue", "run_ids", "stopping", "task")
 
     def __init__(self, run: Claim, *, task: str, queue: str, sink: Sink, checkpoint: bytes | None = None) -> None:
         self._run = run
@@ -66,6 +67,8 @@ class Context:
         self._checkpoint = checkpoint
         self._why: str | None = None
         self._result = b"null"
+        self._said: dict[int, TaskSignal] | None = None
+        self.run_ids: Sequence[str] = (run.id,)
         self.task = task
         self.queue = queue
         self.stopping = False
@@ -135,9 +138,37 @@ class Context:
         if self._why is not None:
             raise Cancelled(self._why)
 
-    def release(self, *, after: Duration, reason: str = "") -> NoReturn:
-        """Not yet: give the run back until ``after`` from now. Spends no failure."""
-        raise Release(after=after, reason=reason)
+    @overload
+    def release(self, *, after: Duration, reason: str = "") -> NoReturn: ...
+    @overload
+    def release(self, member: int, *, after: Duration, reason: str = "") -> None: ...
+
+    def release(self, member: int | None = None, *, after: Duration, reason: str = "") -> None:
+        """Not yet: give the run back until ``after`` from now. Spends no failure. With ``collect=``, ``member`` is one place in
+        the list: that one goes back when the call returns, and the others do not.
+
+        Raises:
+            InvalidOption: ``member`` where there is one run, or a place that is not in the list.
+        """
+        if member is None:
+            raise Release(after=after, reason=reason)
+        self._say(member, Release(after=after, reason=reason))
+
+    def fail(self, member: int, code: str = "error", message: str = "", *, retry: bool = True) -> None:
+        """With ``collect=``: one member failed, and the others did not. It is retried as its policy says, unless ``retry=False``.
+        An exception, in contrast, fails all.
+
+        Raises:
+            InvalidOption: there is one run (raise ``Retry`` or ``Fail``), or a place that is not in the list.
+        """
+        self._say(member, Retry(code=code, message=message) if retry else Fail(code, message))
+
+    def _say(self, member: int, signal: TaskSignal) -> None:
+        if self._said is None:
+            raise InvalidOption("this attempt has one run; without collect= raise Release, Retry or Fail", option="member")
+        if not 0 <= member < len(self.run_ids):
+            raise InvalidOption(f"member must be from 0 to {len(self.run_ids) - 1}, not {member!r}", option="member")
+        self._said[member] = signal
 
     def transaction(self, using: Any = None) -> AbstractContextManager[Any]:
         """``with ctx.transaction() as connection:``: what you write on ``connection`` and **the success of this attempt** commit
@@ -183,6 +214,14 @@ class Context:
             InvalidOption: this run is no member of a batch, or ``executor="process"``, which has no database.
         """
         return self._sink.batch()
+
+    def gather(self, run_ids: Sequence[str]) -> None:
+        """For the executor: this attempt is one call for many runs."""
+        self.run_ids, self._said = tuple(run_ids), {}
+
+    def said_of(self, member: int) -> TaskSignal | None:
+        """For the executor: what ``fail`` and ``release`` said of one of many."""
+        return None if self._said is None else self._said.get(member)
 
     def restore(self, checkpoint: bytes | None) -> None:
         """For the executor: what an earlier attempt saved, now that it can be read."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import PurePath
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mainspring import codec
 from mainspring.client import Request
 from mainspring.context import Context
 from mainspring.core import retry
+from mainspring.core.collecting import Collect
 from mainspring.core.attributes import Value as Attribute
 from mainspring.core.attributes import checked as checked_attributes
 from mainspring.core.budgets import Budgets
@@ -65,6 +66,8 @@ class Options:
     attributes: tuple[tuple[str, str], ...] = ()
     on_singleton: OnSingleton | None = None
     debounce: Debounce | None = None
+    after: tuple[str, ...] = ()
+    on: Condition = Condition.SUCCEEDED
     using: Any = None
 
     @property
@@ -98,6 +101,7 @@ class TaskSpec:
     upcasters: codec.Upcasters
     failure_detail: FailureDetail = "full"
     delay: retry.DelayFunction | None = None
+    collect: Collect | None = None
 
     def request(self, namespace: str, options: Options, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
         """What a call asks for, checked and encoded.
@@ -221,6 +225,7 @@ class Registry:
         executor: ExecutorKind = "auto",
         version: int = 1,
         failure_detail: FailureDetail | None = None,
+        collect: Collect | None = None,
     ) -> TaskSpec:
         """Register a function as a task; see ``App.task`` for the options.
 
@@ -231,7 +236,8 @@ class Registry:
             raise InvalidOption(f"a task is a function, not {shown(function)}; write a `def` or `async def`", option="task")
         function = self.around(function)
         named = check_name(_full_name(function) if name is None else name, "task name")
-        schema = codec.payload_schema(function, Context, largest=self._largest)
+        one = function if collect is None else one_of_many(function, Context, executor)
+        schema = codec.payload_schema(one, Context, largest=self._largest)
         policy = Policy(
             budgets=Budgets(
                 max_attempts=_attempts(max_attempts, retries),
@@ -261,10 +267,11 @@ class Registry:
             fingerprint=schema.fingerprint,
             limits=checked_limits(limits, "limits", keys=False),
             options=options,
-            decode_result=codec.result_decoder(get_type_hints(function).get("return", Any)),
+            decode_result=codec.result_decoder(get_type_hints(one).get("return", Any)),
             upcasters=codec.Upcasters(named, version),
             failure_detail=self._failure_detail if failure_detail is None else _detail(failure_detail),
             delay=backoff if callable(backoff) else None,
+            collect=collect,
         )
         self._enter(spec, aliases)
         return spec
@@ -385,6 +392,12 @@ class Registry:
         for spec in self._tasks.values():
             spec.upcasters.check()
 
+    @property
+    def collects(self) -> dict[str, Collect]:
+        """The tasks that get their runs many at a time, by every name they go by."""
+        named = {name: self.get(name).collect for name in self.names()}
+        return {name: collect for name, collect in named.items() if collect is not None}
+
     def tasks(self) -> list[TaskSpec]:
         """Every task, by name."""
         return [self._tasks[name] for name in sorted(self._tasks)]
@@ -436,6 +449,32 @@ def condition_of(on: str) -> Condition:
     if on not in get_args(EndsAs):
         raise InvalidOption(f'on= is "succeeded", "done" or "failed", not {on!r}', option="on")
     return Condition(on)
+
+
+def one_of_many(function: Callable[..., Any], context: type, executor: str) -> Callable[..., Any]:
+    """The signature of a task with ``collect=`` as its callers see it: one payload instead of a list, one result.
+
+    Raises:
+        InvalidOption: its first parameter is no list, it has others, or it runs in a process.
+    """
+    hints, signature = get_type_hints(function), inspect.signature(function)
+    payload = [name for name in signature.parameters if hints.get(name) is not context]
+    kind = hints.get(payload[0]) if len(payload) == 1 else None
+    if get_origin(kind) is not list or executor == "process":
+        told = "a task with collect= takes one list of payloads (`items: list[Order]`), and perhaps a Context; not in a process"
+        raise InvalidOption(told, option="collect")
+    result = hints.get("return", Any)
+    own = get_args(result)[0] if get_origin(result) is list and get_args(result) else result
+    changed = {**hints, payload[0]: get_args(kind)[0], "return": own if own is result else own | result}
+    parameters = [each.replace(annotation=changed.get(name, Any)) for name, each in signature.parameters.items()]
+
+    def one() -> None:
+        """Never called."""
+
+    one.__name__, one.__qualname__, one.__module__ = function.__name__, function.__qualname__, function.__module__
+    one.__annotations__ = changed
+    one.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return one
 
 
 def _as_call(item: tuple[Any, ...] | Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:

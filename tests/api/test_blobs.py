@@ -102,7 +102,7 @@ def test_large_sealed_values_are_sealed_in_the_blob_store_too(new_app: NewApp, d
     assert all(b"secret" not in (folder / file).read_bytes() for file in files(folder))
 
 
-def test_a_large_payload_that_a_release_gives_back_goes_to_the_blob_store(new_app: NewApp, drain: Drain, folder: Path) -> None:
+def test_a_large_payload_that_a_release_gives_back_goes_to_the_blob_store(new_app: NewApp, folder: Path) -> None:
     app = new_app(blobs=Directory(folder))
 
     @app.task
@@ -112,7 +112,7 @@ def test_a_large_payload_that_a_release_gives_back_goes_to_the_blob_store(new_ap
         return len(text)
 
     run = work.enqueue("x" * INLINE)
-    drain(app)
+    app.worker(poll="50ms").run(until="empty")
     assert run.result("5s") == INLINE + 4
     assert [name.rpartition("/")[2].partition("-")[0] for name in files(folder)] == ["payload", "payload1"]
     age(folder, days=2)
@@ -235,6 +235,19 @@ def test_the_sweep_removes_old_blobs_that_nothing_points_to_and_no_others(new_ap
     assert len(files(folder)) == 1
     assert waiting.id in files(folder)[0]
     invariants.check(app.client.database)
+
+
+def test_a_worker_sweeps_by_itself(new_app: NewApp, drain: Drain, folder: Path) -> None:
+    store = Directory(folder)
+    app = new_app(blobs=store)
+    task = app.task(name="echo")(echo)
+    store.put("0190aa00-0000-7000-8000-000000000000/payload", b"left behind")
+    age(folder, days=2)
+    run = task.enqueue("a" * INLINE)
+    drain(app)
+    assert run.result("5s") == "a" * INLINE
+    assert len(files(folder)) == 2
+    assert all(run.id in file for file in files(folder))
 
 
 def test_a_payload_that_a_retry_took_over_outlives_its_first_run(new_app: NewApp, drain: Drain, folder: Path) -> None:

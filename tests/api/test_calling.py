@@ -408,7 +408,7 @@ def test_a_limit_is_set_and_lifted_while_everything_runs(app: App, drain: Drain)
     handle = task.enqueue()
     app.queues.limit("default", 0)
     drain(app)
-    assert "full (0/0)" in (app.runs.why(handle.id) or "")
+    assert "its limit is 0" in (app.runs.why(handle.id) or "")
     app.queues.limit("default", None)
     drain(app)
     assert app.runs.get(handle.id).run.state is State.SUCCEEDED
@@ -478,7 +478,7 @@ def test_a_run_of_a_task_nobody_has_is_visible_with_its_reason(app: App, url: st
     client = Client(url)
     lost = client.enqueue("no.such.task")
     drain(app)
-    assert "no live worker has the task no.such.task" in (app.runs.why(lost.id) or "")
+    assert "no live worker takes no.such.task" in (app.runs.why(lost.id) or "")
     client.close()
 
 

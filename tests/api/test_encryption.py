@@ -48,14 +48,14 @@ def rows(database: Any, table: str, columns: tuple[str, ...]) -> list[Any]:
     import psycopg
 
     with psycopg.connect(database.conninfo) as connection:
-        return connection.execute(select).fetchall()  # type: ignore[arg-type]
+        return list(connection.execute(select).fetchall())
 
 
 def test_nothing_that_a_run_holds_lies_open_in_the_database(new_app: NewApp, drain: Drain) -> None:
     app = new_app(codec=sealed_by("new"))
 
     @app.task(max_attempts=1)
-    def work(what: str, ctx: Context) -> str:
+    def work(ctx: Context, what: str) -> str:
         ctx.heartbeat({"saved": what}, now=True)
         if what.endswith("!"):
             raise ValueError(what)
@@ -67,6 +67,7 @@ def test_nothing_that_a_run_holds_lies_open_in_the_database(new_app: NewApp, dra
     assert good.result("5s") == SECRET.upper()
     with pytest.raises(RunFailed, match=SECRET) as failed:
         bad.result("5s")
+    assert failed.value.failure is not None
     assert SECRET in failed.value.failure["traceback"]
     assert app.runs.attempts(bad.id)[0].message == SECRET + "!"
     stored = everything(app)
@@ -181,7 +182,7 @@ def test_a_failed_sealed_run_is_tried_again_with_its_payload_and_its_key(new_app
     invariants.check(app.client.database)
 
 
-def test_the_next_attempt_opens_the_checkpoint_of_the_last(new_app: NewApp, drain: Drain) -> None:
+def test_the_next_attempt_opens_the_checkpoint_of_the_last(new_app: NewApp) -> None:
     app = new_app(codec=sealed_by("new"))
 
     @app.task(backoff=[0])
@@ -192,7 +193,7 @@ def test_the_next_attempt_opens_the_checkpoint_of_the_last(new_app: NewApp, drai
         return ctx.checkpoint
 
     run = work.enqueue()
-    drain(app)
+    app.worker(poll="50ms").run(until="empty")
     assert run.result("5s") == {"at": 7}
 
 
@@ -212,7 +213,7 @@ def test_a_result_written_with_the_tasks_own_transaction_is_sealed_too(new_app: 
     invariants.check(app.client.database)
 
 
-def test_a_payload_that_a_release_gives_back_is_sealed_too(new_app: NewApp, drain: Drain) -> None:
+def test_a_payload_that_a_release_gives_back_is_sealed_too(new_app: NewApp) -> None:
     app = new_app(codec=sealed_by("old", "new"))
 
     @app.task
@@ -222,7 +223,7 @@ def test_a_payload_that_a_release_gives_back_is_sealed_too(new_app: NewApp, drai
         return what
 
     run = work.enqueue("first")
-    drain(app)
+    app.worker(poll="50ms").run(until="empty")
     assert run.result("5s") == SECRET
     assert SECRET not in everything(app)
     invariants.check(app.client.database)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,28 @@ def test_runs_that_the_new_code_cannot_read_are_named_and_the_gate_is_shut(shell
     assert "hunter22" not in nearly.out
     assert "Expected `str`, got `int`" in nearly.out
     assert shell.json("run", "get", waiting["count"])["state"] == "queued", "nothing was changed"
+
+
+def test_a_payload_into_which_a_result_is_to_come_is_checked_without_it(shell: Shell) -> None:
+    from mainspring import chain, result_of
+
+    (shell.folder / "shop.py").write_text(NEW)
+    with closing(App("shop", database=shell.url)) as app:
+        count = app.task(name="count")(lambda n: n)
+
+        @app.task(name="greet", version=2)
+        def greet(name: str, times: Any = 1) -> Any:
+            return name * times
+
+        first = count.call("1")
+        chain(first, greet.call("ann", result_of(first))).enqueue()
+        fits = count.call("2")
+        chain(fits, greet.call(result_of(fits))).enqueue()
+    found = json.loads(shell.run("task", "check", "shop:app", "--json").out)
+    assert [run["task"] for run in found["unreadable"]] == ["greet", "greet"], "the parameter `times` went"
+    assert "no such parameter" in found["unreadable"][0]["problem"]
+    (shell.folder / "shop.py").write_text(NEW.replace("name: str)", "name: str, times: int = 1)"))
+    assert json.loads(shell.run("task", "check", "shop:app", "--json").out)["unreadable"] == []
 
 
 def test_the_older_code_leaves_what_is_newer_to_others(shell: Shell) -> None:

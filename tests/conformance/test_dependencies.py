@@ -395,4 +395,4 @@ def test_what_a_run_waits_for_is_told(fleet: Fleet) -> None:
     waits = enqueue_behind(fleet, upstream)
     told = fleet.database.read("dependencies.of", lambda tx: tx.rows("dependencies.of", run_id=waits, most=10))
     assert [tuple(row) for row in told] == [(upstream, "succeeded", 1)]
-    assert fleet.why(waits) == "dependency"
+    assert fleet.why(waits) == f"waits for {upstream}, which is queued, to succeed"

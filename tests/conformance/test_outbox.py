@@ -65,23 +65,34 @@ class Side:
             self.engine.dispose()
 
 
-@pytest.fixture(params=["sqlite3", "psycopg", "sqlalchemy-sqlite", "sqlalchemy-psycopg"])
-def theirs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Side]:
-    if "sqlite" in request.param:
-        side = Side(request.param, str(tmp_path / "shop.db"))
+#: Our database and how they use theirs: each of both kinds beside each of both.
+PAIRS = (("sqlite", "sqlite3"), ("sqlite", "sqlalchemy-psycopg"), ("postgres", "psycopg"), ("postgres", "sqlalchemy-sqlite"))
+
+
+@pytest.fixture(params=PAIRS, ids="-".join)
+def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
+    found: tuple[str, str] = request.param
+    return found
+
+
+@pytest.fixture
+def theirs(request: pytest.FixtureRequest, pair: tuple[str, str], tmp_path: Path) -> Iterator[Side]:
+    kind = pair[1]
+    if "sqlite" in kind:
+        side = Side(kind, str(tmp_path / "shop.db"))
         yield side
         side.close()
         return
     with fresh_database(request.getfixturevalue("postgres_url")) as url:
-        side = Side(request.param, url)
+        side = Side(kind, url)
         yield side
         side.close()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture
+def url(request: pytest.FixtureRequest, pair: tuple[str, str], tmp_path: Path) -> str:
     """URL of our database, up to date."""
-    if request.param == "sqlite":
+    if pair[0] == "sqlite":
         return f"sqlite:///{tmp_path / 'runs.db'}"
     fresh: str = request.getfixturevalue("fresh_postgres")
     App("migration", database=fresh).migrate()
@@ -240,13 +251,15 @@ def test_our_database_may_be_away_while_rows_are_written(app: App, theirs: Side)
     relay.start(every_seconds=0.02)
     app.worker(poll="20ms").run(until="drained")
     found = app.client.handle(handle.id)
-    while not relay.moved:
+    try:
+        while not relay.moved:
+            app.worker(poll="20ms").run(until="drained")
         app.worker(poll="20ms").run(until="drained")
-    app.worker(poll="20ms").run(until="drained")
-    assert found.result(timeout=PATIENCE) == 42
-    relay.close()
-    relay.close()
-    away.close()
+        assert found.result(timeout=PATIENCE) == 42
+    finally:
+        relay.close()
+        relay.close()
+        away.close()
 
 
 def test_our_own_file_and_what_is_no_connection_are_refused(tmp_path: Path) -> None:

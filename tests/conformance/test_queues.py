@@ -135,7 +135,7 @@ def test_a_limit_taken_away_leaves_no_slots_behind(fleet: Fleet) -> None:
     fleet.set_limit("main", None)
     others = fleet.claim("w2")
     assert len(others) == 2
-    assert fleet.finish(*held, *others) == set()
+    assert fleet.finish([*held, *others]) == set()
     fleet.sweep()
     assert fleet.sql("SELECT * FROM slots") == []
 

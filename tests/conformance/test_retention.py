@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mainspring.core.attempts import Failed, Unworkable
-from mainspring.core.durations import HOUR, SECOND
+from mainspring.core.attempts import Failed, Succeeded, Unworkable
+from mainspring.core.durations import DAY, HOUR, SECOND
+from mainspring.core.policy import Policy
 from mainspring.core.states import TERMINAL, State
 from mainspring.errors import InvalidOption, UnknownRun
-from tests.support.builders import Fleet
+from mainspring.operations import retention
+from tests.conformance.test_dependencies import enqueue_behind
+from tests.support.builders import AnyDatabase, Fleet, open_transaction, started
 
 FATAL = Failed(code="bad", message="", final=True)
 
@@ -124,3 +127,137 @@ def test_another_namespace_is_not_pruned(fleet: Fleet) -> None:
 def test_a_cut_off_before_everything_prunes_nothing(fleet: Fleet) -> None:
     fleet.finish(fleet.running())
     assert fleet.prune(cut_off=SECOND) == (0, None)
+
+
+@pytest.mark.case("jobs", 52)
+def test_a_run_whose_end_or_result_another_waits_for_stays_until_that_one_has_ended(fleet: Fleet) -> None:
+    upstream = fleet.running()
+    waits = enqueue_behind(fleet, upstream.id)
+    fleet.finish(upstream)  # the dependant is queued by now, and may still read the result
+    assert fleet.prune().runs == 0
+    (claimed,) = fleet.claim()
+    assert claimed.id == waits
+    fleet.finish(claimed)
+    assert fleet.prune().runs == 2
+    assert fleet.one("SELECT count(*) FROM dependencies") == 0
+
+
+@pytest.mark.case("jobs", 52)
+def test_the_cut_off_is_in_the_cursor_so_a_later_call_reaches_no_further(fleet: Fleet) -> None:
+    for _ in range(4):
+        fleet.finish(fleet.running())
+    border = fleet.now + 1
+    fleet.pass_time(HOUR)
+    if fleet.clock is None:  # the server's clock stands still and the past moved instead
+        border -= HOUR
+    young = fleet.running()
+    fleet.finish(young)
+    first = fleet.prune(cut_off=border, most=3)
+    second = fleet.prune(cut_off=fleet.now + DAY, cursor=first.cursor, most=3)
+    assert (first.runs, second.runs, second.cursor) == (3, 1, None)
+    assert fleet.get(young.id).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "12", "12.x", "0198"])
+def test_a_cursor_that_is_none_of_ours_is_refused(fleet: Fleet, cursor: str) -> None:
+    with pytest.raises(InvalidOption):
+        fleet.prune(cursor=cursor)
+
+
+@pytest.mark.case("jobs", 52)
+def test_equal_timestamps_at_the_border_of_a_page_lose_no_run_and_keep_what_is_kept(fleet: Fleet) -> None:
+    ids = fleet.enqueue_many(9)
+    claimed = fleet.claim()
+    fleet.finish(claimed[:4])
+    fleet.finish(claimed[4], FATAL)  # all of them in one instant on a simulated clock
+    fleet.finish(claimed[5:])
+    cursor, runs = None, 0
+    while True:
+        pruned = fleet.prune(cursor=cursor, most=1)
+        runs, cursor = runs + pruned.runs, pruned.cursor
+        if cursor is None:
+            break
+    assert runs == 8
+    assert fleet.sql("SELECT id FROM runs") == [(ids[4],)]
+
+
+def test_a_batch_goes_with_its_last_member(fleet: Fleet) -> None:
+    fleet.batch([fleet.new(), fleet.new()])
+    for _ in range(2):
+        fleet.finish(fleet.claim())
+    assert fleet.prune().runs == 3
+    assert fleet.one("SELECT count(*) FROM batches") == 0
+
+
+# -- the walk of retention ---------------------------------------------------------------------------------------------
+
+
+def forget(fleet: Fleet, *, most: int = 100) -> retention.Slice:
+    return fleet.database.write("retention.forget", lambda tx: retention.forget_slice(tx, most=most))
+
+
+def test_results_go_after_their_time_and_runs_after_theirs(fleet: Fleet) -> None:
+    short, plain = Policy(result_ttl_us=HOUR), Policy()
+    quick, slow = fleet.running(policy=short), fleet.running(policy=plain)
+    fleet.finish([quick, slow], Succeeded(b'"r"'))
+    fleet.pass_time(2 * HOUR)
+    assert forget(fleet)[:2] == (0, 1)
+    assert [fleet.ledger(held.id)[-1].body for held in (quick, slow)] == [None, b'"r"']
+    fleet.pass_time(8 * DAY)
+    assert forget(fleet)[:2] == (0, 1)
+    assert fleet.ledger(slow.id)[-1].body is None
+    fleet.pass_time(31 * DAY)
+    assert forget(fleet).runs == 2
+    assert fleet.one("SELECT count(*) FROM runs") == 0
+
+
+def test_a_result_that_another_run_still_waits_for_is_kept(fleet: Fleet) -> None:
+    upstream = fleet.running(policy=Policy(result_ttl_us=HOUR))
+    enqueue_behind(fleet, upstream.id)
+    fleet.finish(upstream, Succeeded(b'"r"'))
+    fleet.pass_time(2 * HOUR)
+    assert forget(fleet).results == 0
+    assert fleet.ledger(upstream.id)[-1].body == b'"r"'
+
+
+def test_a_task_that_keeps_no_result_stores_none(fleet: Fleet) -> None:
+    held, member = fleet.running(policy=Policy(result_ttl_us=0)), fleet.running(policy=Policy(result_ttl_us=0), singleton="s")
+    fleet.finish([held, member], Succeeded(b'"r"'))
+    assert fleet.ledger(held.id)[-1].body is None
+    assert fleet.ledger(member.id)[-1].body is None
+
+
+def test_retention_leaves_what_is_open_awaited_or_young(fleet: Fleet) -> None:
+    letter, waiting = fleet.running(), fleet.enqueue(delay=1000 * DAY)
+    fleet.finish(letter, FATAL)
+    fleet.pass_time(40 * DAY)
+    young = fleet.running()
+    fleet.finish(young)
+    assert forget(fleet).runs == 0
+    assert {fleet.get(run_id).state for run_id in (letter.id, waiting, young.id)} == {
+        State.FAILED,
+        State.SCHEDULED,
+        State.SUCCEEDED,
+    }
+
+
+def test_the_walk_of_retention_goes_slice_by_slice_rests_at_its_end_and_begins_anew(fleet: Fleet) -> None:
+    fleet.enqueue_many(5)
+    fleet.finish(fleet.claim())
+    fleet.pass_time(40 * DAY)
+    assert [forget(fleet, most=2) for _ in range(4)] == [(2, 0, True), (2, 0, True), (1, 0, False), (0, 0, False)]
+    fleet.finish(fleet.running())
+    fleet.pass_time(40 * DAY)
+    assert forget(fleet, most=2).runs == 1
+
+
+def test_two_who_walk_at_once_walk_once(fleet: Fleet, rival: AnyDatabase) -> None:
+    fleet.enqueue_many(4)
+    fleet.finish(fleet.claim())
+    fleet.pass_time(40 * DAY)
+    forget(fleet, most=1)
+    with open_transaction(fleet.database) as tx:
+        first = retention.forget_slice(tx, most=2)
+        second = started(rival, lambda: rival.write("retention.forget", lambda tx: retention.forget_slice(tx, most=2)))
+    assert first.runs + second().runs in {2, 3}
+    assert fleet.one("SELECT count(*) FROM runs") == 3 - first.runs - second().runs

@@ -16,7 +16,7 @@ from mainspring.store.database import Transaction
 from tests.support.builders import AnyDatabase, Fleet, open_transaction, started, together
 
 FATAL = Failed(code="bad_address", message="", final=True)
-ROUNDS = 10
+ROUNDS = 5
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def payload(fleet: Fleet, run_id: str) -> bytes:
 
 def finish(fleet: Fleet) -> list[bytes | None]:
     """Work until nothing is left; the payloads in the order in which they were handed out."""
-    done = []
+    done: list[bytes | None] = []
     for _ in range(20):
         fleet.pass_time(HOUR)
         fleet.make_due()
@@ -84,9 +84,10 @@ def test_of_several_calls_in_one_transaction_all_but_the_first_are_skipped(fleet
 
 @pytest.mark.parametrize("wait", ["queued", "scheduled", "retrying", "released", "blocked"])
 def test_the_payload_of_an_owner_that_waits_is_swapped_in_place(fleet: Fleet, wait: str) -> None:
-    options: dict[str, Any] = {"scheduled": {"delay": HOUR}, "blocked": {"blocked": "gate"}}.get(wait, {})
+    waits: dict[str, dict[str, Any]] = {"scheduled": {"delay": HOUR}, "blocked": {"blocked": "gate"}}
+    options = waits.get(wait, {})
     owner = fleet.enqueue(singleton="site", body=b"[1]", **options)
-    outcomes = {"retrying": Failed(code="error", message=""), "released": GaveItselfBack(after_us=HOUR)}
+    outcomes: dict[str, Outcome] = {"retrying": Failed(code="error", message=""), "released": GaveItselfBack(after_us=HOUR)}
     if wait in outcomes:
         (held,) = fleet.claim()
         fleet.finish(held, outcomes[wait])
@@ -186,7 +187,7 @@ def test_what_was_deferred_stays_deferred_until_the_owner_has_ended(fleet: Fleet
     fleet.finish(held, outcome)
     assert replace(fleet, b"[3]") == (promised, "deferred", None, None, 0)
     assert payload(fleet, held.id) == b"[1]"
-    fleet.cancel(held.id)
+    fleet.cancel(held.id, reason="enough")
     assert finish(fleet) == [b"[3]"]
 
 

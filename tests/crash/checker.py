@@ -265,19 +265,35 @@ def no_worker_was_reaped_within_its_lease(evidence: Evidence) -> Found:
 
 
 def a_limit_holds_for_running_code(evidence: Evidence) -> Found:
-    """P8: never more attempts inside the limited queue's code than its limit, not counting whoever was taken over."""
-    changes: list[tuple[int, int]] = []
+    """P8: never more units inside limited code than its limit, not counting whoever was taken over."""
+    changes: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    most: dict[str, int] = {}
     attempts = evidence.attempts()
     for run in evidence.runs.values():
-        for token, claim, after in run.claims() if run.task == "threaded" else ():
-            if lines := attempts.get((run.id, token)):
-                began_at = lines[0].at
-                changes += [(began_at, 1), (max(began_at, _out_at(evidence, lines, claim, after)), -1)]
-    inside = 0
-    for at, change in sorted(changes):
-        inside += change
-        if inside > jobs.NARROW:
-            yield _broken(a_limit_holds_for_running_code, "narrow", f"{inside} of {jobs.NARROW} at {at}")
+        for name, (units, size) in jobs.limits_of(run.task, run.payload).items():
+            most[name] = size
+            for token, claim, after in run.claims():
+                if lines := attempts.get((run.id, token)):
+                    began_at = lines[0].at
+                    changes[name] += [(began_at, units), (max(began_at, _out_at(evidence, lines, claim, after)), -units)]
+    for name, told in changes.items():
+        inside = 0
+        for at, change in sorted(told):
+            inside += change
+            if inside > most[name]:
+                yield _broken(a_limit_holds_for_running_code, name, f"{inside} of {most[name]} at {at}")
+
+
+def a_dependant_comes_after_its_upstream(evidence: Evidence) -> Found:
+    """P9: a run that waits for another's success is claimed only after that, and does not wait for ever."""
+    for run in evidence.runs.values():
+        if run.task != "after" or not run.token:
+            continue
+        upstream = evidence.runs.get(str(run.payload["upstream"]))
+        first = next(event for event in run.events if event.type is EventType.CLAIMED)
+        if upstream is None or upstream.state is not State.SUCCEEDED or upstream.events[-1].at > first.at:
+            state = "gone" if upstream is None else upstream.state
+            yield _broken(a_dependant_comes_after_its_upstream, run.id, f"claimed while its upstream is {state}")
 
 
 def _out_at(evidence: Evidence, lines: list[Line], claim: Event, after: Event | None) -> int:
@@ -389,6 +405,7 @@ ORACLES: tuple[Callable[[Evidence], Found], ...] = (
     attempts_of_a_run_do_not_overlap,
     no_worker_was_reaped_within_its_lease,
     a_limit_holds_for_running_code,
+    a_dependant_comes_after_its_upstream,
     a_checkpoint_was_told_before,
     runs_of_the_dead_are_taken_over_in_time,
     work_goes_on_after_an_outage,

@@ -1,6 +1,7 @@
 """The work of a crash trial: an App whose tasks keep the ledger, and for each task what its runs must come to.
 
-Here: tasks of every kind (coroutine, thread, process, retried, released, checkpointed, keyed, in a batch, under a limit), and the
+Here: tasks of every kind (coroutine, thread, process, retried, released, checkpointed, keyed, in a batch, after another run, under
+limits of the queue, of each key and of units), and the
 pure functions that say the right result and the right number of failures. Not here: who is killed when.
 
 Every payload has a ``nonce``, ``CALL.PLACE``: which call of which producer wanted this run.
@@ -16,10 +17,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mainspring import App, Context, Release, Task, fixed
+from mainspring import App, Context, Limit, Release, Task, fixed
 from tests.crash.ledger import Ledger
 
 NARROW = 3
+LANES = 4
+EACH_LANE = 2
+UNITS = 5
 STEPS = 4
 
 
@@ -34,6 +38,8 @@ def build(url: str, ledger: Ledger) -> Jobs:
     """The App with all its tasks; each process of a trial builds its own."""
     app = App("crash", database=url)
     app.queue("narrow", limit=NARROW)
+    app.queue("lanes", limits=[Limit(EACH_LANE, each_key=True)])
+    app.limit("units", Limit(UNITS))
     apart = app.task(name="apart", max_interruptions=1000, executor="process")(in_a_process)
     made = [*_plain(app, ledger), *_demanding(app, ledger), *_related(app, ledger), apart]
     return Jobs(app, {task.name: task for task in made})
@@ -63,6 +69,18 @@ def failures(task: str, payload: Mapping[str, Any]) -> int:
     return int(payload["n"]) % 3 if task == "flaky" else 0
 
 
+def limits_of(task: str, payload: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
+    """The limits that a run is under: by name, the units it takes and their number."""
+    if task == "threaded":
+        return {"narrow": (1, NARROW)}
+    return {f"lane {lane_of(payload['n'])}": (1, EACH_LANE), "units": (2, UNITS)} if task == "laned" else {}
+
+
+def lane_of(n: int) -> str:
+    """The concurrency key of a run."""
+    return f"lane-{n % LANES}"
+
+
 def fires_on(members: int) -> Literal["done", "all_succeeded"]:
     """What the callback of a batch of so many waits for."""
     return "all_succeeded" if members % 2 else "done"
@@ -89,7 +107,17 @@ def _plain(app: App, ledger: Ledger) -> list[Task[..., Any]]:
             result.append(n * 3 + 1)
         return n * 3 + 1
 
-    return [quick, slow, threaded]
+    def key(nonce: str, n: int) -> str:
+        return lane_of(n)
+
+    @app.task(name="laned", max_interruptions=1000, queue="lanes", concurrency_key=key, uses={"units": 2})
+    async def laned(ctx: Context, nonce: str, n: int) -> int:
+        with ledger.attempt(ctx) as result:
+            await asyncio.sleep(0.02 * (n % 5))
+            result.append(n * 3 + 1)
+        return n * 3 + 1
+
+    return [quick, slow, threaded, laned]
 
 
 def _demanding(app: App, ledger: Ledger) -> list[Task[..., Any]]:
@@ -144,4 +172,10 @@ def _related(app: App, ledger: Ledger) -> list[Task[..., Any]]:
         seen: dict[str, int] = result[0]
         return seen
 
-    return [once, only, gather]
+    @app.task(name="after", max_interruptions=1000)
+    async def after(ctx: Context, nonce: str, n: int, upstream: str) -> int:
+        with ledger.attempt(ctx) as result:
+            result.append(n * 3 + 1)
+        return n * 3 + 1
+
+    return [once, only, gather, after]

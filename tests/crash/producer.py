@@ -21,7 +21,7 @@ from tests.crash.jobs import Jobs, fires_on
 from tests.crash.ledger import Ledger
 from tests.crash.worker import open_jobs
 
-PLAIN = ("quick", "quick", "slow", "threaded", "flaky", "patient", "stepwise")
+PLAIN = ("quick", "quick", "slow", "threaded", "laned", "laned", "flaky", "patient", "stepwise")
 _PAUSE_SECONDS = 0.03
 _TRIES = 3
 _KEY_NS = 500_000_000
@@ -41,8 +41,8 @@ class Producer:
     def call(self) -> None:
         """One call, of a random kind."""
         kind = self._dice.choices(
-            [self.one, self.delayed, self.apart, self.many, self.together, self.keyed, self.alone, self.called_off],
-            weights=[8, 2, 1, 2, 1, 3, 2, 2],
+            [self.one, self.delayed, self.apart, self.many, self.together, self.keyed, self.alone, self.called_off, self.in_turn],
+            weights=[9, 2, 1, 2, 1, 3, 2, 2, 2],
         )[0]
         try:
             kind()
@@ -79,6 +79,13 @@ class Producer:
             return [*sent.members, sent.callback.id]
 
         return self._ask(call, size + 1, lambda: [(run_id, "created") for run_id in send()])
+
+    def in_turn(self) -> None:
+        """A run, and another that waits for its success."""
+        (upstream,) = self.single(self._dice.choice(("quick", "slow", "flaky", "patient")), {})
+        call, task = self._next(), self._tasks["after"].options(after=[upstream])
+        (payload,) = self._payloads(call, 1)
+        self._ask(call, 1, lambda: _told([task.enqueue(**payload, upstream=upstream)]))
 
     def keyed(self) -> None:
         """A run under a key that other producers use as well, or used some seconds ago; asked for again after an error."""

@@ -75,10 +75,10 @@ def _work_quietly(folder: Path) -> Evidence:
     ledger = Ledger(folder, "w1")
     jobs = build(f"sqlite:///{folder}/crash.db", ledger)
     producer = Producer(jobs, ledger, random.Random(1))
-    for ask in (producer.one, producer.many, producer.together, producer.keyed, producer.alone):
+    for ask in (producer.one, producer.many, producer.together, producer.keyed, producer.alone, producer.in_turn):
         ask()
         ask()
-    for task in ("threaded", "flaky", "patient", "stepwise", "apart"):
+    for task in ("threaded", "laned", "flaky", "patient", "stepwise", "apart"):
         producer.single(task, {})
     (called_off,) = producer.single("slow", {})
     producer.ask_about("cancel", called_off)
@@ -212,6 +212,13 @@ def _with_a_full_queue_overrun(evidence: Evidence) -> Evidence:
     return evidence
 
 
+def _with_a_dependant_too_early(evidence: Evidence) -> Evidence:
+    run = _some(evidence, "after")
+    upstream = evidence.runs[str(run.payload["upstream"])]
+    late = upstream.events[-1]._replace(at=upstream.events[-1].at + 60_000_000)
+    return _with(evidence, replace(upstream, events=[*upstream.events[:-1], late]))
+
+
 def _with_a_checkpoint_from_nowhere(evidence: Evidence) -> Evidence:
     begin = next(line for line in evidence.lines if line.what == "begin")
     return replace(evidence, lines=[line._replace(checkpoint=3) if line is begin else line for line in evidence.lines])
@@ -261,6 +268,7 @@ PLANTED: dict[Callable[[Evidence], Evidence], Callable[..., object]] = {
     _reaped_too_early: checker.no_worker_was_reaped_within_its_lease,
     _taken_over_too_late: checker.runs_of_the_dead_are_taken_over_in_time,
     _with_a_full_queue_overrun: checker.a_limit_holds_for_running_code,
+    _with_a_dependant_too_early: checker.a_dependant_comes_after_its_upstream,
     _with_a_checkpoint_from_nowhere: checker.a_checkpoint_was_told_before,
     _with_a_process_that_fell: checker.a_process_ends_by_our_hand_only,
     _with_a_traceback: checker.a_process_ends_by_our_hand_only,
@@ -268,7 +276,17 @@ PLANTED: dict[Callable[[Evidence], Evidence], Callable[..., object]] = {
 
 
 def test_a_quiet_trial_has_no_violations(healthy: Evidence) -> None:
-    assert {run.task for run in healthy.runs.values()} >= {"quick", "threaded", "apart", "gather", "once", "only", "stepwise"}
+    assert {run.task for run in healthy.runs.values()} >= {
+        "quick",
+        "threaded",
+        "laned",
+        "after",
+        "apart",
+        "gather",
+        "once",
+        "only",
+        "stepwise",
+    }
     assert {request.verb for request in healthy.requests} == {"cancel", "retry"}
     assert checker.violations(healthy) == []
 

@@ -17,7 +17,7 @@ from mainspring.core.limits import Limit
 from mainspring.core.policy import Policy
 from mainspring.core.retry import Fixed, Steps
 from mainspring.core.states import State
-from mainspring.operations import attempts, batches, queues, retention, runs, views
+from mainspring.operations import attempts, batches, explaining, queues, retention, runs, views
 from mainspring.operations.attempts import Beat, Ended, HeldNow
 from mainspring.operations.claims import Claimed
 from mainspring.operations.enqueue import NewRun, insertion_alike
@@ -263,7 +263,7 @@ def look_at_run(run_id: str, after: int, most: int) -> Act:
         ledger = views.events(tx, run_id)
         return {
             "view": view,
-            "why": views.why_waiting(tx, view),
+            "why": [str(hold.kind) for hold in explaining.explain(tx, fleet.namespace, run_id).holds],
             "ledger": ledger,
             "page": views.events(tx, run_id, after=after, most=most),
             "attempts": views.attempts(ledger),

@@ -107,8 +107,14 @@ def _make_history(life: Life) -> None:
     life.database.script(migrate._HISTORY)
 
 
-def _migrate(life: Life) -> None:
-    migrate.migrate(life.database, dialect_name="sqlite")
+def _migrate(step: migrate.Migration) -> Callable[[Life], None]:
+    """One step of the schema: each is a transaction of its own."""
+
+    def apply(life: Life) -> None:
+        life.database.migrate_step(step.version, migrate._text(step, "sqlite"))
+
+    apply.__name__ = f"_migrate_{step.version}"
+    return apply
 
 
 def _declare_a_limit(life: Life) -> None:
@@ -284,7 +290,7 @@ def _leave(life: Life) -> None:
 
 STEPS: tuple[Callable[[Life], Any], ...] = (
     _make_history,
-    _migrate,
+    *map(_migrate, migrate.migrations()),
     _declare_a_limit,
     _enqueue_one,
     _enqueue_many,

@@ -38,8 +38,7 @@ django.setup()
 from django.db import transaction  # noqa: E402  (after the settings)
 from django.utils import timezone  # noqa: E402
 
-from mainspring.integrations.django import app  # noqa: E402
-from mainspring.integrations.django import backend  # noqa: E402
+from mainspring.integrations.django import app, backend  # noqa: E402
 from mainspring.testing import invariants  # noqa: E402
 
 task: Any = backend.api.task
@@ -81,8 +80,8 @@ def main() -> None:
     else:
         raise AssertionError("it was rolled back")
     spoken, tried, failed = awaits.enqueue("hello"), again.enqueue(), fails.enqueue()
+    app.worker(poll="20ms").run(until="empty")
     later = adds.using(run_after=timezone.now() + timedelta(days=1)).enqueue(1, b=1)
-    app.worker(poll="20ms").run(until="drained")
     for result in (sent, spoken, tried, failed, later):
         result.refresh()
     assert sent.return_value == 5

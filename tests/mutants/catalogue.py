@@ -29,6 +29,7 @@ _LIMITS = "operations/limits.py"
 _CLAIMS = "operations/claims.py"
 _CLAIMING = "core/claiming.py"
 _KEYS = "store/sql/keys.sql"
+_SINGLETONS = "operations/singletons.py"
 
 MUTANTS = (
     # -- fences
@@ -165,8 +166,8 @@ MUTANTS = (
         name="repeat-creates-again",
         bug="a call repeated after an unknown commit makes another run for its key",
         file="operations/enqueue.py",
-        old="    repeated = yield from _already_there([run for run in runs if run.id in keyed])",
-        new="    repeated = yield from _already_there([])",
+        old="    answers = yield from _already_there([run for run in runs if run.id in keyed])",
+        new="    answers = yield from _already_there([])",
     ),
     Mutant(
         name="beat-after-its-outcome",
@@ -307,20 +308,83 @@ MUTANTS = (
         old="DELETE FROM idempotency_keys\nWHERE expires_at <= {{now}}",
         new="DELETE FROM idempotency_keys\nWHERE expires_at <= {{now}} + 8000000",
     ),
+    Mutant(
+        name="live-owner-loses-its-key",
+        bug="a run that lives beyond the time of its idempotency key loses it, so that the work is done twice",
+        file=_KEYS,
+        old="       OR EXISTS (SELECT 1 FROM runs r WHERE r.id = idempotency_keys.run_id AND r.ended_at IS NOT NULL));",
+        new="       OR EXISTS (SELECT 1 FROM runs r WHERE r.id = idempotency_keys.run_id));",
+    ),
+    Mutant(
+        name="successor-not-created",
+        bug="the end of a run creates nothing of what was kept for afterwards",
+        file=_SINGLETONS,
+        old="    if following:\n",
+        new="    if len(following) > 1:\n",
+    ),
+    Mutant(
+        name="older-payload-afterwards",
+        bug="a payload goes into a run that waits for its retry although an older one is kept for after it",
+        file=_SINGLETONS,
+        old="    if held.state in WAITING and owner.next_id is None:",
+        new="    if held.state in WAITING:",
+    ),
+    Mutant(
+        name="two-successors-promised",
+        bug="each deferred call is promised a run of its own, and one is created",
+        file=_KEYS,
+        old="SET next_id = coalesce(next_id, :next_id), next_lane",
+        new="SET next_id = :next_id, next_lane",
+    ),
+    Mutant(
+        name="first-deferred-payload-stays",
+        bug="of the payloads that are kept for afterwards the first one wins",
+        file=_KEYS,
+        old="next_body = :body, first_at",
+        new="next_body = coalesce(next_body, :body), first_at",
+    ),
+    Mutant(
+        name="deferred-again",
+        bug="a replacing call that is tried again after an unknown commit gives its payload to a second run",
+        file="operations/enqueue.py",
+        old="    done = (yield from _already_done(runs, tried)) if tried else {}",
+        new="    done = {}",
+    ),
     # -- batches, retries, retention
     Mutant(
         name="callback-early",
         bug="a batch's callback starts while its last member still runs",
-        file="operations/moves.py",
-        old="        if still_open == 0 and callback_id is not None:",
-        new="        if still_open <= 1 and callback_id is not None:",
+        file="core/dependencies.py",
+        old="        return self.sealed and self.open == 0",
+        new="        return self.sealed and self.open <= 1",
     ),
     Mutant(
         name="member-not-counted",
         bug="a member that was cancelled is not counted, so that the callback waits for ever",
         file="operations/moves.py",
-        old="    if members := [(held.batch_id, m) for held, m in ended if held.batch_id is not None]:",
-        new="    if members := [(held.batch_id, m) for held, m in ended if held.batch_id is not None and m.state != 'cancelled']:",
+        old="    if members := [(held.batch_id, m.state) for held, m in ended if held.batch_id is not None]:",
+        new="    if members := [(h.batch_id, m.state) for h, m in ended if h.batch_id is not None and m.state != 'cancelled']:",
+    ),
+    Mutant(
+        name="callbacks-twice",
+        bug="a batch whose creation is repeated after an unknown commit has each callback twice",
+        file="client/batches.py",
+        old="namespace=namespace, callbacks=then, seal=alone",
+        new="namespace=namespace, callbacks={on: client._new_run(r) for on, r in callbacks.items()}, seal=alone",
+    ),
+    Mutant(
+        name="first-upstream-suffices",
+        bug="a run that waits for several begins after the first of them",
+        file="operations/releasing.py",
+        old="for run_id in held_back if run_id in lost or run_id not in still}",
+        new="for run_id in held_back if run_id in lost or run_id in still or run_id not in still}",
+    ),
+    Mutant(
+        name="ended-upstream-not-counted",
+        bug="an upstream that ended before its dependant was created is waited for, for ever",
+        file="operations/dependencies.py",
+        old="        known |= {str(row[0]): by_run(str(row[0]), State(row[1])) for row in found}",
+        new="        known |= {str(row[0]): by_run(str(row[0]), State.QUEUED) for row in found}",
     ),
     Mutant(
         name="two-live-retries",

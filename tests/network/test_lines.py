@@ -22,7 +22,8 @@ from mainspring.operations.enqueue import policy_row
 from mainspring.store import postgres
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.testing import invariants
-from mainspring.wakeups import Listener
+from mainspring.transports import Message
+from mainspring.transports.database import ListenNotify
 from tests.support.proxy import Forgotten, Manner, Point, Proxy, Strike, Target, Way
 
 PATIENCE_SECONDS = 15.0
@@ -201,13 +202,14 @@ def test_hints_come_back_after_the_line_they_came_by_is_gone(
 ) -> None:
     monkeypatch.setattr(postgres, "_QUIET_SECONDS", 0.2)
     hinted = threading.Semaphore(0)
-    listener = Listener(far, "default", ["default"], hinted.release)
+    said = [Message(namespace="default", queue="default", at=0).encode().decode()]
+    listener = ListenNotify(far).subscribe("default", ["default"], lambda _: hinted.release())
     assert hinted.acquire(timeout=PATIENCE_SECONDS)  # it listens
-    direct.notify("mainspring_work", ["default/default"])
+    direct.notify("mainspring_work", said)
     assert hinted.acquire(timeout=PATIENCE_SECONDS)
     proxy.cut(manner)
     assert hinted.acquire(timeout=PATIENCE_SECONDS)  # it listens again, and says that it may have missed some
-    direct.notify("mainspring_work", ["default/default"])
+    direct.notify("mainspring_work", said)
     assert hinted.acquire(timeout=PATIENCE_SECONDS)
     listener.close()
 

@@ -47,7 +47,7 @@ def large(text: str) -> str:
 
 
 @app.task(name="login", executor="process", max_attempts=1)
-def login(form: Login, ctx: Context) -> None:
+def login(ctx: Context, form: Login) -> None:
     """Fails, and says too much."""
     ctx.heartbeat({"saved": "by a child"})
     raise ValueError(f"{form.user} may not come in with {form.password.get_secret_value()}; token=abc123")

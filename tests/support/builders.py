@@ -27,7 +27,7 @@ from mainspring.core.limits import Limit, Rate
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
 from mainspring.core.states import State
-from mainspring.operations import attempts, batches, claims, limits, queues, retention, runs, upkeep, views
+from mainspring.operations import attempts, batches, claims, explaining, limits, queues, retention, runs, upkeep, views
 from mainspring.operations.attempts import Beat, Ended
 from mainspring.operations.claims import Claimed, Claimer, Walk
 from mainspring.operations.enqueue import Created, Keyed, NewRun, create, intern, policy_row
@@ -373,7 +373,7 @@ class Fleet:
 
     def why(self, run_id: str) -> str | None:
         """What a run waits for."""
-        return self.database.read("views.why", lambda tx: views.why_waiting(tx, views.get(tx, self.namespace, run_id)))
+        return self.database.read("views.why", lambda tx: explaining.why(tx, self.namespace, run_id))
 
     def one(self, sql: str) -> Any:
         """The first value that a plain SELECT answers."""
@@ -407,6 +407,8 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
     "queues": ("paused_at", "created_at"),
     "batches": ("created_at", "touched_at", "sealed_at", "parked_at", "cancelled_at"),
     "dead_letters": ("opened_at", "closed_at"),
+    "bulk_actions": ("created_at", "touched_at", "finished_at"),
+    "retention_walks": ("rests_until",),
     "deliveries": ("available_at", "created_at"),
 }
 

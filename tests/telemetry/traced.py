@@ -53,12 +53,6 @@ async def waits(ctx: Context) -> str:
         return "done"
 
 
-@app.task(name="blocks")
-def blocks(ctx: Context) -> str:
-    with tracer.start_as_current_span("user code"):
-        return "done"
-
-
 @app.task(name="computes", executor="process")
 def computes(ctx: Context) -> str:
     with tracer.start_as_current_span("user code"):
@@ -68,7 +62,7 @@ def computes(ctx: Context) -> str:
 def main() -> None:
     if sys.argv[3] == "enqueue":
         with tracer.start_as_current_span("request") as span:
-            handle = {"waits": waits, "blocks": blocks, "computes": computes}[sys.argv[4]].enqueue()
+            handle = {"waits": waits, "computes": computes}[sys.argv[4]].enqueue()
         print(json.dumps({"run": handle.id, "trace": f"{span.get_span_context().trace_id:032x}"}))
     else:
         app.worker(poll="50ms", concurrency=2).run(until="drained")

@@ -213,6 +213,16 @@ def test_a_bounded_queue_is_told_of_one_run_at_a_time(url: str, box: Box) -> Non
     app.close()
 
 
+def test_a_process_without_a_worker_publishes_with_tick(url: str, box: Box) -> None:
+    app, task = make(url, box, dispatch="deferred", limit=1, dispatch_timeout="30s")
+    handles = [task.enqueue(1), task.enqueue(2)]
+    assert box.messages == []
+    report = app.tick()
+    assert (report.stages["deliveries"].done, report.stages["published"].done) == (1, 1)
+    assert [message.run_id for message in box.messages] == [handles[0].id]
+    app.close()
+
+
 def test_an_event_loop_may_execute_several(made: tuple[App, Any], box: Box) -> None:
     app, task = made
     handles = task.enqueue_many([(n,) for n in range(5)])
@@ -245,7 +255,7 @@ def test_consumers_of_a_faulty_server_do_every_run_once(url: str, scheme: str, r
             done += 1
         if done == len(heard):  # what was lost is told again; five minutes are over at once
             _hurry(app)
-            app.client.relay.step()  # type: ignore[union-attr]
+            app.tick()
     assert {app.runs.get(handle.id).run.token for handle in handles} == {1}
     assert faulty.lost + faulty.doubled + faulty.late
     consumer.close()

@@ -11,16 +11,18 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli import database, dev, doctor, queue, run, task, tick, worker
+from mainspring.cli import database, dead_letter, dev, doctor, finding, limit, queue, run, steering, task, tick, worker
 from mainspring.cli.connecting import Flags
 from mainspring.errors import (
     CapabilityUnsupported,
     CommitUnknown,
     ConfigurationInvalid,
+    DeadLetterClosed,
     InvalidOption,
     KeyConflict,
     MainspringError,
     NotTerminal,
+    NotWaiting,
     PayloadInvalid,
     PayloadTooLarge,
     RunTerminal,
@@ -51,7 +53,7 @@ EXIT_CODES = {
 _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
     (2, (InvalidOption, ConfigurationInvalid, PayloadInvalid, PayloadTooLarge, CapabilityUnsupported, ValueUnreadable)),
     (3, (UnknownRun, UnknownQueue, UnknownTask)),
-    (4, (RunTerminal, NotTerminal, KeyConflict, StorageConflict)),
+    (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, KeyConflict, StorageConflict)),
     (5, (StorageUnavailable, StorageUnwritable, SchemaOlder, SchemaNewer, CommitUnknown, TransportFailed)),
 )
 
@@ -70,7 +72,9 @@ app.command("dev")(dev.dev)
 app.command("worker")(worker.worker)
 app.command("enqueue")(run.enqueue)
 app.add_typer(run.app, name="run")
+app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(queue.app, name="queue")
+app.add_typer(limit.app, name="limit")
 app.add_typer(task.app, name="task")
 app.add_typer(database.app, name="db")
 app.command("doctor")(doctor.doctor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,21 +42,7 @@ def list_runs(
     if json:
         output.show_json({"data": [data_of(view) for view in page.data], "next_cursor": page.next_cursor})
         return
-    output.show_table(
-        ["ID", "TASK", "QUEUE", "STATE", "REASON", "ATTEMPTS", "CREATED"],
-        [
-            [
-                view.run.id,
-                view.task,
-                view.queue,
-                view.run.state,
-                view.run.reason,
-                view.run.token,
-                output.at(view.run.created_at),
-            ]
-            for view in page.data
-        ],
-    )
+    show_runs(page.data)
     if page.next_cursor:
         output.tell(f"there may be more: --cursor {page.next_cursor}")
 
@@ -65,7 +51,8 @@ def list_runs(
 def get(context: typer.Context, run_id: RunId, json: output.Json = False) -> None:
     """One run: where it is and why, what it was given, how it ended."""
     with connected(context) as client:
-        found = data_of(client.runs.get(run_id)) | {"why": client.runs.why(run_id)} | _told(list(ledger(client, run_id)))
+        told: dict[str, Any] = {"why": client.runs.why(run_id), "attributes": client.runs.attributes(run_id) or None}
+        found = data_of(client.runs.get(run_id)) | told | _told(list(ledger(client, run_id)))
     if json:
         output.show_json(found)
     else:
@@ -191,7 +178,7 @@ def enqueue(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, and print the result as JSON.")] = False,
 ) -> None:
     """Create a run of a task by name; prints its id. Without --app its worker checks the arguments."""
-    arguments = _arguments(payload)
+    arguments = arguments_of(payload)
     options: Any = {"queue": queue, "priority": priority, "delay": delay, "key": key}
     if code is not None:
         loaded = load_app(context, code)
@@ -202,6 +189,25 @@ def enqueue(
         return
     with connected(context, create=True) as client:
         _send(client, _request(client.namespace, task, arguments, **options), wait)
+
+
+def show_runs(views: Sequence[RunView]) -> None:
+    """Runs as a table."""
+    output.show_table(
+        ["ID", "TASK", "QUEUE", "STATE", "REASON", "ATTEMPTS", "CREATED"],
+        [
+            [
+                view.run.id,
+                view.task,
+                view.queue,
+                view.run.state,
+                view.run.reason,
+                view.run.token,
+                output.at(view.run.created_at),
+            ]
+            for view in views
+        ],
+    )
 
 
 def data_of(view: RunView) -> dict[str, Any]:
@@ -317,7 +323,8 @@ def _show_end(last: Event) -> None:
 # -- creating ----------------------------------------------------------------------------------------------------------
 
 
-def _arguments(text: str) -> dict[str, Any]:
+def arguments_of(text: str) -> dict[str, Any]:
+    """The arguments of a task, as JSON; - reads standard input."""
     import msgspec
 
     try:

@@ -25,7 +25,7 @@ def tick(
         made = client.tick(every=every)
     next_due_at = None if made.next_due_at is None else made.next_due_at.isoformat().replace("+00:00", "Z")
     stages = {
-        name: {"done": report.done, "more": report.more, "error": None if report.error is None else report.error.message}
+        name: {"done": report.done, "more": report.more, "error": None if report.error is None else str(report.error)}
         for name, report in made.stages.items()
     }
     if json:

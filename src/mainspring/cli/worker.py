@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import threading
-from typing import Annotated, Any, NoReturn
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from mainspring.cli import output
 from mainspring.cli.connecting import AppName, app_database, load_app, log_to_stderr
 from mainspring.config import without_password
+
+if TYPE_CHECKING:
+    from mainspring.operations.remaining import Remaining
 
 #: EX_TEMPFAIL of sysexits.h: nothing is wrong with the work, and a fresh process should go on with it.
 WORN_OUT = 75
@@ -32,27 +37,55 @@ def worker(
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port of the loopback address.")
     ] = None,
-    drain: Annotated[bool, typer.Option("--drain", help="Stop when nothing is due.")] = False,
+    processes: Annotated[int, typer.Option("--processes", help="Worker processes, each with so many attempts at once.")] = 1,
+    drain: Annotated[bool, typer.Option("--drain", help="Stop when nothing is due, and say what is left and why.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="At the end print what was done as one JSON document.")] = False,
 ) -> None:
     """Run tasks until SIGTERM or Ctrl-C: then nothing new is begun and what runs may end. A second signal stops at once.
 
-    Exits with 75 when threads that do not end have worn it out: start it again.
+    With --processes those that die are replaced. Exits with 75 when threads that do not end have worn one out: start it again.
     """
     log_to_stderr(context)
     app = load_app(context, name)
     options: dict[str, Any] = {"poll": poll, "lease": lease, "grace": grace, "name": worker_name, "metrics_port": metrics_port}
-    process = app.worker(queues=queue, concurrency=concurrency, **options)
+    process = app.worker(queues=queue, concurrency=concurrency, processes=processes, **options)
     _ = app.client  # opened here, so that a database that cannot be used is said at once
+    if processes > 1:
+        app.close()  # each process opens its own
     serves = ", ".join(queue or app.registry.queues)
     output.tell(
         f"worker of {app.name}: tasks {', '.join(app.registry.names()) or 'none'}; queues {serves};"
-        f" {concurrency} at once; {without_password(app_database(app))}"
+        f" {concurrency} at once{f' in each of {processes} processes' if processes > 1 else ''};"
+        f" {without_password(app_database(app))}"
     )
     report = process.run(until="drained" if drain else "stopped")
     app.close()
     lost = f", {report.lost_leases} leases lost" if report.lost_leases else ""
     output.tell(f"worker stopped: {report.finished} attempts finished{lost}" + ("; worn out" if report.worn_out else ""))
+    if report.remaining is not None:
+        output.tell(f"left: {'; '.join(_told(report.remaining)) or 'nothing'}")
+    if json:
+        output.show_json(dataclasses.asdict(report))
     _leave(WORN_OUT if report.worn_out else 0)
+
+
+def _told(left: Remaining) -> Iterator[str]:
+    """What is left, by what holds it."""
+    if left.delayed:
+        when = "" if left.next_due_at is None else f", the first at {output.at(left.next_due_at)}"
+        yield f"{left.delayed} wait for their time{when}"
+    if left.blocked:
+        yield f"{left.blocked} wait for other runs"
+    yield from (f"{runs} of the paused queue {queue}" for queue, runs in sorted(left.paused.items()))
+    yield from (f"{runs} behind the limit of {limit}" for limit, runs in sorted(left.full.items()))
+    yield from (f"{runs} of task {task}, which this worker cannot run" for task, runs in sorted(left.other_task.items()))
+    yield from (f"{runs} held by worker {worker_id}" for worker_id, runs in sorted(left.held.items()))
+    if left.parked:
+        yield f"{left.parked} need attention"
+    if left.ready:
+        yield f"{left.ready} came meanwhile"
+    if left.at_least:
+        yield "and more"
 
 
 def _leave(code: int) -> NoReturn:

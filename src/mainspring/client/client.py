@@ -50,6 +50,7 @@ class Dispatching(Protocol):
     name: str
 
     def step(self) -> Any: ...
+    def publish(self) -> int: ...
     def dispatch(self, run_ids: Sequence[str]) -> None: ...
 
 
@@ -337,6 +338,11 @@ class Client:
     def _new_run(self, request: Request) -> NewRun:
         if request.due_at is not None and request.due_at > self.system.now() + LONGEST:
             raise InvalidOption("at= is too far away: ten years from now is the most", option="at")
+        if request.after and request.singleton is not None and (request.debounce or request.on_singleton == "replace"):
+            raise InvalidOption(
+                "a payload that replaces another cannot wait for runs of its own; leave after= out, or on_singleton= and debounce=",
+                option="after",
+            )
         run_id = request.run_id or self.system.new_id()
         return NewRun(
             run_id, self._number(request.lane), request.policy[0], self._kept(run_id, request), self.actor,

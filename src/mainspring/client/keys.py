@@ -24,7 +24,7 @@ class Keys:
         self._client = client
 
     def current(self, task: str, key: str, decode: Decode = codec.decode_json) -> Handle[Any] | None:
-        """The run that a call with this idempotency key would get now; None: it would create one. Advice, for it may change at once."""
+        """The run that a call with this idempotency key would get now; None: it would create one. Advice: it may change at once."""
         check_key(key, "key")
         found = self._read("keys.current", lambda tx: keys.current(tx, self._client.namespace, task, key))
         return self._handle(found, decode)

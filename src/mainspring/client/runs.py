@@ -304,7 +304,7 @@ class Runs:
         return views.events(tx, view.run.id, after=after)
 
     def _why(self, tx: Transaction, run_id: str) -> str | None:
-        return views.why_waiting(tx, views.get(tx, self._client.namespace, parse_run_id(run_id)))
+        return explaining.why(tx, self._client.namespace, parse_run_id(run_id))
 
     def _read(self, name: str, fn: Callable[[Transaction], T]) -> T:
         result: T = self._client.database.read(name, fn)

@@ -13,7 +13,9 @@ OnChunk = Callable[[int, list[Handle[R]]], None]
 _MOST = 10_000
 
 
-def stream(send: Callable[[Sequence[Any]], list[Handle[R]]], items: Iterable[Any], *, chunk: int, on_chunk: OnChunk[R] | None) -> int:
+def stream(
+    send: Callable[[Sequence[Any]], list[Handle[R]]], items: Iterable[Any], *, chunk: int, on_chunk: OnChunk[R] | None
+) -> int:
     """Send items in chunks, each in a transaction of its own; the index of the last item, -1 if there was none.
 
     Raises:

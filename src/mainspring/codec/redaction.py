@@ -22,6 +22,13 @@ _NAMES = (
 )
 _VALUE = r"""(?:"[^"\n]*"?|'[^'\n]*'?|[^\s,;&)}\]"']+)"""
 
+#: What a text holds in which a name of ``_NAMES`` stands.
+_SIGNS = (
+    "passw", "passphrase", "pwd", "secret", "token", "credential", "cookie",
+    *(f"{first}{dash}{last}" for dash in ("", "_", "-") for first, last in (
+        ("api", "key"), ("access", "key"), ("private", "key"), ("signing", "key"), ("encryption", "key"), ("session", "id"))),
+)  # fmt: skip
+
 #: What is hidden in every app: a pattern, what stands for what it found, and what a text (in small letters) that it finds something
 #: in holds: looking for that is many times quicker, and most texts hold nothing.
 _DEFAULTS: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = (
@@ -42,7 +49,7 @@ _DEFAULTS: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = (
     (
         re.compile(rf"(?i)((?:{_NAMES})[\w-]{{0,64}}[\"']?\s{{0,4}}(?:=>|[:=])\s{{0,4}}){_VALUE}"),
         rf"\1{HIDDEN}",
-        ("pass", "pwd", "secret", "token", "key", "credential", "cookie", "session"),
+        _SIGNS,
     ),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{4,}"), HIDDEN, ("eyj",)),  # a signed web token
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN, ("akia", "asia")),

@@ -18,8 +18,8 @@ def over(waiting: int, coming: int, most: int) -> int:
 
 
 def retry_after(oldest_waits_us: int | None, most: int, over: int) -> int:
-    """When ``over`` places will be free, in µs, if the queue goes on as it did: what is at its head has come through ``most`` places
-    in the time that it waits. A second where nothing is known."""
+    """When ``over`` places will be free, in µs, if the queue goes on as it did: what is at its head has come through ``most``
+    places in the time that it waits. A second where nothing is known."""
     if oldest_waits_us is None or oldest_waits_us <= 0 or most <= 0:
         return SECOND
     return max(_SOONEST, min(over * oldest_waits_us // most, _LATEST))
@@ -32,6 +32,8 @@ def check_bound(most: int | None, overflow: str) -> None:
         InvalidOption: naming the option and what to write.
     """
     if most is not None and (not isinstance(most, int) or isinstance(most, bool) or not 0 <= most <= LARGEST):
-        raise InvalidOption(f"max_waiting must be a whole number up to {LARGEST:,}, or None, not {shown(most)}", option="max_waiting")
+        raise InvalidOption(
+            f"max_waiting must be a whole number up to {LARGEST:,}, or None, not {shown(most)}", option="max_waiting"
+        )
     if overflow not in get_args(Overflow):
         raise InvalidOption(f'overflow must be "refuse", "skip" or "drop_oldest", not {shown(overflow)}', option="overflow")

@@ -61,10 +61,11 @@ class Reservation(NamedTuple):
 
 @dataclass(slots=True)
 class Plan:
-    """What one claim does: shares in order, and the reservations to be written first."""
+    """What one claim does: shares in order, and the reservations to be written first; ``aged`` are lanes served for their age."""
 
     shares: list[Share] = field(default_factory=list)
     reservations: list[Reservation] = field(default_factory=list)
+    aged: set[int] = field(default_factory=set)
 
 
 def share_out(lanes: Sequence[Waiting], left: dict[int, int], reserved: Mapping[int, Reservation], *, most: int, now: int) -> Plan:
@@ -112,6 +113,9 @@ def _of_one_turn(groups: Sequence[Sequence[Waiting]], left: dict[int, int], most
     shares: list[Share] = []
     weights = sum(group[0].weight for group in groups)
     quotas = _rounds(groups, left, most)
+    for group, quota in zip(groups, quotas, strict=True):
+        for gate, cost in _common(group) if quota else ():
+            left[gate] -= quota * cost
     for place, (group, quota) in enumerate(zip(groups, quotas, strict=True), first_place):
         weight = group[0].weight
         if not any(lane.tolls for lane in group):
@@ -153,14 +157,11 @@ def _common(group: Sequence[Waiting]) -> tuple[Toll, ...]:
 
 
 def _behind_gates(group: Sequence[Waiting], place: int, weight: int, quota: int, left: dict[int, int]) -> list[Share]:
-    """Caps for each lane of a group, by the gates that not all of its lanes pay; those with the oldest head first."""
-    common = _common(group)
+    """Caps for each lane of a group, by the gates that not all of its lanes pay, those with the oldest head first; what all of them
+    pay is paid already."""
     if len(group) == 1:
-        for gate, cost in common:
-            left[gate] -= quota * cost
         return [Share(group[0].lane_id, place, group[0].turn, weight, quota, quota)]
-    for toll in common:
-        left[toll.gate] -= quota * toll.cost
+    common = _common(group)
     shares = []
     for lane in sorted(group, key=lambda lane: (lane.due_at, lane.lane_id)):
         own = [toll for toll in lane.tolls if toll not in common]
@@ -174,9 +175,11 @@ def _behind_gates(group: Sequence[Waiting], place: int, weight: int, quota: int,
 
 
 def starving(lanes: Sequence[Waiting], now: int) -> list[Waiting]:
-    """The lanes whose head has waited for so long that its class no longer counts, as one group: the oldest is served first."""
-    old = [lane for lane in lanes if now - lane.due_at >= STARVES_AFTER]
-    return [replace(lane, turn=-1, group=-1, weight=1) for lane in old]
+    """The lanes whose head has waited for so long that its class no longer counts, as one group: the oldest is served first. Those
+    of the most urgent class are served anyway."""
+    first = min((lane.turn for lane in lanes), default=0)
+    old = [lane for lane in lanes if lane.turn > first and now - lane.due_at >= STARVES_AFTER]
+    return [replace(lane, turn=first - 1, group=-1, weight=1) for lane in old]
 
 
 def split(most: int, weights: Mapping[str, int], credit: Mapping[str, float]) -> tuple[dict[str, int], dict[str, float]]:

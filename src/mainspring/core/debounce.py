@@ -94,6 +94,8 @@ def check_singleton(has_key: bool, policy: str | None, debounce: Debounce | None
         name = "on_singleton" if policy is not None else "debounce"
         raise InvalidOption(f"{name}= says what becomes of a second call of a singleton; give singleton= too", option=name)
     if debounce is not None and policy not in {None, "replace"}:
-        raise InvalidOption('a debounced call replaces the one before; leave on_singleton= out, or "replace"', option="on_singleton")
+        raise InvalidOption(
+            'a debounced call replaces the one before; leave on_singleton= out, or "replace"', option="on_singleton"
+        )
     if debounce is not None and moved:
         raise InvalidOption("debounce= and throttle= say when a run is due; leave delay= and at= out", option="delay")

@@ -204,8 +204,9 @@ def _holds(seen: Snapshot) -> Iterator[Hold]:
             told = f"queue {seen.lane.queue} is paused by {seen.paused_by} since {_at(seen.paused_at)}"
             yield Hold(kind=HoldKind.PAUSE, text=told, subject=seen.lane.queue)
     if run.state is State.QUEUED:
-        for gate in seen.gates:
-            yield from _at_gate(seen, gate)
+        for at_gate in (_at_limit, _at_rate, _at_reservation):
+            for gate in seen.gates:
+                yield from at_gate(seen, gate)
         if seen.ahead or seen.lanes_ahead:
             yield _behind(seen)
     if run.state in WAITING:
@@ -228,13 +229,12 @@ def _of_state(seen: Snapshot) -> Iterator[Hold]:
         if not seen.upstreams:
             yield Hold(kind=HoldKind.STATE, text=f"blocked: {run.reason or 'no reason given'}", subject=run.reason)
         for upstream in seen.upstreams:
-            now = f", which is {upstream.state}" if upstream.state else ""
-            told = f"waits for {upstream.id}{now}, to be {_condition(upstream.condition)}"
+            now = f", which is {upstream.state}," if upstream.state else ""
+            told = f"waits for {upstream.id}{now} to {_CONDITIONS.get(upstream.condition, upstream.condition)}"
             yield Hold(kind=HoldKind.DEPENDENCY, text=told, subject=upstream.id)
 
 
-def _condition(condition: str) -> str:
-    return "over" if condition == "done" else condition
+_CONDITIONS = {"succeeded": "succeed", "failed": "fail", "done": "end"}
 
 
 def _over(seen: Snapshot) -> Iterator[Hold]:
@@ -246,10 +246,8 @@ def _over(seen: Snapshot) -> Iterator[Hold]:
         yield Hold(kind=HoldKind.OVER, text=f"its deadline was {_at(run.deadline_at)}, so it will fail", subject="deadline")
 
 
-def _at_gate(seen: Snapshot, gate: Gate) -> Iterator[Hold]:
-    if gate.pace is not None:
-        yield from _at_rate(seen, gate, gate.pace)
-    elif gate.used + gate.cost > gate.size:
+def _at_limit(seen: Snapshot, gate: Gate) -> Iterator[Hold]:
+    if gate.pace is None and gate.used + gate.cost > gate.size:
         likely = None if gate.cost > gate.size else _next_slot(seen, gate)
         ages = [seen.now - holder.since for holder in gate.holders if holder.since is not None]
         oldest = min(gate.holders, key=lambda holder: seen.now if holder.since is None else holder.since, default=None)
@@ -259,19 +257,25 @@ def _at_gate(seen: Snapshot, gate: Gate) -> Iterator[Hold]:
         soon = f"; next slot about {_at(likely)}" if likely is not None else ""
         told = f"{gate.name} is full ({', '.join(parts)}){soon}" if gate.size else f"{gate.name} lets nothing begin (its limit is 0)"
         yield Hold(kind=HoldKind.LIMIT, text=told, subject=gate.name, likely=likely, holders=gate.holders)
+
+
+def _at_reservation(seen: Snapshot, gate: Gate) -> Iterator[Hold]:
     kept = gate.reserved
     if kept is not None and kept.lane_id != seen.run.lane_id and seen.lane.priority <= kept.priority:
         told = f"{gate.name} is kept for a run of priority {kept.priority} that needs several units at once"
         yield Hold(kind=HoldKind.RESERVATION, text=told, subject=gate.name)
 
 
-def _at_rate(seen: Snapshot, gate: Gate, pace: Pace) -> Iterator[Hold]:
-    opens = pace.opens_at(gate.next_at)
+def _at_rate(seen: Snapshot, gate: Gate) -> Iterator[Hold]:
+    if gate.pace is None:
+        return
+    opens = gate.pace.opens_at(gate.next_at)
     if opens is None:
         yield Hold(kind=HoldKind.RATE, text=f"the rate of {gate.name} is 0: nothing begins", subject=gate.name)
-    elif not pace.admits(gate.next_at, seen.now) or gate.full_until is not None:
+    elif not gate.pace.admits(gate.next_at, seen.now) or gate.full_until is not None:
         at = max(opens, gate.full_until or opens)
-        yield Hold(kind=HoldKind.RATE, text=f"the rate of {gate.name} lets the next begin at {_at(at)}", subject=gate.name, until=at, likely=at)
+        told = f"the rate of {gate.name} lets the next begin at {_at(at)}"
+        yield Hold(kind=HoldKind.RATE, text=told, subject=gate.name, until=at, likely=at)
 
 
 def _next_slot(seen: Snapshot, gate: Gate) -> int | None:
@@ -366,7 +370,7 @@ def _why_unknown(seen: Snapshot, hold: Hold) -> str:
 
 def _unheld(unexplained: bool) -> str:
     if unexplained:
-        return "nothing that we know of holds it: this is a bug of ours, please report it"
+        return "nothing that we know of holds it now; if that is still so in a minute, it is a bug of ours: please report it"
     return "nothing holds it: a worker takes it at its next look"
 
 

@@ -93,7 +93,8 @@ def finish_and(
     moved |= succeeded()
     if len(moved) == len(ended):
         return set(), claimed
-    return _finish_late(tx, [end for end in ended if end.held.id not in moved], actor, limits), claimed
+    lost = _finish_late(tx, [end for end in ended if end.held.id not in moved], actor, limits)
+    return lost, claimed or claim_next()  # those who waited for these ends may be all there is to do
 
 
 def _without_result(end: Ended) -> Ended:

@@ -201,6 +201,19 @@ def carry_on(database: Database, action_id: str, namespace: str) -> Iterator[Ste
             return
 
 
+def take_up(database: Database, *, most: int) -> int:
+    """Go on with acts whose caller is gone, up to so many of their runs; how many."""
+    carried = 0
+    while carried < most and (found := database.read("bulk.abandoned", abandoned)) is not None:
+        act_id, namespace = found
+        began = database.read("bulk.get", lambda tx, at=(act_id, namespace): get(tx, at[0], namespace=at[1])).done
+        for made in carry_on(database, act_id, namespace):
+            if (carried := carried + made.act.done - began) >= most:
+                return carried
+            began = made.act.done
+    return carried
+
+
 def _write(database: Database, name: str, fn: Callable[[Transaction], T]) -> T:
     for _ in range(_COMMIT_TRIES):
         try:

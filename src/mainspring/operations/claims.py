@@ -47,13 +47,14 @@ class Claimed(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimer:
     """Who claims, and what it can do: ``tasks`` by the newest version it knows; ``queues`` by weight, None for strictly by
-    priority; ``capabilities`` by label."""
+    priority; ``capabilities`` by label. ``keys`` names the concurrency keys it wants; None: all."""
 
     worker_id: str
     namespace: str
     queues: Mapping[str, int | None]
     tasks: Mapping[str, int]
     capabilities: Mapping[str, str] = field(default_factory=dict)
+    keys: frozenset[str | None] | None = None
 
     def serves(self, lane: Lane) -> bool:
         """Whether it may claim the runs of a lane."""
@@ -61,6 +62,7 @@ class Claimer:
             lane.namespace == self.namespace
             and lane.queue in self.queues
             and self.tasks.get(lane.task, 0) >= lane.version
+            and (self.keys is None or lane.concurrency_key in self.keys)
             and all(self.capabilities.get(label) == value for label, value in lane.requires)
         )
 
@@ -191,8 +193,8 @@ def _plan(walk: Walk, who: Claimer, waiting: Sequence[tuple[str, Waiting]], gate
     plan, free = Plan(), dict(gates.free)
     if (aged := walk.unaged // AGED_SHARE or int(walk.unaged >= AGED_SHARE - 1)) and (old := claiming.starving(lanes, now)):
         plan = claiming.share_out(old, free, gates.reserved, most=min(aged, max(1, most // AGED_SHARE)), now=now)
-        served = {share.lane_id for share in plan.shares}
-        waiting = [(queue, lane) for queue, lane in waiting if lane.lane_id not in served]
+        plan.aged = {share.lane_id for share in plan.shares}
+        waiting = [(queue, lane) for queue, lane in waiting if lane.lane_id not in plan.aged]
         most -= sum({share.place: share.quota for share in plan.shares}.values())
     for lanes, part in _by_queue(walk, who, waiting, most):
         _add(plan, claiming.share_out(lanes, free, gates.reserved, most=part, now=now))
@@ -257,7 +259,7 @@ def _go_on(
     taken: dict[int, int] = {}
     for run in runs:
         taken[run.lane_id] = taken.get(run.lane_id, 0) + 1
-    walk.unaged = walk.unaged + len(runs) if not any(share.turn == -1 and share.lane_id in taken for share in plan.shares) else 0
+    walk.unaged = walk.unaged + len(runs) if plan.aged.isdisjoint(taken) else 0
     if runs:
         walk.fruitless = 0
         walk.place = after_group([number for number in ring if number in taken][-1])

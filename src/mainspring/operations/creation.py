@@ -52,6 +52,7 @@ class NewRun(NamedTuple):
     deadline_in: int | None = None
     skipped: str | None = None
     attributes: tuple[tuple[str, str], ...] = ()
+    is_retry: bool = False
     after: tuple[tuple[str, Condition], ...] = ()  # upstreams (runs or batches), and how each is wanted to end
 
 
@@ -135,6 +136,7 @@ def _data(run: NewRun) -> str | None:
         "singleton": run.singleton_key,
         "batch": run.batch_id,
         "rerun_of": run.rerun_of,
+        "retry": int(run.is_retry) or None,
         "trace": run.trace,
         "expires_at": run.expires_at,
         "expires_in": run.expires_in if run.expires_at is None else None,

@@ -116,6 +116,31 @@ def catch_up(tx: Transaction, namespace: str, queues: Sequence[str], *, most: in
     return len(missing)
 
 
+# -- upkeep, for every namespace ---------------------------------------------------------------------------------------
+
+
+def look_after(tx: Transaction, *, most: int, actor: str) -> int:
+    """Give up lost dispatches, and reserve slots and write deliveries where queues are bounded; how many runs were concerned."""
+    done = 0
+    for namespace, timeouts in _everywhere(tx).items():
+        bounded = {queue: timeout for queue, timeout in timeouts.items() if timeout is not None}
+        done += give_up(tx, namespace, list(timeouts), most=most, actor=actor)
+        done += reserve(tx, namespace, bounded, most=most)
+    return done
+
+
+def catch_up_all(tx: Transaction, *, most: int) -> int:
+    """``catch_up`` in every namespace."""
+    return sum(catch_up(tx, namespace, list(timeouts), most=most) for namespace, timeouts in _everywhere(tx).items())
+
+
+def _everywhere(tx: Transaction) -> dict[str, dict[str, int | None]]:
+    found: dict[str, dict[str, int | None]] = {}
+    for namespace, queue, timeout in tx.rows("deliveries.everywhere"):
+        found.setdefault(namespace, {})[queue] = timeout
+    return found
+
+
 # -- bounded queues ----------------------------------------------------------------------------------------------------
 
 

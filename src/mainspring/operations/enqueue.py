@@ -55,11 +55,11 @@ def create(
     """
     known = (yield from dependencies.look(runs)) if any(run.after for run in runs) else {}
     there: set[str] = set()
+    done = (yield from _already_done(runs, tried)) if tried else {}
     answers = yield from _already_there([run for run in runs if run.id in keyed])
+    answers |= done
     mine: dict[str, NewRun] = {}
     wanted = [run for run in runs if run.id in keyed and run.id not in answers]
-    if tried:
-        answers |= yield from _already_done(wanted, tried)
     yield from singletons.lock_owners(wanted, keyed)
     answers |= yield from _judge_keys(wanted, keyed, answers)
     answers |= yield from _judge_singletons(wanted, keyed, answers, mine, tried)
@@ -70,8 +70,7 @@ def create(
         made = yield from capacity.admit(made, keyed)
         answers |= {run.id: Created(run.id, "skipped") for run in made if run.skipped is not None}
         yield insertion(made)
-        for query in labelling(made):
-            yield query
+        yield from labelling(made)
         if known:
             yield from dependencies.record(made, known, there)
     return [answers.get(run.id) or Created(run.id, "created") for run in runs]

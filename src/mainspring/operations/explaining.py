@@ -20,7 +20,7 @@ from mainspring.operations import limits, views
 from mainspring.operations.lanes import lanes_of
 from mainspring.store.database import Transaction
 
-__all__ = ["Explanation", "Hold", "HoldKind", "Holder", "Place", "explain"]
+__all__ = ["Explanation", "Hold", "HoldKind", "Holder", "Place", "explain", "why"]
 
 _MOST_WORKERS = 200
 _MOST_AT_WORK = 200
@@ -97,7 +97,7 @@ def _serving(row: Sequence[Any]) -> Serving:
     return Serving(
         id=worker_id,
         queues=frozenset(msgspec.json.decode(queues)),
-        tasks=dict.fromkeys(names, 1) | known.get("versions", {}),
+        tasks={name: known.get("versions", {}).get(name, 1) for name in names},
         capabilities=known.get("capabilities", {}),
         is_known=bool(skills),
         concurrency=concurrency,
@@ -173,3 +173,13 @@ def _ages(tx: Transaction, lane: Lane, workers: Sequence[str]) -> tuple[int, ...
         return ()
     rows = tx.rows("explain.at_work", workers=workers, namespace=lane.namespace, queue=lane.queue, most=_MOST_AT_WORK)
     return tuple(max(0, tx.now - row[0]) for row in rows)
+
+
+def why(tx: Transaction, namespace: str, run_id: str) -> str | None:
+    """What a run waits for first, in words; None where it waits for nothing (it runs, or has ended).
+
+    Raises:
+        UnknownRun: there is none of that id in this namespace.
+    """
+    found = explain(tx, namespace, run_id)
+    return found.summary if found.holds or found.state is State.QUEUED else None

@@ -64,7 +64,7 @@ def retry(tx: Transaction, run_id: str, new_id: str, *, namespace: str, actor: s
     again = tx.one("runs.again", id=run_id)
     if again:
         return str(again[0]), False
-    new, keyed = _copy(tx, run, new_id, actor, with_key=True)
+    new, keyed = _copy(tx, run, new_id, actor, retry=True)
     if run.idempotency_key is not None:  # a cancelled run kept its key; its retry takes it over
         lane = keyed[new_id]
         tx.execute("keys.give_up", namespace=lane.namespace, task=lane.task, key=run.idempotency_key, run_id=run.id)
@@ -107,7 +107,7 @@ def rerun(
         UnknownRun: no such run. NotTerminal: it has not ended. KeyConflict: another run has the singleton key.
     """
     run = _ended(locked(tx, run_id, namespace), "rerun")
-    new, keyed = _copy(tx, run, new_id, actor, with_key=False)
+    new, keyed = _copy(tx, run, new_id, actor, retry=False)
     if lane is not None:
         moved = drive(tx, interned([lane], []))
         new = new._replace(lane_id=moved.get(lane, lane).id)
@@ -128,7 +128,7 @@ def _ended(run: Run, what: str) -> Run:
     return run
 
 
-def _copy(tx: Transaction, run: Run, new_id: str, actor: str, *, with_key: bool) -> tuple[NewRun, dict[str, Keyed]]:
+def _copy(tx: Transaction, run: Run, new_id: str, actor: str, *, retry: bool) -> tuple[NewRun, dict[str, Keyed]]:
     """A new run like ``run``, with its payload, its attributes, its spans, and its keys."""
     payload, lane = tx.one("runs.payload", id=run.id), lanes_of(tx, [run.lane_id])[run.lane_id]
     created = tx.one("runs.created_with", id=run.id)
@@ -140,9 +140,10 @@ def _copy(tx: Transaction, run: Run, new_id: str, actor: str, *, with_key: bool)
         policy_id=run.policy_id,
         body=payload[1],
         actor=actor,
-        idempotency_key=run.idempotency_key if with_key else None,
+        idempotency_key=run.idempotency_key if retry else None,
         singleton_key=run.singleton_key,
         rerun_of=run.id,
+        is_retry=retry,
         expires_in=spans.get("expires_in"),
         deadline_in=spans.get("deadline_in"),
         attributes=tuple((row[0], row[1]) for row in tx.rows("attributes.get", id=run.id)),

@@ -1,7 +1,7 @@
 """Singletons: at most one live run of a key, and what becomes of calls that come meanwhile.
 
-Here: ``judge``, a plan as ``enqueue.create`` is (the key, its owner, swapping the owner's payload or keeping it for afterwards), and
-``hand_on``, by which the transaction that ends an owner creates the run that follows. The order of locks: the owner's run, then its
+Here: ``judge``, a plan as ``enqueue.create`` is (the key, its owner, swapping the owner's payload or keeping it for afterwards),
+and ``hand_on``, by which the transaction that ends an owner creates the run that follows. The order of locks: the owner's run, then its
 key. Claim and replacement both lock the run's row, so a payload is swapped before it is handed out or kept for afterwards.
 Not here: when a burst of calls is due (``core/debounce.py``).
 """
@@ -60,8 +60,8 @@ def policy(keyed: Keyed) -> str:
 
 
 def judge(run: NewRun, keyed: Keyed, mine: MutableMapping[str, NewRun]) -> Steps:
-    """What the singleton key makes of a call: None where its own run is to be created. ``mine`` are the runs that this transaction is
-    about to create, by id; what is said of one of them changes there."""
+    """What the singleton key makes of a call: None where its own run is to be created. ``mine`` are the runs that this transaction
+    is about to create, by id; what is said of one of them changes there."""
     burst = (yield from _enter(run, keyed)) if keyed.debounce is not None else _Burst(gathers=False)
     for _ in range(_TRIES):
         if burst.leader is not None:

@@ -13,14 +13,17 @@ from typing import Final, NamedTuple
 
 from mainspring.core.durations import DAY, HOUR, MINUTE, SECOND
 from mainspring.core.lease import DEFAULT_TTL
-from mainspring.errors import MainspringError, StorageUnavailable
-from mainspring.operations import attempts, continuing, deadlines, limits, retention, views
+from mainspring.errors import StorageUnavailable
+from mainspring.operations import attempts, bulk, continuing, deadlines, dispatching, limits, retention, views
 from mainspring.operations.deadlines import Instants
 from mainspring.store.database import Database, Transaction
 
 MOST_DUE: Final = 1_000
 MOST_DEADLINES: Final = 500
 MOST_UNSERVED: Final = 100
+MOST_DELIVERIES: Final = 500
+MOST_ITEMS: Final = 1_000
+MOST_FORGOTTEN: Final = 1_000
 _CHANGED_OF_LATE_US = 2 * MINUTE
 _SWEEP_EVERY = 30
 _WORKERS_KEPT_US = 1 * DAY
@@ -62,7 +65,7 @@ class StageReport:
 
     done: int = 0
     more: bool = False
-    error: MainspringError | None = None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,7 @@ def _report(stage: Stage, database: Database, terms: Terms, now: int, instants: 
         done = stage.work(database, terms)
     except StorageUnavailable:
         raise
-    except MainspringError as error:
+    except Exception as error:  # noqa: BLE001  (whatever it is, it stops no other stage; who made the pass is told)
         return StageReport(error=error)
     return StageReport(done=done.done, more=done.more)
 
@@ -160,19 +163,47 @@ def _unserved(tx: Transaction, terms: Terms) -> Done:
     return Done(parked, parked == MOST_UNSERVED)
 
 
-def _forget(tx: Transaction, terms: Terms) -> Done:
+def _acts(database: Database, terms: Terms) -> Done:
+    return Done(bulk.take_up(database, most=MOST_ITEMS))
+
+
+def _reservations(tx: Transaction, terms: Terms) -> Done:
+    return Done(dispatching.expire(tx))
+
+
+def _deliveries(tx: Transaction, terms: Terms) -> Done:
+    done = dispatching.look_after(tx, most=MOST_DELIVERIES, actor=terms.actor)
+    return Done(done, done >= MOST_DELIVERIES)
+
+
+def _undelivered(tx: Transaction, terms: Terms) -> Done:
+    done = dispatching.catch_up_all(tx, most=MOST_DELIVERIES)
+    return Done(done, done >= MOST_DELIVERIES)
+
+
+def _keys(tx: Transaction, terms: Terms) -> Done:
     retention.forget(tx, workers_before=tx.now - _WORKERS_KEPT_US)
     return Done(0)
 
 
+def _forget(tx: Transaction, terms: Terms) -> Done:
+    made = retention.forget_slice(tx, most=MOST_FORGOTTEN)
+    return Done(made.runs + made.results, made.more)
+
+
 #: What frees comes before what fills. Lapsed leases include those of runs that were asked to stop: an abandoned cancel ends there.
 STAGES: Final = (
+    Stage(name="reservations", work=in_one("deliveries.expire", _reservations), every=SECOND),
     Stage(name="due", work=in_one("attempts.due", _due), of=lambda instants: instants.due_at),
     Stage(name="expiry", work=in_one("deadlines.expire", _expiry), of=lambda instants: instants.expires_at),
     Stage(name="deadlines", work=in_one("deadlines.enforce", _deadlines), of=lambda instants: instants.deadline_at),
     Stage(name="leases", work=in_one("attempts.reap", _reap)),
     Stage(name="dependants", work=_left_over),
     Stage(name="slots", work=in_one("slots.sweep", _sweep), every=SECOND),
+    Stage(name="deliveries", work=in_one("deliveries.look_after", _deliveries), every=SECOND),
+    Stage(name="undelivered", work=in_one("deliveries.catch_up", _undelivered), every=30 * SECOND),
     Stage(name="unserved", work=in_one("runs.park", _unserved), every=MINUTE),
-    Stage(name="retention", work=in_one("retention.forget", _forget), every=HOUR),
+    Stage(name="acts", work=_acts, every=10 * SECOND),
+    Stage(name="keys", work=in_one("retention.keys", _keys), every=HOUR),
+    Stage(name="retention", work=in_one("retention.forget", _forget), every=MINUTE),
 )

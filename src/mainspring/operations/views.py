@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mainspring.core.durations import format_instant
 from mainspring.core.events import Event
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
-from mainspring.core.states import TERMINAL, WAITING_FOR_TIME, EventType, State
+from mainspring.core.states import TERMINAL, EventType, State
 from mainspring.errors import InvalidOption, UnknownRun
 from mainspring.operations.moves import as_run
 from mainspring.store.database import Transaction
@@ -187,28 +186,6 @@ def policies(tx: Transaction, ids: Sequence[int]) -> dict[int, Policy]:
     """Captured policies by id."""
     rows = tx.rows("policies.get", ids=sorted(set(ids)))
     return {row[0]: Policy.from_data(msgspec.json.decode(row[1])) for row in rows}
-
-
-def why_waiting(tx: Transaction, view: RunView) -> str | None:
-    """What a run waits for, in words; None where it waits for nothing (it runs, or has ended)."""
-    run = view.run
-    if run.state in WAITING_FOR_TIME:
-        return f"due at {format_instant(run.due_at)}" + (f" ({run.reason})" if run.reason else "")
-    if run.state is State.BLOCKED or run.state is State.NEEDS_ATTENTION:
-        return run.reason or str(run.state)
-    return _why_queued(tx, view) if run.state is State.QUEUED else None
-
-
-def _why_queued(tx: Transaction, view: RunView) -> str:
-    row = tx.one("views.hold", lane_id=view.run.lane_id)
-    paused_at, paused_by, size, used, served = row or (None, None, None, None, 0)
-    if paused_at is not None:
-        return f"queue {view.queue} is paused by {paused_by} since {format_instant(paused_at)}"
-    if size is not None and used >= size:
-        return f"queue {view.queue} is full ({used}/{size})"
-    if not served:
-        return f"no live worker has the task {view.task} and the queue {view.queue}"
-    return "waiting for a free place of a worker"
 
 
 def bound_page(limit: int) -> int:

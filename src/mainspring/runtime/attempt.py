@@ -18,6 +18,7 @@ from mainspring.runtime.outcomes import arguments, raised, returned
 from mainspring.runtime.worker import Assignment
 
 if TYPE_CHECKING:
+    from mainspring.runtime.collecting import Group
     from mainspring.runtime.executor import LoopExecutor
     from mainspring.runtime.processes import ProcessPool
 
@@ -33,6 +34,7 @@ class Attempt:
 
     __slots__ = (
         "assignment",
+        "company",
         "concluding",
         "context",
         "deadline",
@@ -56,6 +58,7 @@ class Attempt:
         self.heard_at = time.monotonic()
         self.pool: ProcessPool | None = None  # where it runs, if that is a process
         self.concluding: Concluding | None = None
+        self.company: Group | None = None  # those it shares its call with
         lane = assignment.lane
         self.context: Context | None = Context(
             assignment.claimed, task=lane.task, queue=lane.queue, sink=self, checkpoint=assignment.checkpoint

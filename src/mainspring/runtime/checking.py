@@ -6,7 +6,6 @@ from typing import Any
 
 from mainspring.client import Client
 from mainspring.codec import PayloadSchema, decode_json, split_inputs
-from mainspring.codec import split_inputs
 from mainspring.errors import PayloadInvalid, UnknownTask, ValueUnreadable
 from mainspring.operations.payloads import WaitingPayload, waiting
 from mainspring.registry import Registry
@@ -59,10 +58,11 @@ def _look(client: Client, registry: Registry, each: WaitingPayload, found: Check
         found.newer[lane.task] = found.newer.get(lane.task, 0) + 1
         return
     try:
-        body = client.keeping.read_payload(each.body or b"{}", task=lane.task)
-        inputs, body = split_inputs(body)
-        if not inputs:  # else it is not known before its upstreams have ended
+        inputs, body = split_inputs(client.keeping.read_payload(each.body or b"{}", task=lane.task))
+        if not inputs:
             spec.schema.decode(current(spec, body, lane.version))
+        elif lane.version == spec.version:  # an older one can be upcast only when what is to come into it is there
+            _look_at_parts(spec.schema, decode_json(body), inputs)
         found.read += 1
     except (PayloadInvalid, ValueUnreadable) as error:
         told = client.keeping.redactor.text(error.message)

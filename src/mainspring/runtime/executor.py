@@ -25,6 +25,7 @@ from mainspring.operations import batches
 from mainspring.operations.claims import Claimed
 from mainspring.registry import Registry, TaskSpec
 from mainspring.runtime.attempt import Attempt, Fence, call
+from mainspring.runtime.collecting import Collecting, Group, tried
 from mainspring.runtime.outcomes import (
     MESSAGE_BYTES,
     bounded,
@@ -79,6 +80,7 @@ class LoopExecutor:
         self._threads: ThreadPoolExecutor | None = None
         self._processes: ProcessPool | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self.collecting = Collecting(registry.collects, self._together)
         self._closed = False
         self.abandoned = 0
         self.left_behind = 0
@@ -88,6 +90,8 @@ class LoopExecutor:
 
     def begin(self, claims: Sequence[Assignment]) -> None:
         """Run these, now or when a place is free."""
+        if self.collecting.kinds:
+            self.collecting.expect(claims)
         self._loop.call_soon_threadsafe(self._admit, claims)
 
     def stop(self, run_id: str, token: int, why: str) -> None:
@@ -104,7 +108,7 @@ class LoopExecutor:
     @property
     def busy(self) -> int:
         """How many places are taken, those of threads that were left alone included."""
-        return len(self._running) + self.abandoned
+        return len(self._running) - self.collecting.surplus + self.abandoned
 
     @property
     def is_worn_out(self) -> bool:
@@ -119,6 +123,7 @@ class LoopExecutor:
         for attempt in self._running.values():
             if attempt.context is not None:
                 attempt.context.stopping = True
+        self.collecting.shut()
 
     def interrupt(self) -> None:
         """Cut off what still runs, for a shutdown."""
@@ -145,16 +150,30 @@ class LoopExecutor:
     # -- admission --------------------------------------------------------------------------------------------------
 
     def _admit(self, claims: Sequence[Assignment]) -> None:
+        self.collecting.arrived(claims)
         if self._closed:
             for assignment in claims:
                 self._report(assignment.claimed, Unstarted(), None)
             return
         self._inbox.extend(claims)
+        if self.collecting.kinds:
+            self._bring_company()
         self._fill()
 
     def _fill(self) -> None:
-        while self._inbox and len(self._running) + self.abandoned < self._concurrency:
+        while self._inbox and self.busy < self._concurrency:
             self._launch(self._inbox.popleft())
+            if self.collecting.kinds:
+                self._bring_company()
+
+    def _bring_company(self) -> None:
+        """Whoever a group waits for needs no place of its own."""
+        waiting, self._inbox = self._inbox, deque()
+        for assignment in waiting:
+            if self.collecting.takes(assignment.claimed, assignment.lane):
+                self._launch(assignment)
+            else:
+                self._inbox.append(assignment)
 
     def _launch(self, assignment: Assignment) -> None:
         claimed, name = assignment.claimed, assignment.lane.task
@@ -166,6 +185,8 @@ class LoopExecutor:
         seconds = math.inf if policy.timeout_us is None else policy.timeout_us / 1e6
         attempt = Attempt(self, assignment, spec, self._loop.time() + seconds)
         self._running[claimed.id, claimed.token] = attempt
+        if spec.collect is not None:
+            self.collecting.admit(attempt)
         variables = None if self._spans is None else self._trace(self._spans, assignment)
         attempt.task = self._loop.create_task(self._attempt(attempt), context=variables)
         if seconds < _SHORT_SECONDS:
@@ -237,6 +258,8 @@ class LoopExecutor:
         if not is_as_stored(attempt.spec, attempt.assignment):
             await self._open(attempt)
         attempt.heard_at = time.monotonic()
+        if attempt.spec.collect is not None:
+            return await self.collecting.join(attempt)
         if attempt.is_dangerous and is_importable(attempt.spec):
             return await self._alone(attempt)
         match attempt.spec.executor:
@@ -250,7 +273,8 @@ class LoopExecutor:
     async def _open(self, attempt: Attempt) -> None:
         """Make what was claimed readable; in a thread where that fetches, or runs code of the user's."""
         body = attempt.assignment.claimed.body
-        opening = partial(opened, self._keeping, attempt.spec, attempt.assignment, self._client and self._client.results)
+        results = self._client.results if self._client is not None else None
+        opening = partial(opened, self._keeping, attempt.spec, attempt.assignment, results)
         is_quick = attempt.assignment.lane.version == attempt.spec.version and not blob_key(body) and not has_inputs(body)
         attempt.open(opening() if is_quick else await asyncio.to_thread(opening))
 
@@ -299,11 +323,21 @@ class LoopExecutor:
         attempt.why = "lease_lost"
         return Stopped()
 
+    async def _together(self, group: Group, user_code: Callable[[], Any]) -> Any:
+        """One call for a whole group."""
+        if group.spec.executor == "async":
+            return await user_code()
+        return await self._on_thread(partial(tried, user_code))
+
     async def _in_thread(self, attempt: Attempt) -> Outcome:
+        outcome: Outcome = await self._on_thread(partial(call, attempt))
+        return outcome
+
+    async def _on_thread(self, user_code: Callable[[], Any]) -> Any:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix="mainspring-task")
         context = contextvars.copy_context()
-        future = self._threads.submit(context.run, call, attempt)
+        future = self._threads.submit(context.run, user_code)
         try:
             return await asyncio.shield(asyncio.wrap_future(future, loop=self._loop))
         except asyncio.CancelledError:
@@ -380,14 +414,19 @@ class LoopExecutor:
             attempt.pool.ask_to_stop(fence[0], why, token=fence[1])
         elif attempt.spec.executor == "async" and attempt.task is not None:
             attempt.task.cancel()
+        if attempt.company is not None:
+            attempt.company.asked()
         self._loop.call_later(attempt.assignment.policy.grace_us / 1e6, self._cut_off, attempt)
 
     def _cut_off(self, attempt: Attempt) -> None:
         if self._running.get(attempt.fence) is not attempt or attempt.task is None:
             return
         if attempt.spec.executor == "async" and attempt.pool is None:  # it swallows cancellation: report it, and let it be
-            self.abandoned += 1
-            attempt.task.add_done_callback(lambda _: self._place_is_free())
+            group = attempt.company
+            if group is None or group.abandons():
+                self.abandoned += 1
+                task = attempt.task if group is None or group.task is None else group.task
+                task.add_done_callback(lambda _: self._place_is_free())
             self._finish(attempt, after_stop(attempt.why, Stopped()), None)
         else:
             attempt.task.cancel()
@@ -414,6 +453,7 @@ class LoopExecutor:
         attempt.context = None  # user code may hold it; nobody else does, so that it goes when user code lets go
         claimed = attempt.assignment.claimed
         del self._running[attempt.fence]
+        self.collecting.leave(attempt)
         if self._spans is not None:
             self._spans.ended(attempt.fence, outcome, lost=attempt.why == "lease_lost")
         if attempt.why != "lease_lost":

@@ -77,9 +77,11 @@ class WorkerProcess:
         try:
             report = await self._run(until, started)
         except BaseException as error:
-            self._settle(lambda: self.closed.set_exception(error))
+            if not self.closed.done():
+                self.closed.set_exception(error)
             raise
-        self._settle(lambda: self.closed.set_result(report))
+        if not self.closed.done():
+            self.closed.set_result(report)
         return report
 
     async def _run(self, until: Until, started: asyncio.Event | None) -> Report:
@@ -96,10 +98,6 @@ class WorkerProcess:
             if started is not None:
                 started.set()
             return await self._runner.run(until)
-
-    def _settle(self, how: Callable[[], None]) -> None:
-        if not self.closed.done():
-            how()
 
     def execute_next(self) -> Handle[Any] | None:
         """Claim one run, run one attempt of it here, and write how it ended; None if there was nothing to claim.

@@ -78,9 +78,7 @@ class Links:
             client.database,
             client.namespace,
             {queue: by[each.by if isinstance(each.by, str) else id(each.by)] for queue, each in delivering.items()},
-            timeouts={queue: each.timeout for queue, each in delivering.items() if each.timeout is not None},
             system=client.system,
-            actor=client.actor,
         )
 
 

@@ -7,10 +7,11 @@ there. Rows go in the order in which they were written, so those of one key do.
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from mainspring.client import Client, Handle, Request
-from mainspring.codec import Keeping
+from mainspring.codec import LARGEST_STORED, Keeping
 from mainspring.errors import CallerMistake, MainspringError, WorldTrouble
 from mainspring.operations import outbox
 from mainspring.operations.outbox import Chosen
@@ -50,7 +51,8 @@ def chosen(request: Request, system: System, keeping: Keeping) -> Chosen:
         value = fields.pop(span, None)
         if value and fields.get(instant) is None:
             fields[instant] = now + value
-    body = keeping.keep_payload(request.body, task=request.lane.task, run_id=run_id, keyed=True)
+    inline = replace(keeping, inline=LARGEST_STORED)  # a blob that no ledger points to would be swept before its row is moved
+    body = inline.keep_payload(request.body, task=request.lane.task, run_id=run_id, keyed=True)
     return Chosen(run_id, request.lane, request.policy, body, fields)
 
 

@@ -19,13 +19,12 @@ log = logging.getLogger("mainspring")
 
 BATCH = 100
 BATCHES = 5
-MOST_RESERVED = 500
 _EVERY_SECONDS = 1.0
-_CATCH_UP_US = 30_000_000
 
 
 class Relay:
-    """Publishes the deliveries of some queues, each by its transport. ``timeouts`` (µs) are those of bounded queues.
+    """Publishes the deliveries of some queues, each by its transport. Writing them, reserving slots for them and giving them up is
+    maintenance (``operations/upkeep``), and needs no transport.
 
     ``published`` and ``refused`` count messages.
     """
@@ -38,35 +37,30 @@ class Relay:
         namespace: str,
         transports: Mapping[str, Transport],
         *,
-        timeouts: Mapping[str, int],
         system: System,
-        actor: str = "system",
     ) -> None:
         self._database = database
         self._namespace = namespace
         self._transports = dict(transports)
         self._queues = sorted(transports)
-        self._timeouts = dict(timeouts)
         self._system = system
-        self._actor = actor
-        self._caught_up_at: int | None = None
         self.published = 0
         self.refused = 0
 
     def step(self) -> Wake:
-        """One round: reservations, lost dispatches, and at most 5 x 100 deliveries, each stage in transactions of its own."""
-        if self._timeouts:
-            self._database.write("deliveries.expire", dispatching.expire)
-        self._database.write("deliveries.give_up", self._give_up)
-        self._catch_up()
-        if self._timeouts:
-            self._database.write("deliveries.reserve", self._reserve)
+        """One round of ``publish``."""
+        return Wake(0) if self.publish() >= BATCH * BATCHES else Wake(_EVERY_SECONDS)
+
+    def publish(self) -> int:
+        """Publish what is due, at most 5 x 100 deliveries; how many were taken."""
+        count = 0
         for _ in range(BATCHES):
             taken = self._database.write("deliveries.take", self._take)
             self._publish(taken)
+            count += len(taken)
             if len(taken) < BATCH:
-                return Wake(_EVERY_SECONDS)
-        return Wake(0)
+                break
+        return count
 
     def dispatch(self, run_ids: Sequence[str]) -> None:
         """Publish the deliveries of runs that were just created, in the caller; what fails stays for ``step``."""
@@ -77,29 +71,8 @@ class Relay:
         except MainspringError as error:  # the runs are durable, and so are their deliveries
             log.warning("deliveries are left to the relay: %s", error)
 
-    def close(self) -> None:
-        """Close the transports."""
-        for transport in {id(each): each for each in self._transports.values()}.values():
-            transport.close()
-
     def _take(self, tx: Transaction) -> list[Taken]:
         return dispatching.take(tx, self._namespace, self._queues, most=BATCH)
-
-    def _reserve(self, tx: Transaction) -> int:
-        return dispatching.reserve(tx, self._namespace, self._timeouts, most=MOST_RESERVED)
-
-    def _give_up(self, tx: Transaction) -> int:
-        return dispatching.give_up(tx, self._namespace, self._queues, most=BATCH, actor=self._actor)
-
-    def _catch_up(self) -> None:
-        """Now and then: somebody may have created runs who had not heard that their queue has deliveries."""
-        now = self._system.monotonic()
-        if self._caught_up_at is not None and now - self._caught_up_at < _CATCH_UP_US:
-            return
-        self._caught_up_at = now
-        self._database.write(
-            "deliveries.catch_up", lambda tx: dispatching.catch_up(tx, self._namespace, self._queues, most=MOST_RESERVED)
-        )
 
     def _publish(self, taken: Sequence[Taken]) -> None:
         if not taken:

@@ -20,10 +20,12 @@ from mainspring.operations.attempts import Ended
 from mainspring.operations.claims import Claimer
 from mainspring.operations.remaining import Remaining, remaining
 from mainspring.registry import Registry
+from mainspring.runtime.collecting import Company
 from mainspring.runtime.driver import Bell, Driver
 from mainspring.runtime.executor import LoopExecutor
 from mainspring.runtime.guarding import watch_lease, watched_loop
 from mainspring.runtime.maintenance import Maintenance
+from mainspring.runtime.sweeping import Sweeping
 from mainspring.runtime.worker import Worker, WorkerPlan
 from mainspring.store.database import Transaction
 from mainspring.telemetry import tracing
@@ -62,6 +64,7 @@ class Runner:
         self._hurry = asyncio.Event()
         self._change = asyncio.Event()
         self.finished = 0
+        self._telling = False
 
     def ask_to_stop(self) -> None:
         """Begin to stop; asked a second time, skip the wait. In the loop."""
@@ -80,11 +83,13 @@ class Runner:
         )
         database = self._client.database
         worker = Worker(
-            database, executor, self._plan, system=self._client.system, on_finished=self._count, spans=spans, metrics=metrics
+            database, executor, self._plan, system=self._client.system, on_finished=self._count, spans=spans, metrics=metrics,
+            on_freed=self._tell_others,
         )
         if metrics is not None:
             metrics.working(self._plan.concurrency, lambda: executor.busy)
         executor.worker = worker
+        worker.company = Company(executor.collecting) if executor.collecting.kinds else None
         self._bell = driver.start(worker)
         maintenance = Maintenance(
             database,
@@ -95,9 +100,12 @@ class Runner:
             metrics=metrics,
         )
         self._upkeep = driver.start(maintenance)
+        if self._client.keeping.blobs is not None:
+            driver.start(Sweeping(self._client))
         if self._client.relay is not None:
             driver.start(self._client.relay)
-        forget_hub = self._client.hub.watch_work(_for_queues(tuple(self._plan.queues), self._bell))
+        work = _for_queues(tuple(self._plan.queues), self._bell)
+        forget_hub = self._client.hub.watch_work(lambda named: None if self._telling else work(named))
         stop_listening = listen(
             self._client.transport, database, self._plan.namespace, tuple(self._plan.queues), lambda _: self._bell.ring()
         )
@@ -135,6 +143,14 @@ class Runner:
         self._client.hub.ended([end.held.id for end in ended])
         if any(type(end.outcome) is not Succeeded for end in ended):
             self._upkeep.ring()
+
+    def _tell_others(self) -> None:
+        """Slots of a limit are free: whoever waits for its poll behind them need not. From the step's thread."""
+        self._telling = True  # this worker has looked already
+        try:
+            self._client.tell_work(sorted(self._plan.queues))
+        finally:
+            self._telling = False
 
     async def _until(self, until: Until, worker: Worker, executor: LoopExecutor, driver: Driver) -> None:
         stop = asyncio.create_task(self._stop.wait())

@@ -23,11 +23,12 @@ from mainspring.operations.enqueue import Created
 from mainspring.operations.lanes import lanes_of
 from mainspring.operations.run_now import run_now as begin_now
 from mainspring.registry import Registry
+from mainspring.runtime.claiming import Claiming
 from mainspring.runtime.driver import Bell, Driver
 from mainspring.runtime.executor import LoopExecutor
 from mainspring.runtime.guarding import watch_lease
 from mainspring.runtime.maintenance import Maintenance
-from mainspring.runtime.worker import Claiming, Worker, WorkerPlan
+from mainspring.runtime.worker import Worker, WorkerPlan
 from mainspring.store.database import Transaction
 from mainspring.system import process_name
 from mainspring.telemetry import tracing

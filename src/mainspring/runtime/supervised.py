@@ -57,7 +57,7 @@ def serve(descriptor: int, greeting: Mapping[str, Any]) -> None:
     for part in orders.attribute.split("."):
         app = getattr(app, part)
     channel = socket.socket(fileno=descriptor)
-    process = app.worker(**orders.options)  # type: ignore[attr-defined]
+    process = app.worker(**orders.options)
     ears = _Ears(channel, process, orders.grace_seconds)
     threading.Thread(target=ears.listen, name="mainspring-supervisor", daemon=True).start()
     report = process.run_heeding(ears.stop, until=orders.until)

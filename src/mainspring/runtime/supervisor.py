@@ -13,17 +13,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
-from mainspring.errors import MainspringError, WorldTrouble
+from mainspring.errors import InvalidOption, MainspringError, WorldTrouble
 from mainspring.operations.remaining import Remaining
 from mainspring.runtime.child import Hello
 from mainspring.runtime.runner import Report, Until
-from mainspring.runtime.supervised import HURRY, STOP, WORN_OUT, Orders, Told
+from mainspring.runtime.supervised import HURRY, STOP, WORN_OUT, Orders, Told, place_of
 
 log = logging.getLogger("mainspring")
 
@@ -32,6 +33,7 @@ LONGEST_BACKOFF_SECONDS = 30.0
 _LIVED_SECONDS = 10.0
 _MOST_FALSE_STARTS = 5
 _LAST_SECONDS = 30.0
+_MOST_PROCESSES = 256
 
 _PROGRAM = """\
 import json, os, sys
@@ -54,6 +56,38 @@ class Crew:
     attribute: str
     settings: Callable[[], dict[str, str]]
     options_of: Callable[[int], dict[str, Any]]
+
+
+def crew_of(
+    app: object, processes: int, url: str, settings: Callable[[], dict[str, str]], options: Mapping[str, Any]
+) -> Crew:
+    """The crew of an App, each with these options of ``app.worker``.
+
+    Raises:
+        InvalidOption: naming what several processes cannot have.
+    """
+    if not isinstance(processes, int) or isinstance(processes, bool) or not 1 <= processes <= _MOST_PROCESSES:
+        raise InvalidOption(f"processes must be from 1 to {_MOST_PROCESSES}, not {processes!r}", option="processes")
+    if url.removeprefix("sqlite://").strip("/") in {"", ":memory:"}:
+        raise InvalidOption("a database in memory belongs to one process; give the App a file or a server", option="processes")
+    place = place_of(app)
+    if place is None:
+        told = "each process imports the App anew, so it must be a variable of a module; write `app = App(…)` at the top of one"
+        raise InvalidOption(told, option="processes")
+
+    def options_of(number: int) -> dict[str, Any]:
+        mine = {name: value for name, value in options.items() if value is not None}
+        if "name" in mine:
+            mine["name"] = f"{mine['name']}-{number}"
+        if "metrics_port" in mine:
+            mine["metrics_port"] += number - 1
+        return {name: _plain(value) for name, value in mine.items()}
+
+    return Crew(processes=processes, module=place[0], attribute=place[1], settings=settings, options_of=options_of)
+
+
+def _plain(value: Any) -> Any:
+    return f"{value.total_seconds()}s" if isinstance(value, timedelta) else value
 
 
 class Supervisor:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from mainspring.core.attempts import Failed, Outcome, Unstarted
 from mainspring.core.lanes import CLASS_SPAN, Lane
 from mainspring.core.lease import trusted_until
@@ -20,6 +22,7 @@ from mainspring.errors import CommitUnknown, LeaseLost, MainspringError, WorldTr
 from mainspring.operations import attempts, claims, telemetry, views
 from mainspring.operations.attempts import Beat, Ended
 from mainspring.operations.claims import Claimed, Claimer
+from mainspring.runtime.claiming import Claiming, Company
 from mainspring.runtime.service import Wake
 from mainspring.store.database import Database, Transaction
 from mainspring.system import System
@@ -44,15 +47,6 @@ class Executor(Protocol):
 
     def stop(self, run_id: str, token: int, why: str) -> None:
         """Ask one attempt to stop (``cancelled``, ``lease_lost``). Unknown ones are left alone."""
-
-
-class Claiming(Protocol):
-    """How a worker gets its runs: ``claims.claim``, or what a worker of one does instead."""
-
-    def __call__(
-        self, tx: Transaction, who: Claimer, walk: claims.Walk, *, most: int, meanwhile: Callable[[], None]
-    ) -> claims.Claim:
-        """Lease up to ``most`` runs; what it learns of lanes goes into the walk."""
 
 
 class Assignment(NamedTuple):
@@ -107,9 +101,12 @@ class Worker:
         spans: Spans | None = None,
         metrics: Metrics | None = None,
         claiming: Claiming = claims.claim,
+        on_freed: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_finished = on_finished
+        self._on_freed = on_freed
         self._claiming = claiming
+        self.company: Company | None = None  # set where tasks take their runs many at a time
         self._spans = spans
         self._metrics = metrics
         self.plan = plan
@@ -296,8 +293,9 @@ class Worker:
         lost = {(beat.run_id, beat.token) for beat in beats if beat.run_id not in kept}
         ending = {end.held.id for end in ended}
         held = [now for now in attempts.held(tx, self._id) if now.run_id not in ending] if check else None
+        wants = room > 0 or (self.company is not None and not self._stopping and self.company.is_wanted)
         gone, claims = attempts.finish_and(
-            tx, ended, lambda: self._claim(tx, room) if room > 0 else [], actor=actor, limits=limits > 0
+            tx, ended, lambda: self._claim(tx, room) if wants else [], actor=actor, limits=limits > 0
         )
         lost |= {(end.held.id, end.held.token) for end in ended if end.held.id in gone}
         return _Turn(lost, claims, held, limits, renewed=not fresh, had_room=room > 0)
@@ -317,7 +315,7 @@ class Worker:
     def _claim(self, tx: Transaction, room: int) -> list[Assignment]:
         plan = self.plan
         asked_at = 0 if self._spans is None else self._system.now()
-        claim = self._claiming(
+        claim = (self.company or self._claiming)(
             tx,
             Claimer(
                 worker_id=self._id,
@@ -327,7 +325,7 @@ class Worker:
                 capabilities=plan.capabilities,
             ),
             self._walk,
-            most=min(room, BATCH),
+            most=max(0, min(room, BATCH)),
             meanwhile=self._hand_over,
         )
         self._claim_again, self._opens_in = claim.more, claim.opens_in
@@ -356,7 +354,7 @@ class Worker:
             queues=_json_list(list(plan.queues)),
             concurrency=plan.concurrency,
             ttl=plan.ttl_us,
-            skills=_json({"versions": dict(plan.tasks), "capabilities": dict(plan.capabilities)}),
+            skills=msgspec.json.encode({"versions": dict(plan.tasks), "capabilities": dict(plan.capabilities)}).decode(),
         )
 
     # -- what follows from a step -----------------------------------------------------------------------------------
@@ -378,6 +376,8 @@ class Worker:
         self.finished += len(ended)
         if ended:
             self._on_finished(ended)
+            if turn.limits and len(ended) > len(turn.claims):  # what was freed was not taken again here: others may want it
+                self._on_freed()
 
     def _compare(self, held: Sequence[attempts.HeldNow], new: set[str]) -> None:
         """Bring what the database says together with what we know: cancels, lost leases, claims we were never told of."""
@@ -438,7 +438,7 @@ class Worker:
         if self._stopping:
             return 0
         quick = self._mean_seconds is not None and self._mean_seconds < _QUICK_SECONDS
-        places = self.plan.concurrency * (2 if quick else 1)
+        places = self.plan.concurrency * (2 if quick else 1) + (0 if self.company is None else self.company.surplus)
         return places - (len(self._held) - leaving) + len(self._ended)
 
     def _next(self, room: int, claimed: int) -> Wake:

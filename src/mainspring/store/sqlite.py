@@ -39,6 +39,7 @@ _BUSY_SECONDS = 60.0
 _GROUP = 128
 _READERS = 4
 _STATEMENT_CACHE = 400
+_WAL_TRIES = 20
 _WAL_PAGES = 4000
 _MAGIC = b"SQLite format 3\x00"
 _CAPABILITIES = Capabilities(row_locks=False, skip_locked=False, notify=False)
@@ -338,8 +339,9 @@ class SqliteDatabase:
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(self.path, vfs=self._vfs, statementcachesize=_STATEMENT_CACHE)
         connection.set_busy_timeout(int(self._busy_seconds * 1000))
+        _use_wal(connection)
         connection.execute(
-            f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA mmap_size = 0;"
+            f"PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA mmap_size = 0;"
             f"PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32000; PRAGMA wal_autocheckpoint = {_WAL_PAGES}",
         ).fetchall()
         return connection
@@ -440,3 +442,14 @@ def _translated(path: str) -> Iterator[None]:
         raise StorageUnavailable(f"{path}: {error}") from error
     except apsw.ConstraintError as error:
         raise BrokenInvariant(f"a statement of ours broke a constraint: {error}") from error
+
+
+def _use_wal(connection: apsw.Connection) -> None:
+    """Make the file a WAL file. That step ignores the busy timeout where two make a new file at one moment; a write waits."""
+    for _ in range(_WAL_TRIES):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            return
+        except apsw.BusyError:
+            connection.execute("BEGIN IMMEDIATE; COMMIT").fetchall()
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()

@@ -270,7 +270,17 @@ def a_live_keyed_run_finds_its_key() -> str:
         SELECT r.id, 'lives without its key', r.idempotency_key FROM runs r
         JOIN lanes l ON l.id = r.lane_id
         LEFT JOIN idempotency_keys k ON k.namespace = l.namespace AND k.task = l.task AND k.key = r.idempotency_key
-        WHERE r.idempotency_key IS NOT NULL AND r.ended_at IS NULL AND k.run_id IS NULL"""
+        WHERE r.idempotency_key IS NOT NULL AND r.ended_at IS NULL AND (k.run_id IS NULL OR k.run_id <> r.id)"""
+
+
+def a_promised_run_is_not_there_before_its_turn() -> str:
+    """P6: what is kept for after the owner's end is whole, and becomes a run then, not sooner."""
+    return """
+        SELECT s.next_id, 'is there beside its owner', CAST(s.run_id AS TEXT), r.state FROM singletons s JOIN runs r ON r.id = s.next_id
+        UNION ALL
+        SELECT s.run_id, 'is followed by half a run', s.key, '' FROM singletons s
+        LEFT JOIN lanes l ON l.id = s.next_lane AND l.task = s.task LEFT JOIN policies p ON p.id = s.next_policy
+        WHERE s.next_id IS NOT NULL AND (s.next_body IS NULL OR s.next_due_at IS NULL OR l.id IS NULL OR p.id IS NULL)"""
 
 
 def a_batch_counts_its_open_members() -> str:
@@ -364,8 +374,9 @@ def what_hangs_on_a_run_goes_with_it() -> str:
 def a_run_has_one_live_retry() -> str:
     """P1: trying a run again makes one new run, however many people ask."""
     return """
-        SELECT rerun_of, 'live retries', count(*) FROM runs
-        WHERE rerun_of IS NOT NULL AND ended_at IS NULL GROUP BY rerun_of HAVING count(*) > 1"""
+        SELECT r.rerun_of, 'live retries', count(*) FROM runs r JOIN events e ON e.run_id = r.id AND e.seq = 1
+        WHERE r.rerun_of IS NOT NULL AND r.ended_at IS NULL AND e.data LIKE '%,"retry":1%'
+        GROUP BY r.rerun_of HAVING count(*) > 1"""
 
 
 TABLE_ORACLES: tuple[Callable[[], str], ...] = (
@@ -376,6 +387,7 @@ TABLE_ORACLES: tuple[Callable[[], str], ...] = (
     a_live_singleton_run_holds_its_key,
     an_idempotency_key_answers_for_its_owner,
     a_live_keyed_run_finds_its_key,
+    a_promised_run_is_not_there_before_its_turn,
     a_batch_counts_its_open_members,
     a_batch_counts_its_failed_members,
     a_dependant_waits_while_an_upstream_is_open,

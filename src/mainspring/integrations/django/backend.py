@@ -34,6 +34,8 @@ from mainspring.core.states import TERMINAL, EventType, State
 from mainspring.errors import UnknownRun
 from mainspring.integrations.django.settings import the_app
 
+__all__ = ["MainspringBackend", "TaskResultDoesNotExist", "api"]
+
 _NAME = "django.task"
 _PAGE = 500
 _Status = api.TaskResultStatus
@@ -116,7 +118,8 @@ def _declared(app: App, options: Mapping[str, Any]) -> Task[..., Any]:
     if _NAME in app.registry.names():
         spec = app.registry.get(_NAME)
         return Task(app, spec, spec.function, spec.options)
-    return app.task(name=_NAME, **options)(_execute)
+    declared: Task[..., Any] = app.task(name=_NAME, **options)(_execute)
+    return declared
 
 
 def _open_transaction() -> str | None:

@@ -8,6 +8,11 @@ SELECT 1 AS found FROM queues WHERE delivery IS NOT NULL LIMIT 1;
 -- columns: name text, delivery text, dispatch_timeout int
 SELECT name, delivery, dispatch_timeout FROM queues WHERE namespace = :namespace AND delivery IS NOT NULL;
 
+-- name: deliveries.everywhere
+-- The queues that have deliveries, in every namespace.
+-- columns: namespace text, name text, dispatch_timeout int
+SELECT namespace, name, dispatch_timeout FROM queues WHERE delivery IS NOT NULL;
+
 -- name: deliveries.declare
 -- What code says of a queue's deliveries.
 UPDATE queues SET delivery = :dispatch, dispatch_timeout = :dispatch_timeout

@@ -55,28 +55,17 @@ LIMIT :most;
 -- columns: state text, runs int
 SELECT r.state, count(*) AS runs FROM runs r JOIN lanes l ON l.id = r.lane_id WHERE l.namespace = :namespace GROUP BY r.state;
 
--- name: views.hold
--- What a queued run may be waiting for: its queue's pause and limit, and whether a live worker serves its task and queue.
--- columns: paused_at int, paused_by text, size int, used int, served int
-SELECT q.paused_at, q.paused_by, g.size, (SELECT coalesce(sum(s.cost), 0) FROM slots s WHERE s.limit_id = g.id) AS used,
-       (SELECT count(*) FROM workers w
-        WHERE w.namespace = l.namespace AND w.state = 'live' AND w.expires_at > {{now}}
-          AND replace(w.tasks, '"' || l.task || '"', '') <> w.tasks
-          AND replace(w.queues, '"' || l.queue || '"', '') <> w.queues) AS served
-FROM lanes l
-JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
-LEFT JOIN limits g ON g.namespace = l.namespace AND g.scope = 'queue' AND g.name = l.queue AND g.measure = 'at_once'
-WHERE l.id = :lane_id;
-
 -- name: policies.get
 -- Captured policies by id.
 -- columns: id int, body text
 SELECT id, body FROM policies WHERE id {{any ids int}};
 
 -- name: runs.again
--- The run that was made from this one and has not ended, if there is one.
+-- The retry of this run that has not ended, if there is one. (Of reruns there may be any number.)
 -- columns: id text
-SELECT id FROM runs WHERE rerun_of = :id AND ended_at IS NULL ORDER BY id LIMIT 1;
+SELECT r.id FROM runs r JOIN events e ON e.run_id = r.id AND e.seq = 1
+WHERE r.rerun_of = :id AND r.ended_at IS NULL AND e.data LIKE '%,"retry":1%'
+ORDER BY r.id LIMIT 1;
 
 -- name: runs.payload
 -- The payload in force of a run, with the data of the event that holds it.

@@ -67,7 +67,6 @@ class Jobs:
         "enqueue later": Kind(5, "user"),
         "enqueue keyed": Kind(8, "user"),
         "enqueue singleton": Kind(5, "user"),
-        "batch": Kind(4, "user"),
         "cancel": Kind(5, "user"),
         "retry": Kind(5, "user"),
         "unpark": Kind(3, "user"),
@@ -83,6 +82,7 @@ class Jobs:
         self._witness = witness
         self._owners: dict[tuple[str, str], str] = {}
         self._known: list[str] = []
+        self._while_active: set[str] = set()  # made under a key that is free as soon as its run has ended
 
     def calls(self) -> Mapping[str, Callable[[ClientNode, Random], None]]:
         """What each kind of step does."""
@@ -92,7 +92,6 @@ class Jobs:
             "enqueue later": partial(self._enqueue, how="later"),
             "enqueue keyed": partial(self._enqueue, how="keyed"),
             "enqueue singleton": partial(self._enqueue, how="singleton"),
-            "batch": self._batch,
             "cancel": self._cancel,
             "retry": self._retry,
             "unpark": self._unpark,
@@ -132,8 +131,8 @@ class Jobs:
                     yield Violation("a_budget_is_not_overdrawn", run_id, f"{kind} {count} times, of {most}")
 
     def excuses(self, violation: Violation) -> bool:
-        """A live run keeps its key for the retention only, of which its row knows nothing."""
-        return violation.invariant == "a_live_keyed_run_finds_its_key" and not self._still_owns("key", violation.subject)
+        """Nothing is right for a reason that the rows do not know."""
+        return False
 
     # -- creating ---------------------------------------------------------------------------------------------------
 
@@ -170,16 +169,17 @@ class Jobs:
         if how == "singleton" or (how == "keyed" and dice.random() < 0.2):
             singleton = dice.choice(_KEYS)
         number = dice.randrange(3) if key else dice.randrange(10**6)  # so that a key often meets its own payload again
-        return self._plain(dice, number)._replace(
-            due_at=due_at, delay=delay, key=key, key_ttl=dice.choice((_SHORTEST_KEY_TTL, 60 * MINUTE)), singleton=singleton
+        return self.plain(dice, number)._replace(
+            due_at=due_at, delay=delay, key=key, key_ttl=dice.choice((0, _SHORTEST_KEY_TTL, 60 * MINUTE)), singleton=singleton
         )
 
     def _alike(self, dice: Random) -> list[Request]:
-        first = self._plain(dice, 0)
+        first = self.plain(dice, 0)
         return [first._replace(body=_encode({"dice": dice.randrange(10**6)})) for _ in range(dice.randint(2, 7))]
 
     @staticmethod
-    def _plain(dice: Random, number: int) -> Request:
+    def plain(dice: Random, number: int) -> Request:
+        """A request with nothing special about it."""
         return Request(lane=dice.choice(_LANES), policy=dice.choice(POLICIES), body=_encode({"dice": number}))
 
     def _took(self, request: Request, run_id: str, outcome: str, called_at: int = 0) -> None:
@@ -189,6 +189,8 @@ class Jobs:
         if outcome == "created":
             self._witness.was_accepted(run_id, request.body, due_at)
             self._known.append(run_id)
+            if request.key is not None and request.key_ttl == 0:
+                self._while_active.add(run_id)
         if outcome == "existing" and request.key is not None and request.singleton is not None:
             return  # found by one of the two, and nobody says by which
         for kind, key in (("key", request.key), ("singleton", request.singleton)):
@@ -203,13 +205,18 @@ class Jobs:
         self._owners[kind, key] = run_id
 
     def _still_owns(self, kind: str, run_id: str) -> bool:
-        """Whether a run made under a key must still hold it: a singleton while it lives, an idempotency key for its retention,
-        which is never less than ten seconds, unless its run simply failed."""
+        """Whether a run made under a key must still hold it: while it lives; an idempotency key after that for its retention, which
+        is none or never less than ten seconds, unless its run simply failed."""
         sql = "SELECT 1 FROM runs WHERE id = ? AND ended_at IS NULL AND created_at > ?"
         since = 0
         if kind == "key":
-            sql = "SELECT 1 FROM runs WHERE id = ? AND state NOT IN ('failed', 'upstream_failed') AND created_at > ?"
+            sql = (
+                "SELECT 1 FROM runs WHERE id = ? AND (ended_at IS NULL"
+                " OR (state NOT IN ('failed', 'upstream_failed', 'skipped') AND created_at > ?))"
+            )
             since = self._world.clock.now - _SHORTEST_KEY_TTL if self._witness.clock_is_true else 2**62
+            if run_id in self._while_active:
+                since = 2**62
         return bool(self._world.look(sql, run_id, since))
 
     def _check_conflict(self, request: Request, refused: KeyConflict) -> None:
@@ -222,28 +229,12 @@ class Jobs:
             for kind, key in (("key", request.key), ("singleton", request.singleton)):
                 self._owners.pop((kind, f"{request.lane.task} {key}"), None)
 
-    def _batch(self, client: ClientNode, dice: Random) -> None:
-        members = [self._plain(dice, dice.randrange(10**6)) for _ in range(dice.randrange(5))]
-        callback = self._plain(dice, dice.randrange(10**6)) if dice.random() < 0.9 else None
-        client.system.made.clear()
-        try:
-            handle = client.client.submit_batch(members, callback, fires_on=dice.choice(("done", "all_succeeded")))
-        except _WORLD:
-            self._witness.was_refused(client.system.made)
-            return
-        except CommitUnknown:
-            return
-        for request, run_id in zip(members, handle.members, strict=True):
-            self._took(request, run_id, "created")
-        if handle.callback is not None and callback is not None:
-            self._took(callback, handle.callback.id, "created")
-
     # -- acting on runs ---------------------------------------------------------------------------------------------
 
     def _cancel(self, client: ClientNode, dice: Random) -> None:
         if (run_id := self._any(dice)) is None:
             return
-        answer = self._try(client.client.runs.cancel, run_id)
+        answer = self._try(partial(client.client.runs.cancel, run_id, reason="scripted"))
         if answer is not None:
             self._witness.cancelled.add(run_id)
 
@@ -324,7 +315,10 @@ class Jobs:
         return str(dice.choice(found)[0]) if found else None
 
     def _body(self, run_id: str) -> bytes:
-        sql = "SELECT e.body FROM runs r JOIN events e ON e.run_id = r.rerun_of AND e.seq = 1 WHERE r.id = ?"
+        sql = (
+            "SELECT e.body FROM runs r JOIN runs s ON s.id = r.rerun_of JOIN events e ON e.run_id = s.id AND e.seq = s.payload_seq"
+            " WHERE r.id = ?"
+        )
         ((body,),) = self._world.look(sql, run_id)
         return bytes(body)
 

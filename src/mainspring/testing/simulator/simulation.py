@@ -12,15 +12,17 @@ from mainspring.core.states import TERMINAL, State
 from mainspring.errors import InvalidOption
 from mainspring.testing import invariants
 from mainspring.testing.invariants import Violation
+from mainspring.testing.simulator.dependants import Dependants
 from mainspring.testing.simulator.fleet import Fleet
 from mainspring.testing.simulator.jobs import QUEUES, TASKS, Jobs
 from mainspring.testing.simulator.limited import Limited
 from mainspring.testing.simulator.scenario import Kind, Scenario
 from mainspring.testing.simulator.shapes import Shape, ShapeMaker
+from mainspring.testing.simulator.singletons import Singletons
 from mainspring.testing.simulator.witness import Witness
 from mainspring.testing.simulator.world import Trace, World
 
-SHAPES: tuple[ShapeMaker, ...] = (Jobs, Limited)
+SHAPES: tuple[ShapeMaker, ...] = (Jobs, Limited, Singletons, Dependants)
 
 _LOOK_US = 2 * SECOND
 _AFTERMATH_US = 4 * SECOND  # for whatever upkeep still has to put away

@@ -91,6 +91,7 @@ class Witness:
         self.claims: list[Assignment] = []
         self.attempts = 0
         self.is_trusted: Callable[[str], bool] = lambda node: False
+        self.watchers: list[Callable[[Sequence[Assignment]], None]] = []  # whoever else sees what is handed out
         self._world = world
         self._moment = 0
         self._claimed_at: dict[Fence, int] = {}
@@ -99,7 +100,7 @@ class Witness:
         self._began: set[Fence] = set()
         self._may_have_begun: set[Fence] = set()
         self._saved: defaultdict[Fence, list[bytes]] = defaultdict(list)
-        self._dice: dict[str, int] = {}
+        self._dice: dict[bytes, int] = {}
 
     def accuse(self, invariant: str, subject: str, detail: str) -> None:
         """Something happened that must not."""
@@ -136,15 +137,17 @@ class Witness:
 
     def payload_dice(self, claimed: Claimed) -> int:
         """The number in a run's payload that its script is written from."""
-        if claimed.id not in self._dice:
-            assert claimed.body is not None
-            self._dice[claimed.id] = _decode_payload(claimed.body).dice
-        return self._dice[claimed.id]
+        assert claimed.body is not None
+        if claimed.body not in self._dice:  # a run's payload may be replaced
+            self._dice[claimed.body] = _decode_payload(claimed.body).dice
+        return self._dice[claimed.body]
 
     def claimed(self, claims: Sequence[Assignment]) -> None:
         """A worker was given these, just now."""
         self._moment += 1
         self.claims += claims
+        for watch in self.watchers:
+            watch(claims)
         for assignment in claims:
             claimed = assignment.claimed
             self._claimed_at[claimed.id, claimed.token] = self._moment
