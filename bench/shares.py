@@ -15,13 +15,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mainspring.client import Client, Request
 from mainspring.core.attempts import Succeeded
 from mainspring.core.durations import DAY
-from mainspring.core.lanes import CLASS_SPAN, Lane
+from mainspring.core.lanes import Lane
 from mainspring.core.limits import Limit, Rate
 from mainspring.core.policy import Policy
 from mainspring.operations import attempts, claims
@@ -60,7 +61,7 @@ def fill(url: str, count: int, *, keys: int = 0, delay: int = 0, limits: tuple[L
     return client
 
 
-def turns(client: Client, count: int, *, place: int = 0) -> float:
+def turns(client: Client, count: int) -> float:
     """Work off up to `count` runs turn by turn; runs a second."""
     database: Any = client.database
     if hasattr(database, "conninfo"):
@@ -68,23 +69,23 @@ def turns(client: Client, count: int, *, place: int = 0) -> float:
     who = Claimer(worker_id="w", namespace="default", queues={"default": None}, tasks={"noop": 1})
     register: dict[str, Any] = {"namespace": "default", "tasks": '["noop"]', "queues": '["default"]', "concurrency": 100}
     database.write("workers.register", lambda tx: attempts.register(tx, "w", **register, ttl=DAY))
-    walk = Walk(place=place)
+    walk = Walk()
     ended: list[Ended] = []
     done = 0
     began = time.perf_counter()
     while done < count:
-        def turn(tx: Any) -> list[claims.Claimed]:
-            _, runs = attempts.finish_and(
-                tx, ended, lambda: claims.claim(tx, who, walk, most=BATCH).runs, actor="worker:w", limits=True
-            )
-            return runs
-
-        runs: list[claims.Claimed] = database.write("worker.turn", turn)
+        runs: list[claims.Claimed] = database.write("worker.turn", partial(_turn, who=who, walk=walk, ended=ended))
         done += len(ended)
         if not runs and not ended:
             break
         ended = [Ended(run, Succeeded(b"null"), POLICY, 0.0) for run in runs]
     return done / (time.perf_counter() - began)
+
+
+def _turn(tx: Any, *, who: Claimer, walk: Walk, ended: list[Ended]) -> list[claims.Claimed]:
+    """Write what ended, and claim."""
+    _, runs = attempts.finish_and(tx, ended, lambda: claims.claim(tx, who, walk, most=BATCH).runs, actor="worker:w", limits=True)
+    return runs
 
 
 def _settle(conninfo: str) -> None:
@@ -160,13 +161,13 @@ def _closing(client: Client, measure: Callable[[Client], float]) -> float:
 LARGE = 1_000_000
 
 SHARES = (
-    Share(name="keys", title="1,000 keys, each limited, and a limit of the queue", bar=0.7, ours=under_key_limits, plain=plain),
-    Share(name="everything", title="key, limit of each key, limit and rate of the queue", bar=0.4, ours=under_everything, plain=plain),
+    Share(name="keys", title="1,000 keys, each limited, and the queue", bar=0.7, ours=under_key_limits, plain=plain),
+    Share(name="everything", title="the same, and a rate", bar=0.4, ours=under_everything, plain=plain),
     Share(name="lanes", title="100,000 keys in turn", bar=0.7, ours=busy_lanes, plain=plain),
-    Share(name="full", title="beside a full key with ten times the runs", bar=0.95, ours=beside_a_full_lane, plain=shallow),
+    Share(name="full", title="beside a full key with many more runs", bar=0.95, ours=beside_a_full_lane, plain=shallow),
     Share(name="deep", title="1,000,000 queued beside 10,000", bar=0.9, ours=deep, plain=shallow),
-    Share(name="idle", title="looks of maintenance beside 1,000,000 future runs", bar=0.9, ours=ticks_beside_idle, plain=ticks_of_nothing),
-)  # fmt: skip
+    Share(name="idle", title="upkeep beside 1,000,000 future runs", bar=0.9, ours=ticks_beside_idle, plain=ticks_of_nothing),
+)
 
 
 @contextlib.contextmanager
@@ -202,19 +203,21 @@ def main() -> int:
 
 
 def _measure(share: Share, fresh: Callable[[], Any], rounds: int, count: int) -> tuple[list[float], list[float]]:
-    ours, plain_ = [], []
+    ours: list[float] = []
+    beside: list[float] = []
     for _ in range(rounds):
-        for rates, work in ((plain_, share.plain), (ours, share.ours)):
+        for rates, work in ((beside, share.plain), (ours, share.ours)):
             with fresh() as url:
                 rates.append(work(url, count))
-    return ours, plain_
+    return ours, beside
 
 
 def _print(kind: str, share: Share, found: tuple[list[float], list[float]]) -> None:
     ours, beside = map(statistics.median, found)
     ratio = ours / beside
     verdict = "" if ratio >= share.bar else "  BELOW"
-    print(f"{kind:9} {share.title:58} {ours:10,.0f} /s beside {beside:10,.0f} /s: {ratio:.2f} (bar {share.bar}){verdict}", flush=True)
+    rates = f"{ours:10,.0f} /s beside {beside:10,.0f} /s"
+    print(f"{kind:9} {share.title:40} {rates}: {ratio:.2f} (bar {share.bar}){verdict}", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,16 @@ Here: what a program writes, and how it becomes requests. Not here: how they are
 (``operations/dependencies``, ``operations/batches``).
 """
 
-import asyncio
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from mainspring.client import BatchHandle, Client, Handle, Request
 from mainspring.codec import Reference
 from mainspring.core.dependencies import Condition, FiresOn, fires_on
 from mainspring.errors import InvalidOption, shown
 from mainspring.registry import Options, TaskSpec
+from mainspring.waiting import in_thread
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -182,19 +182,41 @@ class Batch(Generic[R_co]):
 
     async def aenqueue(self) -> BatchHandle[R_co]:
         """``enqueue`` for an event loop."""
-        return await asyncio.to_thread(self.enqueue)
+        return await in_thread(self.enqueue)
 
 
+@overload
 def batch(
     members: Iterable[Call[Any]],
     *,
-    then: Call[R] | None = None,
+    then: Call[R],
     on: FiresOn = "done",
     all_succeeded: Call[Any] | None = None,
     any_failed: Call[Any] | None = None,
     done: Call[Any] | None = None,
-    open: bool = False,  # noqa: A002  (the word for it)
-) -> Batch[R]:
+    open: bool = False,
+) -> Batch[R]: ...
+@overload
+def batch(
+    members: Iterable[Call[Any]],
+    *,
+    then: None = None,
+    on: FiresOn = "done",
+    all_succeeded: Call[Any] | None = None,
+    any_failed: Call[Any] | None = None,
+    done: Call[Any] | None = None,
+    open: bool = False,
+) -> Batch[Any]: ...
+def batch(
+    members: Iterable[Call[Any]],
+    *,
+    then: Call[Any] | None = None,
+    on: FiresOn = "done",
+    all_succeeded: Call[Any] | None = None,
+    any_failed: Call[Any] | None = None,
+    done: Call[Any] | None = None,
+    open: bool = False,
+) -> Batch[Any]:
     """A batch: ``members`` run in any order, up to a million of them; an iterator is read 1,000 at a time.
 
     ``done`` starts once when the last member has ended, ``all_succeeded`` if all of them succeeded, ``any_failed`` as soon as one

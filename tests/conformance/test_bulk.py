@@ -26,7 +26,13 @@ def look(fleet: Fleet, **asked: Any) -> Seen:
 
 def write_down(fleet: Fleet, seen: Seen, action: Action, *, whole: bool = True, **options: Any) -> str:
     act_id = fleet.new_id()
-    told: dict[str, Any] = {"namespace": fleet.namespace, "action": action, "options": options, "actor": WHO, "total": len(seen.matches)}
+    told: dict[str, Any] = {
+        "namespace": fleet.namespace,
+        "action": action,
+        "options": options,
+        "actor": WHO,
+        "total": len(seen.matches),
+    }
     fleet.database.write("bulk.begin", lambda tx: bulk.begin(tx, act_id, **told))
     fleet.database.write("bulk.add", lambda tx: bulk.add(tx, act_id, seen.matches))
     if whole:
@@ -186,7 +192,9 @@ def test_two_who_carry_out_one_act_share_it(fleet: Fleet, rival: AnyDatabase) ->
     act_id = write_down(fleet, look(fleet), Action.CANCEL, reason="x")
     with open_transaction(fleet.database) as tx:
         bulk.step(tx, act_id, namespace=fleet.namespace, most=3)
-        other = started(rival, lambda: rival.write("bulk.step", lambda tx: bulk.step(tx, act_id, namespace=fleet.namespace, most=3)))
+        other = started(
+            rival, lambda: rival.write("bulk.step", lambda tx: bulk.step(tx, act_id, namespace=fleet.namespace, most=3))
+        )
     assert other().act.finished_at is not None
     assert fleet.one("SELECT count(*) FROM events WHERE type = 'cancelled'") == 6
 

@@ -304,9 +304,7 @@ def test_an_upstream_that_ends_beside_an_open_creation_counts_once(fleet: Fleet,
 
 @pytest.mark.case("jobs", 43)
 @pytest.mark.parametrize("outcome", [None, FATAL])
-def test_a_creation_beside_an_open_end_of_its_upstream_counts_it_once(
-    fleet: Fleet, other: Fleet, outcome: Failed | None
-) -> None:
+def test_a_creation_beside_an_open_end_of_its_upstream_counts_it_once(fleet: Fleet, other: Fleet, outcome: Failed | None) -> None:
     held = fleet.running()
     new = behind(fleet, held.id)
     with open_transaction(fleet.database) as tx:

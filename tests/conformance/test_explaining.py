@@ -117,7 +117,12 @@ def _use_up(story: Story, rng: random.Random, wanted: set[HoldKind]) -> None:
     """A limit and a rate of one, both taken by a run of the same lane."""
     fleet = story.fleet
     if HoldKind.LIMIT in wanted:
-        over = [(Scope.QUEUE, "main", False), (Scope.EACH_KEY, "main", True), (Scope.TASK, "work", False), (Scope.POOL, "gpus", False)]
+        over = [
+            (Scope.QUEUE, "main", False),
+            (Scope.EACH_KEY, "main", True),
+            (Scope.TASK, "work", False),
+            (Scope.POOL, "gpus", False),
+        ]
         if not wanted & {HoldKind.BUSY, HoldKind.DEPENDENCY}:  # which need a run of another kind at work
             over.append((Scope.NAMESPACE, "", False))
         scope, name, each = rng.choice(over)

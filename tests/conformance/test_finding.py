@@ -101,7 +101,9 @@ def test_a_page_says_where_the_next_one_begins_and_the_last_one_says_nothing(fle
     fleet.enqueue_many(3)
     wanted = parse_filter({"task": "work"})
     first = fleet.database.read("runs.find", lambda tx: searching.find(tx, fleet.namespace, wanted, most=2))
-    rest = fleet.database.read("runs.find", lambda tx: searching.find(tx, fleet.namespace, wanted, before=first.next_cursor, most=2))
+    rest = fleet.database.read(
+        "runs.find", lambda tx: searching.find(tx, fleet.namespace, wanted, before=first.next_cursor, most=2)
+    )
     assert (len(first.data), len(rest.data), rest.next_cursor) == (2, 1, None)
 
 

@@ -4,12 +4,16 @@ import threading
 
 import pytest
 
+from mainspring.core import ids
+from mainspring.core import lanes as numbering
 from mainspring.core.attempts import Unstarted
 from mainspring.core.claiming import RESERVES_AFTER, STARVES_AFTER
 from mainspring.core.durations import DAY, HOUR, MINUTE, SECOND
 from mainspring.core.limits import Limit, Measure, Rate, Scope
 from mainspring.operations import claims, limits
 from mainspring.operations.claims import Claimed, Claimer, Walk
+from mainspring.operations.enqueue import interned
+from mainspring.store.database import drive
 from mainspring.store.postgres import PostgresDatabase
 from tests.support.builders import AnyDatabase, Fleet
 
@@ -175,7 +179,8 @@ def test_a_run_that_needs_four_is_not_passed_for_ever_by_runs_that_need_one(flee
     assert len(passing) == 1, "before its minute is over it may be passed"
     held += passing
     fleet.pass_time(RESERVES_AFTER)
-    for _ in range(4):
+    begun: list[Claimed] = []
+    while held:
         fleet.register("w1")
         fleet.finish(held.pop())
         begun = fleet.claim()
@@ -362,11 +367,7 @@ def test_a_walk_past_many_lanes_of_others_finds_what_lies_behind_them(fleet: Fle
 
 
 def test_two_lanes_whose_numbers_are_alike_are_told_apart(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mainspring.core import lanes as numbering
-    from mainspring.operations.enqueue import interned
-    from mainspring.store.database import drive
-
-    real = numbering.stable_id
+    real = ids.stable_id
     monkeypatch.setattr(numbering, "stable_id", lambda *parts: 7 if parts[0] == "lane" and parts[-1] == 0 else real(*parts))
     made = [numbering.Lane(namespace="test", queue="main", task=task) for task in ("work", "play")]
     assert made[0].id == made[1].id

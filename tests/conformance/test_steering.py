@@ -105,7 +105,10 @@ def test_every_waiting_run_takes_another_priority_and_keeps_its_state(fleet: Fle
 
 # -- what does not wait ------------------------------------------------------------------------------------------------
 
-ACTS: list[Callable[[Fleet, str], Any]] = [lambda fleet, run_id: reschedule(fleet, run_id, 0), lambda fleet, run_id: set_priority(fleet, run_id, 3)]
+ACTS: list[Callable[[Fleet, str], Any]] = [
+    lambda fleet, run_id: reschedule(fleet, run_id, 0),
+    lambda fleet, run_id: set_priority(fleet, run_id, 3),
+]
 
 
 @pytest.mark.parametrize("act", ACTS, ids=["reschedule", "set_priority"])

@@ -13,7 +13,9 @@ from mainspring.core import attributes
 from mainspring.errors import InvalidOption
 
 numbers = st.one_of(
-    st.integers(-(10**35), 10**35), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0, 0.0, -0.0, 1, 1.0, 10, 0.1])
+    st.integers(-(10**35), 10**35),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0, 0.0, -0.0, 1, 1.0, 10, 0.1]),
 )
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)
 

@@ -13,15 +13,18 @@ from typing import Any, TypeAlias
 
 from mainspring.codec import payload_hash
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Succeeded, Unworkable
+from mainspring.core.debounce import Debounce
+from mainspring.core.dependencies import Condition
 from mainspring.core.durations import DAY, SECOND
 from mainspring.core.lanes import Lane
 from mainspring.core.limits import Limit
 from mainspring.core.policy import Policy
 from mainspring.core.states import TERMINAL, State
-from mainspring.operations import attempts, batches, limits, queues, retention, runs, views
+from mainspring.operations import attempts, batches, deadlines, keys, limits, queues, retention, runs, steering, views
 from mainspring.operations.attempts import Beat, Ended, HeldNow
-from mainspring.operations.claims import Claimed, Claimer, Walk, claim
+from mainspring.operations.claims import Claimed, Claimer, Walk, claim, claim_run
 from mainspring.operations.enqueue import Keyed, NewRun, create, insertion_alike, intern, policy_row
+from mainspring.operations.run_now import run_now
 from mainspring.store.database import Transaction, drive
 from tests.interleavings.stage import FINAL, NAMESPACE, POLICY, Stage
 from tests.support.builders import TTL
@@ -31,14 +34,15 @@ Deed: TypeAlias = Callable[[Stage, Transaction, str], Any]
 
 OPERATOR = {"namespace": NAMESPACE, "actor": "user:operator"}
 FLAKY = Failed(code="flaky", message="again")
-_QUEUES = ["closed", "free", "main", "summaries"]
+_QUEUES = ["closed", "free", "keyed", "main", "summaries"]
 _TASKS = ["summary", "work"]
+_AGAIN = {"singleton_key": "s-waiting", "body": b'"again"'}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One thing that can happen. ``lowers`` names a queue whose limit it may put below what runs; ``meets`` is whom it is paired
-    with, if not with all."""
+    with, if not with all who do not say so themselves."""
 
     name: str
     deed: Deed
@@ -57,13 +61,23 @@ def _new(run_id: str, lane: Lane, *, body: bytes = b"[]", **options: Any) -> New
     return NewRun(id=run_id, lane_id=lane.id, policy_id=policy_row(POLICY)[0], body=body, actor="user:test", **options)
 
 
-def _enqueue(*wanted: Mapping[str, Any]) -> Deed:
-    """Create runs in one call, each with the keys and options given."""
+def _enqueue(*wanted: Mapping[str, Any], **how: Any) -> Deed:
+    """Create runs in one call, each with the keys and options given; ``how`` is what becomes of a second call of a singleton."""
 
     def deed(stage: Stage, tx: Transaction, player: str) -> Any:
         new = [_new(run_id, _lane(), **options) for run_id, options in zip(stage.fresh[player], wanted, strict=False)]
-        keyed = {run.id: Keyed(NAMESPACE, "work", payload_hash(run.body), 30 * DAY) for run in new if _has_key(run)}
+        keyed = {run.id: Keyed(NAMESPACE, "work", payload_hash(run.body), 30 * DAY, **how) for run in new if _has_key(run)}
         return drive(tx, create(new, keyed))
+
+    return deed
+
+
+def _enqueue_after(name: str, condition: Condition = Condition.SUCCEEDED) -> Deed:
+    """Create a run that waits for another, or for a batch."""
+
+    def deed(stage: Stage, tx: Transaction, player: str) -> Any:
+        new = _new(stage.fresh[player][0], _lane("free"), after=((stage.ids[name], condition),))
+        return drive(tx, create([new], {}))
 
     return deed
 
@@ -106,6 +120,21 @@ def _batch(members: int) -> Deed:
     return deed
 
 
+def _add(stage: Stage, tx: Transaction, player: str) -> Any:
+    new = _new(stage.fresh[player][0], _lane("free"), batch_id=stage.ids["open batch"])
+    return batches.add(tx, stage.ids["open batch"], [new], namespace=NAMESPACE)
+
+
+def _run_now(**options: Any) -> Deed:
+    def deed(stage: Stage, tx: Transaction, player: str) -> Any:
+        new = _new(stage.fresh[player][0], _lane(), **options)
+        keyed = {new.id: Keyed(NAMESPACE, "work", payload_hash(new.body), 30 * DAY)} if _has_key(new) else {}
+        begun = run_now(tx, new, keyed, _lane(), _claimer("w3"))
+        return begun.created, _claims([begun.claimed] if begun.claimed else [])
+
+    return deed
+
+
 # -- workers -----------------------------------------------------------------------------------------------------------
 
 
@@ -117,8 +146,23 @@ def _claim_as(worker: str, *, most: int = 100) -> Deed:
 
 
 def _claimed(tx: Transaction, worker: str, most: int) -> list[Claimed]:
-    who = Claimer(worker_id=worker, namespace=NAMESPACE, queues=dict.fromkeys(_QUEUES), tasks=dict.fromkeys(_TASKS, 1))
-    return claim(tx, who, Walk(), most=most).runs
+    return claim(tx, _claimer(worker), Walk(), most=most).runs
+
+
+def _claimer(worker: str, queues: Sequence[str] = _QUEUES) -> Claimer:
+    return Claimer(worker_id=worker, namespace=NAMESPACE, queues=dict.fromkeys(queues), tasks=dict.fromkeys(_TASKS, 1))
+
+
+def _claim_from(queue: str) -> Deed:
+    return lambda stage, tx, player: _claims(claim(tx, _claimer("w3", [queue]), Walk(), most=100).runs)
+
+
+def _claim_run(name: str) -> Deed:
+    def deed(stage: Stage, tx: Transaction, player: str) -> Any:
+        taken = claim_run(tx, _claimer("w3"), stage.ids[name])
+        return _claims([taken] if taken else [])
+
+    return deed
 
 
 def _claims(claimed: Sequence[Claimed]) -> Any:
@@ -186,6 +230,47 @@ def _cancel(name: str) -> Deed:
     return lambda stage, tx, player: runs.cancel(tx, stage.ids[name], reason="unwanted", **OPERATOR)
 
 
+def _cancel_batch(name: str) -> Deed:
+    return lambda stage, tx, player: batches.cancel(tx, stage.ids[name], namespace=NAMESPACE)
+
+
+def _cancel_members(stage: Stage, tx: Transaction, player: str) -> Any:
+    """As the leader does after a batch was cancelled; here it need not have been."""
+    return batches.cancel_some(tx, stage.ids["batch"], batches.FIRST_ID, most=100, actor="leader", reason="unwanted")
+
+
+def _close_batch(stage: Stage, tx: Transaction, player: str) -> Any:
+    return batches.close(tx, stage.ids["open batch"], namespace=NAMESPACE)
+
+
+def _park_idle(stage: Stage, tx: Transaction, player: str) -> Any:
+    return batches.park_idle(tx, before=tx.now, most=10)
+
+
+def _reschedule(name: str, delay: int) -> Deed:
+    return lambda stage, tx, player: steering.reschedule(tx, stage.ids[name], due_at=tx.now + delay, **OPERATOR)
+
+
+def _set_priority(name: str) -> Deed:
+    return lambda stage, tx, player: steering.set_priority(tx, stage.ids[name], 7, **OPERATOR)
+
+
+def _reset_key(key: str) -> Deed:
+    return lambda stage, tx, player: keys.reset(tx, NAMESPACE, "work", key, actor="user:operator", reason="again")
+
+
+def _rerun(name: str) -> Deed:
+    return lambda stage, tx, player: runs.rerun(tx, stage.ids[name], stage.fresh[player][0], **OPERATOR)
+
+
+def _expire(stage: Stage, tx: Transaction, player: str) -> Any:
+    return deadlines.expire(tx, most=100, actor="leader")
+
+
+def _enforce(stage: Stage, tx: Transaction, player: str) -> Any:
+    return deadlines.enforce(tx, most=100, actor="leader")
+
+
 def _retry(name: str) -> Deed:
     return lambda stage, tx, player: runs.retry(tx, stage.ids[name], stage.fresh[player][0], **OPERATOR)
 
@@ -248,6 +333,37 @@ def _prune(stage: Stage, tx: Transaction, player: str) -> Any:
 def _forget(stage: Stage, tx: Transaction, player: str) -> Any:
     return retention.forget(tx, workers_before=tx.now)
 
+
+# -- who meets whom ----------------------------------------------------------------------------------------------------
+
+#: Operations that look at, or change, many runs of all kinds.
+_WIDE = frozenset({"claim", "make due", "reap", "prune", "expire", "enforce deadlines", "sweep slots"})
+_UPSTREAM = _WIDE | {
+    "enqueue after a running run", "enqueue after a batch", "finish an upstream", "finish an upstream: failed", "cancel an upstream",
+    "cancel a dependant", "cancel a batch", "cancel members", "finish a member", "finish the other member: failed",
+    "finish both members", "cancel a callback",
+}  # fmt: skip
+_OWNERS = _WIDE | {
+    "replace a waiting owner", "replace a waiting owner, later", "defer behind a running owner", "defer behind what follows already",
+    "finish an owner that is followed", "finish: succeeded", "finish: failed, again later", "finish: failed for good",
+    "cancel a running run", "cancel a queued run", "park", "reschedule", "set priority", "claim one run", "give back",
+    "enqueue, singleton of a running run", "enqueue, singleton of a waiting run", "rerun a failed run", "retry a failed run",
+}  # fmt: skip
+_WAITERS = _WIDE | {
+    "claim one", "claim one run", "replace a waiting owner", "reschedule", "reschedule what waits for its time", "set priority",
+    "cancel a queued run", "cancel a run that waits for its time", "park", "run now", "declare a limit", "set a limit",
+    "pause a queue", "enqueue in a new lane", "a worker's turn", "finish: succeeded",
+}  # fmt: skip
+_MEMBERS = _WIDE | {
+    "cancel a batch", "cancel members", "cancel an open batch", "add to a batch", "close a batch", "park idle batches",
+    "create a batch", "finish a member", "finish the other member: failed", "finish both members", "cancel a member",
+    "cancel a callback", "enqueue after a batch",
+}  # fmt: skip
+_KEYS = frozenset({
+    "reset a key", "reset a key that is in use", "enqueue, key of an ended run", "enqueue, key of a running run", "prune", "forget",
+    "finish: succeeded", "finish: failed for good", "retry a failed run", "enqueue, new key", "run now, new key",
+    "enqueue, new key, other payload",
+})  # fmt: skip
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(name="enqueue", deed=_enqueue({})),
@@ -315,22 +431,77 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(name="declare a queue", deed=_declare("fresh", 2)),
     Operation(name="declare a limit", deed=_declare("main", 4)),
-    Operation(name="declare a first limit", deed=_declare("free", 4)),
+    Operation(name="declare a first limit", deed=_declare("free", 7)),
     Operation(name="pause a queue", deed=_pause("main")),
     Operation(name="resume a queue", deed=_resume_queue("closed")),
     Operation(name="set a limit", deed=_set_limit("main", 1), lowers="main"),
-    Operation(name="set a first limit", deed=_set_limit("free", 4)),
+    Operation(name="set a first limit", deed=_set_limit("free", 7)),
     Operation(name="lift a limit", deed=_set_limit("main", None)),
     Operation(name="sweep slots", deed=_sweep),
     Operation(name="prune", deed=_prune),
     Operation(name="forget", deed=_forget),
+    Operation(name="enqueue after a running run", deed=_enqueue_after("upstream"), meets=_UPSTREAM),
+    Operation(name="enqueue after a batch", deed=_enqueue_after("batch", Condition.FAILED), meets=_UPSTREAM | _MEMBERS),
+    Operation(name="finish an upstream", deed=_finish(["upstream"], Succeeded(b"1"), worker="w2"), meets=_UPSTREAM),
+    Operation(name="finish an upstream: failed", deed=_finish(["upstream"], FINAL, worker="w2"), meets=_UPSTREAM),
+    Operation(name="cancel an upstream", deed=_cancel("upstream"), meets=_UPSTREAM),
+    Operation(name="cancel a dependant", deed=_cancel("dependant"), meets=_UPSTREAM),
+    Operation(name="replace a waiting owner", deed=_enqueue(_AGAIN, on_singleton="replace"), meets=_OWNERS | _WAITERS),
+    Operation(
+        name="replace a waiting owner, later",
+        deed=_enqueue({**_AGAIN, "delay": 60 * SECOND}, on_singleton="replace"),
+        meets=_OWNERS,
+    ),
+    Operation(
+        name="defer behind a running owner",
+        deed=_enqueue({"singleton_key": "s-held", "body": b'"next"'}, on_singleton="replace"),
+        meets=_OWNERS | {"finish many", "a worker's turn", "reap, claim and start"},
+    ),
+    Operation(
+        name="defer behind what follows already",
+        deed=_enqueue({"singleton_key": "s-led", "body": b'"last"'}, on_singleton="replace"),
+        meets=_OWNERS,
+    ),
+    Operation(name="finish an owner that is followed", deed=_finish(["led"], Succeeded(b"1"), worker="w2"), meets=_OWNERS),
+    Operation(
+        name="debounce",
+        deed=_enqueue({"singleton_key": "s-new"}, debounce=Debounce("5s")),
+        meets=frozenset({"debounce", "debounce, the first at once", "make due", "claim", "forget"}),
+    ),
+    Operation(
+        name="debounce, the first at once",
+        deed=_enqueue({"singleton_key": "s-new"}, debounce=Debounce("5s", edge="both")),
+        meets=frozenset({"debounce", "debounce, the first at once", "make due", "claim", "forget"}),
+    ),
+    Operation(
+        name="claim under a limit of each key",
+        deed=_claim_from("keyed"),
+        meets=_WIDE | {"claim under a limit of each key", "claim one", "a worker's turn", "pause a queue", "register"},
+    ),
+    Operation(name="claim one run", deed=_claim_run("waiting"), meets=_WAITERS | _OWNERS),
+    Operation(name="run now", deed=_run_now(), meets=_WAITERS),
+    Operation(name="run now, new key", deed=_run_now(idempotency_key="k"), meets=_KEYS),
+    Operation(name="expire", deed=_expire, meets=_WIDE | {"claim one", "a worker's turn", "park the unserved"}),
+    Operation(name="enforce deadlines", deed=_enforce, meets=_WIDE | {"claim one", "a worker's turn", "park the unserved"}),
+    Operation(name="reschedule", deed=_reschedule("waiting", 60 * SECOND), meets=_WAITERS | _OWNERS),
+    Operation(name="reschedule what waits for its time", deed=_reschedule("scheduled", 0), meets=_WAITERS),
+    Operation(name="set priority", deed=_set_priority("waiting"), meets=_WAITERS | _OWNERS),
+    Operation(name="rerun a failed run", deed=_rerun("failed"), meets=_OWNERS | {"enqueue, singleton of a failed run"}),
+    Operation(name="reset a key", deed=_reset_key("k-old"), meets=_KEYS),
+    Operation(name="reset a key that is in use", deed=_reset_key("k-held"), meets=_KEYS),
+    Operation(name="cancel a batch", deed=_cancel_batch("batch"), meets=_MEMBERS),
+    Operation(name="cancel members", deed=_cancel_members, meets=_MEMBERS),
+    Operation(name="cancel an open batch", deed=_cancel_batch("open batch"), meets=_MEMBERS),
+    Operation(name="add to a batch", deed=_add, meets=_MEMBERS),
+    Operation(name="close a batch", deed=_close_batch, meets=_MEMBERS),
+    Operation(name="park idle batches", deed=_park_idle, meets=_MEMBERS),
 )
 
 
 def pairs() -> list[tuple[Operation, Operation]]:
     """Every pair, each with itself too."""
-    return [
-        (first, second)
-        for first, second in combinations_with_replacement(OPERATIONS, 2)
-        if (not first.meets or second.name in first.meets) and (not second.meets or first.name in second.meets)
-    ]
+    return [(first, second) for first, second in combinations_with_replacement(OPERATIONS, 2) if _meet(first, second)]
+
+
+def _meet(first: Operation, second: Operation) -> bool:
+    return not (first.meets or second.meets) or first.name in second.meets or second.name in first.meets

@@ -16,10 +16,14 @@ from psycopg.conninfo import make_conninfo
 from psycopg.types.string import TextLoader
 
 from mainspring.core.attempts import Failed, GaveItselfBack
+from mainspring.core.dependencies import Condition
 from mainspring.core.durations import DAY, HOUR, SECOND
+from mainspring.core.limits import Limit, Rate
 from mainspring.core.policy import Policy
-from mainspring.operations import attempts, limits, queues
+from mainspring.operations import attempts, batches, limits, queues
 from mainspring.operations.claims import Claimed
+from mainspring.operations.enqueue import NewRun
+from mainspring.store.database import Transaction
 from mainspring.store.migrate import migrate
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.testing import invariants
@@ -34,13 +38,16 @@ PLAYERS = ("A", "B")
 SESSION = "-c synchronous_commit=off -c deadlock_timeout=20ms -c statement_timeout=20s"
 
 TABLES = (
-    "queues", "limits", "slots", "lanes", "policies", "runs", "events", "checkpoints", "idempotency_keys", "singletons",
-    "batches", "dead_letters", "workers", "fleet",
+    "queues", "limits", "slots", "rates", "admissions", "lanes", "policies", "runs", "events", "checkpoints",
+    "idempotency_keys", "singletons", "debounces", "batches", "dependencies", "unfinished_releases", "run_attributes", "deliveries",
+    "dead_letters", "workers", "fleet", "bulk_actions", "bulk_items", "retention_walks", "changes",
 )  # fmt: skip
 _INSTANTS = frozenset({
     "due_at", "created_at", "ended_at", "cancel_requested_at", "at", "started_at", "beat_at", "expires_at", "last_tick_at",
-    "reap_hold_until", "paused_at", "opened_at", "closed_at", "changed_at", "next_at", "deadline_at",
+    "reap_hold_until", "paused_at", "opened_at", "closed_at", "changed_at", "next_at", "deadline_at", "touched_at", "sealed_at",
+    "parked_at", "cancelled_at", "first_at", "next_due_at", "ends_at", "available_at", "finished_at", "rests_until",
 })  # fmt: skip
+_TOLD = frozenset({"data", "next_data"})  # columns of JSON, in which instants are named as they are in columns
 _YEAR = 365 * DAY
 
 
@@ -102,10 +109,17 @@ class Stage:
 
     def _told(self, table: str, sign: str, values: dict[str, Any], clocks: Mapping[str, int]) -> str:
         if sign == "came":
-            for column in _INSTANTS & values.keys():
-                values[column] = self._instant(values[column], clocks)
+            self._mask(values, clocks)
+            for column in _TOLD & values.keys():
+                if values[column] is not None and _INSTANTS & (told := json.loads(values[column])).keys():
+                    self._mask(told, clocks)
+                    values[column] = json.dumps(told)
         told = {column: value for column, value in values.items() if value is not None}
         return f"{table} {sign} {json.dumps(told)}"
+
+    def _mask(self, values: dict[str, Any], clocks: Mapping[str, int]) -> None:
+        for name in _INSTANTS & values.keys():
+            values[name] = self._instant(values[name], clocks)
 
     def _instant(self, value: int | None, clocks: Mapping[str, int]) -> int | str | None:
         """Delays are whole seconds and clocks differ by parts of one, so at most one clock fits."""
@@ -166,9 +180,11 @@ def _connect(database: PostgresDatabase) -> psycopg.Connection[tuple[Any, ...]]:
 
 
 def _furnish(fleet: Fleet) -> tuple[dict[str, str], dict[str, Claimed]]:
-    """Queue ``main`` has a limit of 3 and 2 slots taken, ``free`` has none, ``closed`` is paused. Worker ``w1`` holds runs and its
-    lease is over; ``w2`` holds the members of a batch; ``w3`` has nothing; ``w0`` is gone."""
+    """Queue ``main`` has a limit of 3 and 2 slots taken, ``free`` has none, ``closed`` is paused, ``keyed`` has one slot and a rate
+    for each key. Worker ``w1`` holds runs and its lease is over; ``w2`` holds the members of a batch, and runs for whose end others
+    wait; ``w3`` has nothing; ``w0`` is gone."""
     fleet.declare("main", limit=3)
+    fleet.declare("keyed", limits=[Limit(1, each_key=True), Rate(60, per="60s", burst=20)])
     fleet.declare("closed")
     fleet.database.write("queues.pause", lambda tx: queues.pause(tx, NAMESPACE, "closed", actor="user:operator"))
     for worker in ("w0", "w1", "w2", "w3"):
@@ -178,8 +194,7 @@ def _furnish(fleet: Fleet) -> tuple[dict[str, str], dict[str, Claimed]]:
     held = _held(fleet)
     fleet.pass_time(HOUR)
     ids |= {name: run.id for name, run in held.items()} | _queued(fleet)
-    ids["summary"] = fleet.one("SELECT run_id FROM dependencies")
-    ids["batch"] = fleet.one("SELECT id FROM batches")
+    ids |= _following(fleet)
     fleet.sql(f"UPDATE workers SET expires_at = {fleet.now + _YEAR} WHERE id IN ('w2', 'w3')")
     fleet.sql(f"INSERT INTO fleet (id, last_tick_at, reap_hold_until) VALUES (1, {fleet.now + _YEAR}, 0)")
     return ids, held
@@ -216,7 +231,14 @@ def _held(fleet: Fleet) -> dict[str, Claimed]:
     light = fleet.running("w1", queue="free")
     fleet.batch([fleet.new(queue="free"), fleet.new(queue="free")], on="all_succeeded")
     member, sibling = fleet.claim("w2", queues=["free"])
-    return {"held": held, "stopping": stopping, "light": light, "member": member, "sibling": sibling}
+    upstream = fleet.running("w2", queue="free")
+    led = fleet.running("w2", queue="free", singleton="s-led")
+    fleet.submit(fleet.new(queue="free", singleton="s-led", body=b'"next"'), on_singleton="replace")
+    overdue = fleet.running("w2", queue="free", deadline_in=SECOND)
+    return {
+        "held": held, "stopping": stopping, "light": light, "member": member, "sibling": sibling, "upstream": upstream, "led": led,
+        "overdue": overdue,
+    }  # fmt: skip
 
 
 def _queued(fleet: Fleet) -> dict[str, str]:
@@ -229,7 +251,35 @@ def _queued(fleet: Fleet) -> dict[str, str]:
         "next": fleet.enqueue(),
         "loose": fleet.enqueue(queue="free", task="rare"),
         "shut": fleet.enqueue(queue="closed"),
+        "expiring": fleet.enqueue(queue="free", expires_at=fleet.now - SECOND),
+        "late": fleet.enqueue(queue="free", deadline_at=fleet.now - SECOND),
+        "key a": fleet.enqueue(queue="keyed", lane={"concurrency_key": "a"}),
+        "key a too": fleet.enqueue(queue="keyed", lane={"concurrency_key": "a"}),
+        "key b": fleet.enqueue(queue="keyed", lane={"concurrency_key": "b"}),
     }
+
+
+def _following(fleet: Fleet) -> dict[str, str]:
+    """The callback of the batch, a batch that is open still, and who waits for the end of a run, well or badly, now or later."""
+    batch, summary = fleet.sql("SELECT upstream_id, run_id FROM dependencies")[0]
+    upstream = fleet.one("SELECT id FROM runs WHERE worker_id = 'w2' AND batch_id IS NULL ORDER BY id LIMIT 1")
+    open_batch, joined = fleet.new_id(), fleet.new(queue="closed")
+    then = fleet.new(task="summary", queue="summaries", blocked="batch")
+    fleet.database.write("batches.create", lambda tx: _open(tx, fleet, open_batch, joined, then))
+    return {
+        "summary": summary,
+        "batch": batch,
+        "open batch": open_batch,
+        "joined": joined.id,
+        "then": then.id,
+        "dependant": fleet.enqueue(queue="free", after=((upstream, Condition.SUCCEEDED),)),
+        "mourner": fleet.enqueue(queue="free", delay=2 * DAY, after=((upstream, Condition.FAILED),)),
+    }
+
+
+def _open(tx: Transaction, fleet: Fleet, batch_id: str, member: NewRun, then: NewRun) -> None:
+    fleet.create(tx, [])  # which interns the lanes
+    batches.create(tx, batch_id, [member._replace(batch_id=batch_id)], then, namespace=NAMESPACE, seal=False)
 
 
 # -- the copy ----------------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ import pytest
 from mainspring import Client
 from mainspring.client import Request
 from mainspring.core.durations import HOUR
+from mainspring.core.lanes import Lane
 from mainspring.core.policy import Policy
 from mainspring.errors import CommitUnknown, StorageUnavailable
-from mainspring.core.lanes import Lane
 from mainspring.operations.enqueue import policy_row
 from mainspring.store import postgres
 from mainspring.store.postgres import PostgresDatabase
@@ -176,7 +176,7 @@ def test_a_line_that_goes_silent_in_a_pipeline_frees_its_locks(
 ) -> None:
     monkeypatch.setattr(postgres, "_TRANSACTION_TIMEOUT", "1s")
     monkeypatch.setattr(postgres, "_POOL_TIMEOUT_SECONDS", 0.2)
-    Client(direct).queues.declare("mail", limit=None)
+    Client(direct).queues.declare("mail")
     far = PostgresDatabase(proxy.url)
     far.answer_seconds = 0.4
 

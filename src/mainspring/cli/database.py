@@ -112,7 +112,9 @@ def prune(
 
 def _wrong_slots(tx: Transaction) -> list[str]:
     """Slots of attempts that are over: each keeps a run from beginning until a worker sweeps it up."""
-    return [f"slots: run {row[0]} holds {row[1]} of a limit under token {row[2]}, which is over" for row in tx.rows("slots.orphans")]
+    return [
+        f"slots: run {row[0]} holds {row[1]} of a limit under token {row[2]}, which is over" for row in tx.rows("slots.orphans")
+    ]
 
 
 def _fold_sample(client: Client, sample: int, tell: Callable[[int], None]) -> tuple[int, list[str]]:

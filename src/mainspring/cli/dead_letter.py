@@ -10,9 +10,7 @@ from mainspring.cli import output
 from mainspring.cli.connecting import connected
 from mainspring.cli.run import RunId
 
-app = typer.Typer(
-    help="Runs that used up a budget: list, replay, dismiss them.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(help="Runs that used up a budget: list, replay, dismiss them.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")

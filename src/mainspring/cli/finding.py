@@ -10,16 +10,14 @@ import typer
 
 from mainspring.cli import output
 from mainspring.cli.connecting import connected
-from mainspring.cli.run import app, data_of, show_runs
+from mainspring.cli.run import app, data_of, show_runs, value_of
 from mainspring.errors import InvalidOption
 
 if TYPE_CHECKING:
     from mainspring.client import Bulk, Selection
     from mainspring.operations.bulk import Act
 
-StateOption = Annotated[
-    list[str] | None, typer.Option("--state", "-s", help="In this state or class of states; may be repeated.")
-]
+StateOption = Annotated[list[str] | None, typer.Option("--state", "-s", help="In this state or class of states; may be repeated.")]
 TaskOption = Annotated[str | None, typer.Option("--task", "-t", help="Of this task.")]
 QueueOption = Annotated[str | None, typer.Option("--queue", "-q", help="In this queue.")]
 KeyOption = Annotated[str | None, typer.Option("--key", help="Made with this idempotency key.")]
@@ -167,32 +165,25 @@ def carry_on(
 def _asked(state: list[str] | None, attribute: list[str] | None, **rest: Any) -> Any:
     """The keywords of ``runs.find``."""
     states = [name.strip() for given in state for name in given.split(",")] if state else None
-    conditions = dict(map(_condition, attribute)) if attribute else None
-    return rest | {"state": states, "attributes": conditions}
+    conditions: dict[str, Any] = {}
+    for name, condition in map(_condition, attribute or ()):
+        both = isinstance(condition, dict) and isinstance(conditions.get(name), dict)
+        conditions[name] = conditions[name] | condition if both else condition
+    return rest | {"state": states, "attributes": conditions or None}
 
 
 _CONDITION = re.compile(r"(?P<name>[A-Za-z0-9._/-]+)(?:(?P<operator>>=|<=|=|>|<)(?P<value>.*))?", re.DOTALL)
 
 
 def _condition(text: str) -> tuple[str, Any]:
-    """``order=7``, ``total>=5`` or ``order``. A value is a number or truth if it looks like one; quotes make it text."""
+    """``order=7``, ``total>=5`` or ``order``."""
     found = _CONDITION.fullmatch(text)
     if found is None:
         raise InvalidOption(f"{text!r} is no condition; write order=7, total>=5, or order", option="--attribute")
     if found["operator"] is None:
         return found["name"], ...
-    value = _value(found["value"])
-    return found["name"], value if found["operator"] == "=" else (found["operator"], value)
-
-
-def _value(text: str) -> Any:
-    import msgspec
-
-    try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
-    return value if isinstance(value, (bool, int, float, str)) else text
+    value = value_of(found["value"])
+    return found["name"], value if found["operator"] == "=" else {found["operator"]: value}
 
 
 def _previewed(

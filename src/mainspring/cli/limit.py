@@ -14,7 +14,9 @@ app = typer.Typer(help="Look at limits and rates; set, lift and reset them.", no
 Over = Annotated[
     str,
     typer.Argument(
-        metavar="SUBJECT", help="total, namespace, queue:NAME, each_key:QUEUE, key:QUEUE, task:NAME or pool:NAME", show_default=False
+        metavar="SUBJECT",
+        help="total, namespace, queue:NAME, each_key:QUEUE, key:QUEUE, task:NAME or pool:NAME",
+        show_default=False,
     ),
 ]
 Key = Annotated[str, typer.Option("--key", help="The concurrency key, for a limit over one key.")]
@@ -32,7 +34,15 @@ def list_limits(context: typer.Context, json: output.Json = False) -> None:
     output.show_table(
         ["SCOPE", "NAME", "KEY", "LIMIT", "USED", "SET BY", "OPENS"],
         [
-            [view.scope, view.name, view.key, _size(view.size, view.per_us, view.burst), view.used, view.source, output.at(view.opens_at)]
+            [
+                view.scope,
+                view.name,
+                view.key,
+                _size(view.size, view.per_us, view.burst),
+                view.used,
+                view.source,
+                output.at(view.opens_at),
+            ]
             for view in found
         ],
     )

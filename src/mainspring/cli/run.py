@@ -10,7 +10,7 @@ import typer
 
 from mainspring.cli import output
 from mainspring.cli.connecting import connected, load_app
-from mainspring.errors import PayloadInvalid
+from mainspring.errors import InvalidOption, PayloadInvalid
 
 if TYPE_CHECKING:
     from mainspring.client import Client, Handle, Request
@@ -175,11 +175,14 @@ def enqueue(
     priority: Annotated[int | None, typer.Option("--priority", help="-1000 to 1000, higher first.")] = None,
     delay: Annotated[str | None, typer.Option("--delay", help="Not before so long from now, such as 10m.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key gives the same run.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option("--attribute", "-a", metavar="NAME=VALUE", help="To find it by; may be repeated.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, and print the result as JSON.")] = False,
 ) -> None:
     """Create a run of a task by name; prints its id. Without --app its worker checks the arguments."""
     arguments = arguments_of(payload)
-    options: Any = {"queue": queue, "priority": priority, "delay": delay, "key": key}
+    options: Any = {"queue": queue, "priority": priority, "delay": delay, "key": key, "attributes": _attributes(attribute)}
     if code is not None:
         loaded = load_app(context, code)
         spec = loaded.registry.get(task)
@@ -333,6 +336,26 @@ def arguments_of(text: str) -> dict[str, Any]:
         raise PayloadInvalid(f'the arguments must be a JSON object such as \'{{"to": "a@b"}}\': {error}') from None
 
 
+def _attributes(given: list[str] | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    pairs = [text.partition("=") for text in given]
+    if odd := [text for text, (_, is_one, _) in zip(given, pairs, strict=True) if not is_one]:
+        raise InvalidOption(f"{odd[0]!r} is no attribute; write name=value", option="--attribute")
+    return {name: value_of(value) for name, _, value in pairs}
+
+
+def value_of(text: str) -> Any:
+    """The value of an attribute: a number or truth if it looks like one; quotes make it text."""
+    import msgspec
+
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    return value if isinstance(value, (bool, int, float, str)) else text
+
+
 def _request(
     namespace: str,
     task: str,
@@ -342,9 +365,11 @@ def _request(
     priority: int | None,
     delay: str | None,
     key: str | None,
+    attributes: dict[str, Any] | None,
 ) -> Request:
     from mainspring import codec
     from mainspring.client import Request
+    from mainspring.core.attributes import checked
     from mainspring.core.durations import parse_duration
     from mainspring.core.names import check_key, check_name, check_priority
     from mainspring.core.policy import Policy
@@ -363,6 +388,7 @@ def _request(
         delay=parse_duration(delay, option="--delay") if delay else 0,
         key=check_key(key, "key") if key else None,
         key_ttl=DEFAULT_KEY_TTL,
+        attributes=checked(attributes or {}),
     )
 
 

@@ -83,5 +83,3 @@ def release(context: typer.Context, run_id: RunId, reason: Reason) -> None:
     with connected(context) as client:
         client.runs.release(run_id, reason)
     print("queued")
-
-

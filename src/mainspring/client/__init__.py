@@ -16,7 +16,10 @@ from mainspring.client.ticking import Tick
 
 __all__ = [
     "AsyncClient",
-    "BatchHandle", "BatchView", "Batches", "JoinedBatch",
+    "BatchHandle",
+    "BatchView",
+    "Batches",
+    "JoinedBatch",
     "Bulk",
     "BulkActs",
     "Chunk",

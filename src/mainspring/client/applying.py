@@ -1,8 +1,9 @@
 """``runs.apply_policy``: which options change a captured policy, and going through the runs of a task in bounded pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mainspring.client.writing import write_again
 from mainspring.core import retry
@@ -12,9 +13,12 @@ from mainspring.core.names import check_name
 from mainspring.core.policy import Policy
 from mainspring.errors import InvalidOption
 from mainspring.operations import policies
+from mainspring.store.database import Transaction
 
 if TYPE_CHECKING:
     from mainspring.client.client import Client
+
+T = TypeVar("T")
 
 _PAGE = 500
 _BUDGETS = ("max_attempts", "max_interruptions", "max_releases")
@@ -27,19 +31,18 @@ def apply_policy(client: "Client", target: str | Sequence[str], options: Mapping
     if not given:
         raise InvalidOption("name what to change, such as max_attempts=5", option="max_attempts")
     changed(Policy(), given)  # refused now, and not halfway
+    change = partial(changed, given=given)
     who: dict[str, Any] = {"namespace": client.namespace, "actor": client.actor}
     if not isinstance(target, str):
         ids = sorted({parse_run_id(run_id) for run_id in target})
         pages = [ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE)]
-        return sum(_apply(client, lambda tx, page=page: policies.apply_to(tx, page, lambda old: changed(old, given), **who)) for page in pages)
-    task, count, cursor = check_name(target, "task"), 0, None
+        return sum(_write(client, partial(policies.apply_to, ids=page, change=change, **who)) for page in pages)
+    count, page = 0, policies.Applied(0, None)
+    whole = partial(policies.apply_to_task, task=check_name(target, "task"), change=change, most=_PAGE, **who)
     while True:
-        done = _apply(
-            client,
-            lambda tx, at=cursor: policies.apply_to_task(tx, task, lambda old: changed(old, given), **who, cursor=at, most=_PAGE),
-        )
-        count, cursor = count + done.runs, done.cursor
-        if cursor is None:
+        page = _write(client, partial(whole, cursor=page.cursor))
+        count += page.runs
+        if page.cursor is None:
             return count
 
 
@@ -62,5 +65,5 @@ def changed(policy: Policy, given: Mapping[str, Any]) -> Policy:
     return replace(policy, **fresh)
 
 
-def _apply(client: "Client", fn: Any) -> Any:
+def _write(client: "Client", fn: Callable[[Transaction], T]) -> T:
     return write_again(client.database, "policies.apply", fn)

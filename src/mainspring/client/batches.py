@@ -84,8 +84,8 @@ class Batches:
         return BatchHandle(batch_id, ids, handles, self)
 
     def add(self, batch_id: str, members: Iterable[Any], *, fence: Fence | None = None) -> list[str]:
-        """Let more members (calls) join a batch that is open, 1,000 in a transaction; their ids in order. ``fence``: on behalf of an
-        attempt at a member, as long as that holds its lease.
+        """Let more members (calls) join a batch that is open, 1,000 in a transaction; their ids in order. ``fence``: on behalf of
+        an attempt at a member, as long as that holds its lease.
 
         Raises:
             UnknownRun: no such batch. InvalidOption: it is sealed. LeaseLost: of ``fence``.

@@ -22,8 +22,8 @@ from mainspring.core.ids import parse_run_id
 from mainspring.core.lanes import Lane
 from mainspring.core.names import check_name
 from mainspring.core.policy import Policy
-from mainspring.core.states import State
-from mainspring.errors import InvalidOption, KeyConflict, PayloadInvalid
+from mainspring.core.states import TERMINAL, State
+from mainspring.errors import CommitUnknown, InvalidOption, KeyConflict, PayloadInvalid, StorageConflict, StorageUnavailable
 from mainspring.operations import views
 from mainspring.operations.deliveries import Dispatch, delivering, followed
 from mainspring.operations.enqueue import Created, Keyed, NewRun, create, insertion_alike, interned, policy_row
@@ -188,7 +188,10 @@ class Client:
         first = requests[0]
         lane_id, policy_id = self._number(first.lane), first.policy[0]
         new = [NewRun(run_id, lane_id, policy_id, body, self.actor) for run_id, body in batch]
-        answers = self._write("runs.create", lambda tx: drive(tx, _in_chunks(new, {}, {})))
+        try:
+            answers = self._write("runs.create", lambda tx: drive(tx, _in_chunks(new, {}, {})))
+        except (StorageUnavailable, StorageConflict) as error:  # they may be there from the first try, if that was committed
+            raise CommitUnknown(f"some of the runs may have been created; and then: {error.message}") from error
         self.tell_work([first.lane.queue])
         return self._handles(requests, answers)
 
@@ -242,8 +245,8 @@ class Client:
             PayloadInvalid: one of them is gone. StorageUnavailable: it cannot be looked at now.
         """
         found: dict[str, views.Ending] = self.database.read("views.outcomes", lambda tx: views.endings(tx, run_ids))
-        if missing := [run_id for run_id in run_ids if run_id not in found]:
-            told = f"it needs the result of run {missing[0]}, which was pruned"
+        if missing := [run_id for run_id in run_ids if run_id not in found or found[run_id].state not in TERMINAL]:
+            told = f"it needs the result of run {missing[0]}, which was pruned, or has not ended"
             raise PayloadInvalid(told, errors=[{"field": "$", "message": told}])
         return {run_id: self._stored_result(found[run_id]) for run_id in run_ids}
 

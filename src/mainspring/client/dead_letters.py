@@ -41,9 +41,7 @@ class DeadLetters:
         namespace = self._client.namespace
         data = self._read(
             "dead_letters.list",
-            lambda tx: dead_letters.listing(
-                tx, namespace, task=task, code=code, open_only=not closed, before=before, most=limit
-            ),
+            lambda tx: dead_letters.listing(tx, namespace, task=task, code=code, open_only=not closed, before=before, most=limit),
         )
         return LetterPage(data, data[-1].run_id if len(data) == limit else None)
 

@@ -47,9 +47,7 @@ def parse_filter(asked: Wanted) -> Filter:
     given = {name: value for name, value in asked.items() if value is not None}
     if "code" in given and "error" in given:
         raise InvalidOption("code= and error= are two spellings of one thing; give one", option="error")
-    found: dict[str, Any] = {
-        name: _READ[name](value, name) for name, value in given.items() if name in _READ
-    }
+    found: dict[str, Any] = {name: _READ[name](value, name) for name, value in given.items() if name in _READ}
     if (code := given.get("code", given.get("error"))) is not None:
         found["code"] = check_text(code, "code")
     if "state" in given:

@@ -25,12 +25,11 @@ class Request(NamedTuple):
     expires_at: int | None = None
     expires_in: int | None = None
     decode: Callable[[bytes], Any] = codec.decode_json
-    run_id: str | None = None  # chosen before, by whoever may ask twice (an outbox)
+    run_id: str | None = None  # chosen before: by an outbox, or where others of the same call speak of it
     attributes: tuple[tuple[str, str], ...] = ()
     on_singleton: OnSingleton = "existing"
     debounce: Debounce | None = None
     after: tuple[tuple[str, Condition], ...] = ()
-    run_id: str | None = None  # chosen beforehand, where others of the same call speak of it
 
 
 def are_alike(requests: Sequence[Request]) -> bool:
@@ -52,6 +51,5 @@ def are_alike(requests: Sequence[Request]) -> bool:
         and request.expires_in is None
         and not request.attributes
         and not request.after
-        and request.run_id is None
         for request in requests
     )

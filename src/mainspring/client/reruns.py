@@ -46,8 +46,8 @@ def renewed(client: "Client", source: Payload, payload: Mapping[str, Any] | None
         )
     task = _task(client, source.lane.task)
     keeping = client.keeping
-    if task is None and payload is None:
-        return None, None
+    if payload is None and (task is None or _has_inputs(client, source)):
+        return None, None  # its worker reads it as it is; results of other runs come into it only then
     if task is None:
         body = codec.encode_json(payload, what="payload", largest=keeping.largest)
         lane = None
@@ -57,6 +57,10 @@ def renewed(client: "Client", source: Payload, payload: Mapping[str, Any] | None
     if not keeping.is_plain:
         body = keeping.keep_payload(body, task=source.lane.task, run_id=new_id, keyed=source.singleton_key is not None)
     return body, lane
+
+
+def _has_inputs(client: "Client", source: Payload) -> bool:
+    return codec.has_inputs(client.keeping.read_payload(source.body, task=source.lane.task))
 
 
 def _task(client: "Client", name: str) -> KnownTask | None:

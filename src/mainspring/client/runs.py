@@ -11,6 +11,7 @@ from mainspring.client.applying import apply_policy
 from mainspring.client.bulk import BulkActs, Selection, due_at, look
 from mainspring.client.filters import Wanted, parse_filter
 from mainspring.client.handles import Handle
+from mainspring.client.reviving import copies as revived
 from mainspring.client.writing import write_again
 from mainspring.core.attributes import Value as Attribute
 from mainspring.core.attributes import readable
@@ -21,7 +22,7 @@ from mainspring.core.names import check_priority
 from mainspring.core.retry import Backoff
 from mainspring.core.states import TERMINAL, State
 from mainspring.errors import InvalidOption
-from mainspring.operations import explaining, retention, runs, searching, steering, views
+from mainspring.operations import explaining, retention, reviving, runs, searching, steering, views
 from mainspring.store.database import Transaction
 
 if TYPE_CHECKING:
@@ -158,14 +159,19 @@ class Runs:
         named = parse_run_id(run_id)
         return self._write("runs.cancel", lambda tx: runs.cancel(tx, named, reason=reason, **self._who()))
 
-    def retry(self, run_id: str) -> Handle[Any]:
+    def retry(self, run_id: str, *, with_dependants: bool = False) -> Handle[Any]:
         """Try a failed or cancelled run again, as a new run linked to it. At most one such run is alive at a time.
+
+        ``with_dependants``: and so does each run that ended ``upstream_failed`` behind it, up to 1,000, behind the new one; without
+        it nobody is revived.
 
         Raises:
             UnknownRun: there is none. NotTerminal: it has not failed.
         """
         named, new_id = parse_run_id(run_id), self._client.system.new_id()
-        again, made, queue = self._write("runs.retry", lambda tx: self._retry(tx, named, new_id))
+        found = self._write("runs.behind", lambda tx: reviving.behind(tx, named)) if with_dependants else []
+        copies = revived(self._client, named, new_id, found)
+        again, made, queue = self._write("runs.retry", lambda tx: self._retry(tx, named, new_id, copies))
         self._client.tell_work([queue])
         return Handle(self._client, again, "created" if made else "existing", codec.decode_json)
 
@@ -292,8 +298,8 @@ class Runs:
             lambda tx: retention.prune(tx, self._client.namespace, cut_off=tx.now - age, states=chosen, cursor=cursor, most=limit),
         )
 
-    def _retry(self, tx: Transaction, run_id: str, new_id: str) -> tuple[str, bool, str]:
-        again, made = runs.retry(tx, run_id, new_id, **self._who())
+    def _retry(self, tx: Transaction, run_id: str, new_id: str, copies: Mapping[str, tuple[str, bytes]]) -> tuple[str, bool, str]:
+        again, made = reviving.retry(tx, run_id, new_id, copies, **self._who())
         return again, made, views.get(tx, self._client.namespace, again).queue
 
     def _who(self) -> dict[str, str]:

@@ -138,7 +138,10 @@ def _compared(bounds: Mapping[str, Value], what: str) -> tuple[str, str]:
         raise InvalidOption(f"{what} can be compared with numbers, or with texts, not {shown(dict(bounds))}", option="attributes")
     kind = kinds.pop()
     lows = [kind, *(_next(value) if operator == ">" else value for operator, value in spelt.items() if operator[0] == ">")]
-    highs = [chr(ord(kind) + 1), *(value if operator == "<" else _next(value) for operator, value in spelt.items() if operator[0] == "<")]
+    highs = [
+        chr(ord(kind) + 1),
+        *(value if operator == "<" else _next(value) for operator, value in spelt.items() if operator[0] == "<"),
+    ]
     return max(lows, key=_bytes), min(highs, key=_bytes)
 
 
@@ -179,7 +182,9 @@ def _turned(digits: Sequence[str]) -> str:
 def _name(name: str) -> str:
     named = check_name(name, "attribute")
     if len(named) > _LONGEST_NAME:
-        raise InvalidOption(f"the name of an attribute has at most {_LONGEST_NAME} characters, not {shown(name)}", option="attributes")
+        raise InvalidOption(
+            f"the name of an attribute has at most {_LONGEST_NAME} characters, not {shown(name)}", option="attributes"
+        )
     return named
 
 

@@ -255,7 +255,9 @@ def _at_limit(seen: Snapshot, gate: Gate) -> Iterator[Hold]:
         parts += [f"oldest {oldest.run_id}, {format_duration(max(ages) // SECOND * SECOND)}"] if oldest is not None and ages else []
         parts += [f"it needs {gate.cost}"] if gate.cost > 1 else []
         soon = f"; next slot about {_at(likely)}" if likely is not None else ""
-        told = f"{gate.name} is full ({', '.join(parts)}){soon}" if gate.size else f"{gate.name} lets nothing begin (its limit is 0)"
+        told = (
+            f"{gate.name} is full ({', '.join(parts)}){soon}" if gate.size else f"{gate.name} lets nothing begin (its limit is 0)"
+        )
         yield Hold(kind=HoldKind.LIMIT, text=told, subject=gate.name, likely=likely, holders=gate.holders)
 
 
@@ -307,7 +309,11 @@ def _of_workers(seen: Snapshot) -> Iterator[Hold]:
     able = [worker for worker in seen.workers if not _misses(worker, seen.lane)]
     if not able:
         nearest = min(seen.workers, key=lambda worker: (len(_misses(worker, seen.lane)), worker.id), default=None)
-        miss = "no worker is live" if nearest is None else f"nearest is {nearest.id}, which {' and '.join(_misses(nearest, seen.lane))}"
+        miss = (
+            "no worker is live"
+            if nearest is None
+            else f"nearest is {nearest.id}, which {' and '.join(_misses(nearest, seen.lane))}"
+        )
         told = f"no live worker takes {seen.lane.task} from queue {seen.lane.queue}: {miss}"
         yield Hold(kind=HoldKind.NO_WORKER, text=told, subject=nearest.id if nearest else None)
     elif seen.run.state is State.QUEUED and all(worker.held >= worker.concurrency for worker in able):

@@ -6,7 +6,7 @@ keeps its policy. Not here: whether budget is left (``core/budgets.py``), and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias, assert_never
@@ -61,7 +61,8 @@ class Called:
 Backoff: TypeAlias = Fixed | Linear | Exponential | Steps | Called
 DEFAULT_BACKOFF = Exponential()
 
-#: ``backoff=`` as a function: which retry (1 is the first), and the failure before it (``code``, ``message``, ``type``), to seconds.
+#: ``backoff=`` as a function: from which retry (1 is the first) and the failure before it (``code``, ``message``, ``type``) to
+#: seconds.
 DelayFunction: TypeAlias = Callable[[int, Any], float]
 
 
@@ -105,7 +106,8 @@ def parse_backoff(value: Backoff | Sequence[Duration] | DelayFunction) -> Backof
         case list() | tuple():
             return steps(*value)
     raise InvalidOption(
-        f'backoff must be fixed("5s"), linear("5s", max="1m"), exponential("1s", max="5m"), a list of delays or a function, got {shown(value)}',
+        'backoff must be fixed("5s"), linear("5s", max="1m"), exponential("1s", max="5m"), a list of delays or a function, '
+        f"got {shown(value)}",
         option="backoff",
     )
 
@@ -191,6 +193,10 @@ def _grown(backoff: Exponential, n: int) -> int:
 # --- which errors are tried again -----------------------------------------------------------------------------------
 
 
+#: ``retry_on=`` and ``never_on=``: one type of exceptions, or some.
+TypesOption: TypeAlias = type[BaseException] | Sequence[type[BaseException]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kinds:
     """Types of errors by their full names, as a run keeps them: those that are tried again, and those that never are."""
@@ -210,7 +216,7 @@ class Kinds:
         return any(all(kind is not other and issubclass(kind, other) for other in never) for kind in on)
 
 
-def kinds_of(retry_on: Iterable[type[BaseException]], never_on: Iterable[type[BaseException]]) -> Kinds:
+def kinds_of(retry_on: TypesOption, never_on: TypesOption) -> Kinds:
     """Read the options ``retry_on`` and ``never_on`` of a task."""
     return Kinds(on=_names(retry_on, "retry_on"), never=_names(never_on, "never_on"))
 

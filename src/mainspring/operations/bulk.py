@@ -7,6 +7,7 @@ caller or maintenance, goes on exactly there; and a run that moved since the pre
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -190,10 +191,10 @@ def carry_on(database: Database, action_id: str, namespace: str) -> Iterator[Ste
         most = 1 if singly else CHUNK
         singly = max(0, singly - 1)
         try:
-            made = _write(database, "bulk.step", lambda tx, most=most: step(tx, action_id, namespace=namespace, most=most))
+            made = _write(database, "bulk.step", partial(step, action_id=action_id, namespace=namespace, most=most))
         except RefusedItem as refusal:
-            told = (refusal.run_id, refusal.code)
-            _write(database, "bulk.refuse", lambda tx, told=told: refuse(tx, action_id, *told, namespace=namespace))
+            told = {"action_id": action_id, "run_id": refusal.run_id, "code": refusal.code, "namespace": namespace}
+            _write(database, "bulk.refuse", partial(refuse, **told))
             singly = CHUNK
             continue
         yield made
@@ -206,7 +207,7 @@ def take_up(database: Database, *, most: int) -> int:
     carried = 0
     while carried < most and (found := database.read("bulk.abandoned", abandoned)) is not None:
         act_id, namespace = found
-        began = database.read("bulk.get", lambda tx, at=(act_id, namespace): get(tx, at[0], namespace=at[1])).done
+        began = database.read("bulk.get", partial(get, action_id=act_id, namespace=namespace)).done
         for made in carry_on(database, act_id, namespace):
             if (carried := carried + made.act.done - began) >= most:
                 return carried

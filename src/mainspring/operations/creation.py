@@ -1,6 +1,6 @@
 """A run to create, and the statements that insert it. Nothing here judges keys, queues or dependencies (``enqueue``)."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +13,7 @@ from mainspring.core.policy import Policy
 from mainspring.errors import StorageConflict
 from mainspring.operations.lanes import as_lane, as_row
 from mainspring.operations.rows import encode_data
-from mainspring.store.database import Plan, Query
+from mainspring.store.database import Plan, Query, Row
 
 #: What a call came to: a new run, the run that was there, that run with the call's payload, the run that follows it, or a refusal
 #: on record.
@@ -104,10 +104,11 @@ def insertion(runs: Sequence[NewRun]) -> Query:
     return Query(statement="runs.create", params={"batch": [_row(run) for run in runs]})
 
 
-def labelling(runs: Sequence[NewRun]) -> list[Query]:
+def labelling(runs: Sequence[NewRun]) -> Generator[Query, list[Row], None]:
     """Write the attributes of new runs: no query where there are none. A repeat changes nothing."""
     rows = [(run.id, run.lane_id, name, value) for run in runs for name, value in run.attributes]
-    return [Query(statement="attributes.put", params={"batch": rows})] if rows else []
+    if rows:
+        yield Query(statement="attributes.put", params={"batch": rows})
 
 
 def insertion_alike(lane_id: int, policy_id: int, actor: str, batch: Sequence[tuple[str, bytes]]) -> Query:

@@ -113,5 +113,3 @@ def _letter(row: Sequence[Any]) -> DeadLetter:
         run_id=row[0], task=row[1], code=row[2], opened_at=row[3], closed_at=row[4], closed_by=row[5], closed_how=row[6],
         close_reason=row[7], replayed_as=row[8],
     )  # fmt: skip
-
-

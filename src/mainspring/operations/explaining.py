@@ -10,7 +10,19 @@ from typing import Any
 import msgspec
 
 from mainspring.core.claiming import Reservation
-from mainspring.core.explaining import MOST_AHEAD, Explanation, Gate, Hold, Holder, HoldKind, Last, Place, Serving, Snapshot, Upstream
+from mainspring.core.explaining import (
+    MOST_AHEAD,
+    Explanation,
+    Gate,
+    Hold,
+    Holder,
+    HoldKind,
+    Last,
+    Place,
+    Serving,
+    Snapshot,
+    Upstream,
+)
 from mainspring.core.explaining import explain as explained
 from mainspring.core.lanes import CLASS_SPAN, Lane, class_floor, queue_floor
 from mainspring.core.limits import Scope
@@ -86,7 +98,7 @@ def _last(tx: Transaction, run: Run) -> Last:
 
 def _upstreams(tx: Transaction, run: Run) -> tuple[Upstream, ...]:
     rows = [row for row in tx.rows("dependencies.of", run_id=run.id, most=_MOST_UPSTREAMS) if row[2]]
-    states = dict(tx.rows("views.states", ids=[row[0] for row in rows])) if rows else {}
+    states = {row[0]: row[1] for row in tx.rows("views.states", ids=[row[0] for row in rows])} if rows else {}
     return tuple(Upstream(id=row[0], condition=row[1], state=states.get(row[0])) for row in rows)
 
 

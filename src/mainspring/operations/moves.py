@@ -99,5 +99,6 @@ def _follow_endings(tx: Transaction, ended: Sequence[tuple[Held, Move]], *, foll
 
 
 def _frees_key(m: Move) -> bool:
-    """An owner that failed did not do the work, so its key is free; but one that was asked to stop keeps it."""
-    return m.state in {State.FAILED, State.UPSTREAM_FAILED} and m.origin is not State.CANCELLING
+    """An owner that failed did not do the work, so its key is free; but one that somebody asked to stop keeps it."""
+    was_asked = m.origin is State.CANCELLING and m.reason != "deadline"
+    return m.state in {State.FAILED, State.SKIPPED, State.UPSTREAM_FAILED} and not was_asked

@@ -6,7 +6,7 @@ Not here: what a policy is (``core/policy.py``). A run that is held keeps the po
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from mainspring.core.attempts import move
+from mainspring.core.attempts import Move, move
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
 from mainspring.core.states import WAITING, EventType
@@ -53,6 +53,6 @@ def apply_to_task(
     return Applied(applied, ids[-1] if len(ids) == most else None)
 
 
-def _applied(run: Run, policy_id: int, actor: str) -> moves.Move:
+def _applied(run: Run, policy_id: int, actor: str) -> Move:
     """What it waits for, and until when, stays as it is."""
     return move(run, EventType.POLICY_APPLIED, run.state, run.state, actor=actor, reason=run.reason, policy_id=policy_id)

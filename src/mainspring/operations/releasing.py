@@ -1,11 +1,11 @@
-"""What an ending lets go: dependants of a run, callbacks of a batch. Reading, counting and closing; the moves are made in ``moves``.
+"""What an ending lets go: dependants of a run, callbacks of a batch. Reading, counting, closing; the moves are made in ``moves``.
 
 Dependants are let go in the transaction that decides for them, at most ``MOST`` of them; beyond that the upstream is noted as
 unfinished, and maintenance goes on from there (``operations/dependencies``).
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mainspring.core.dependencies import Settled, Tally, by_batch
 from mainspring.core.states import State
@@ -79,8 +79,3 @@ def close(tx: Transaction, waits: Sequence[Waiting], blocked: Iterable[str]) -> 
     lost = {wait.run_id: wait.upstream_id for wait in waits if not wait.met}
     still = {row[0] for row in tx.rows("dependencies.still_open", ids=held_back)}
     return {run_id: lost.get(run_id) for run_id in held_back if run_id in lost or run_id not in still}
-
-
-def batch_row(row: Sequence[Any]) -> BatchRow:
-    """A row that is read without a lock."""
-    return BatchRow(*row)

@@ -50,9 +50,7 @@ def prune(tx: Transaction, namespace: str, *, cut_off: int, states: Sequence[Sta
     return Pruned(runs=len(removed), cursor=f"{cut_off}.{found[-1]}" if len(found) == most else None)
 
 
-def prunable(
-    tx: Transaction, namespace: str, *, cut_off: int, states: Sequence[State], after: str | None, most: int
-) -> list[str]:
+def prunable(tx: Transaction, namespace: str, *, cut_off: int, states: Sequence[State], after: str | None, most: int) -> list[str]:
     """The next runs that a prune with this cut-off would remove."""
     rows = tx.rows(
         "retention.prunable",

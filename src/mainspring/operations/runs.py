@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 from mainspring.codec import payload_hash
 from mainspring.core.attempts import Move, move
 from mainspring.core.lanes import Lane
+from mainspring.core.dependencies import Condition
 from mainspring.core.names import check_text
 from mainspring.core.run import Run
 from mainspring.core.states import ACTIVE, EventType, State
@@ -64,7 +65,7 @@ def retry(tx: Transaction, run_id: str, new_id: str, *, namespace: str, actor: s
     again = tx.one("runs.again", id=run_id)
     if again:
         return str(again[0]), False
-    new, keyed = _copy(tx, run, new_id, actor, retry=True)
+    new, keyed = copy_of(tx, run, new_id, actor, retry=True)
     if run.idempotency_key is not None:  # a cancelled run kept its key; its retry takes it over
         lane = keyed[new_id]
         tx.execute("keys.give_up", namespace=lane.namespace, task=lane.task, key=run.idempotency_key, run_id=run.id)
@@ -107,7 +108,7 @@ def rerun(
         UnknownRun: no such run. NotTerminal: it has not ended. KeyConflict: another run has the singleton key.
     """
     run = _ended(locked(tx, run_id, namespace), "rerun")
-    new, keyed = _copy(tx, run, new_id, actor, retry=False)
+    new, keyed = copy_of(tx, run, new_id, actor, retry=False)
     if lane is not None:
         moved = drive(tx, interned([lane], []))
         new = new._replace(lane_id=moved.get(lane, lane).id)
@@ -128,12 +129,14 @@ def _ended(run: Run, what: str) -> Run:
     return run
 
 
-def _copy(tx: Transaction, run: Run, new_id: str, actor: str, *, retry: bool) -> tuple[NewRun, dict[str, Keyed]]:
+def copy_of(tx: Transaction, run: Run, new_id: str, actor: str, *, retry: bool) -> tuple[NewRun, dict[str, Keyed]]:
     """A new run like ``run``, with its payload, its attributes, its spans, and its keys."""
     payload, lane = tx.one("runs.payload", id=run.id), lanes_of(tx, [run.lane_id])[run.lane_id]
     created = tx.one("runs.created_with", id=run.id)
     assert payload is not None
     spans = decode_data(created[0]) if created else {}
+    waited = run.state is State.CANCELLED and run.token == 0  # before it could begin: it waits again
+    waits = tx.rows("dependencies.to_wait_for_again", run_id=run.id) if waited else []
     new = NewRun(
         id=new_id,
         lane_id=run.lane_id,
@@ -147,6 +150,7 @@ def _copy(tx: Transaction, run: Run, new_id: str, actor: str, *, retry: bool) ->
         expires_in=spans.get("expires_in"),
         deadline_in=spans.get("deadline_in"),
         attributes=tuple((row[0], row[1]) for row in tx.rows("attributes.get", id=run.id)),
+        after=tuple((row[0], Condition(row[1])) for row in waits),
     )
     if new.idempotency_key is None and new.singleton_key is None:
         return new, {}

@@ -136,9 +136,7 @@ def _views(tx: Transaction, namespace: str, found: Sequence[Match]) -> list[RunV
     return views_of(tx, namespace, [match.run_id for match in found])
 
 
-def _chunks(
-    tx: Transaction, namespace: str, wanted: Filter, before: str
-) -> Iterator[tuple[list[str], list[Match]]]:
+def _chunks(tx: Transaction, namespace: str, wanted: Filter, before: str) -> Iterator[tuple[list[str], list[Match]]]:
     """Candidates from a place on, growing chunk by growing chunk, and those of them that match."""
     most = _CHUNK
     while True:

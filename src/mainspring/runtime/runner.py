@@ -177,11 +177,13 @@ class Runner:
         while worker.steps < seen + 2 and not self._stop.is_set():
             self._bell.ring()
             await asyncio.sleep(_LOOK_SECONDS / 4)
+        if await asyncio.to_thread(self._client.database.read, "runs.next_due", _is_anything_due):
+            return False  # upkeep has not come to it yet
         return worker.finished == finished and self._is_resting(worker, executor)
 
     @staticmethod
     def _is_resting(worker: Worker, executor: LoopExecutor) -> bool:
-        return executor.is_idle and worker.has_nothing and worker.found_nothing
+        return executor.is_idle and worker.has_nothing and worker.found_nothing and worker.opens_in is None
 
     def _waits_for_time(self, tx: Transaction) -> bool:
         plan = self._plan
@@ -215,6 +217,11 @@ class Runner:
             self._client.database.write("workers.leave", lambda tx: attempts.leave(tx, worker.id))
         except MainspringError as error:
             log.warning("could not say goodbye: %s", error)
+
+
+def _is_anything_due(tx: Transaction) -> bool:
+    next_at = attempts.next_due_at(tx)
+    return next_at is not None and next_at <= tx.now
 
 
 def look_at_remaining(client: Client, plan: WorkerPlan) -> Remaining | None:

@@ -130,13 +130,16 @@ class Single:
         Raises:
             What ``claiming`` raised; then nothing was claimed.
         """
+        claim = asyncio.create_task(asyncio.to_thread(self._claim))
         try:
-            await asyncio.to_thread(self._claim)
+            is_cancelled = await _is_cancelled_before(claim)  # a claim under way cannot be taken back
             self._worker.stop()
-            if self._is_over:
-                return False
-            await self._see_through()
-            return True
+            if not self._is_over:
+                await self._see_through(is_cancelled)
+                return True
+            if is_cancelled:
+                raise asyncio.CancelledError
+            return False
         finally:
             await asyncio.to_thread(self._leave)
             if self._spans is not None:
@@ -152,11 +155,13 @@ class Single:
                 if not left:
                     raise
 
-    async def _see_through(self) -> None:
+    async def _see_through(self, is_cancelled: bool) -> None:
         driver = Driver()
         self._bell = driver.start(self._worker)
         guard = asyncio.create_task(watch_lease(self._worker, self._client.metrics))
         try:
+            if is_cancelled:
+                raise asyncio.CancelledError
             while not self._is_over:
                 await self._wait(_LOOK_SECONDS)
             if driver.broken is not None:
@@ -207,6 +212,20 @@ class Single:
             self._client.database.write("workers.leave", lambda tx: attempts.leave(tx, self._worker.id))
         except MainspringError as error:
             log.warning("could not say goodbye: %s", error)
+
+
+async def _is_cancelled_before(work: "asyncio.Task[None]") -> bool:
+    """Wait for the end of what cannot be interrupted; whether somebody wanted to interrupt it.
+
+    Raises:
+        What it raised.
+    """
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await work
+        return True
+    return False
 
 
 def _just(tx: Transaction, claimed: Claimed | None, walk: Walk) -> claims.Claim:

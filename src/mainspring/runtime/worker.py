@@ -181,6 +181,11 @@ class Worker:
         return self._database
 
     @property
+    def opens_in(self) -> int | None:
+        """µs until a rate lets something begin that its last claim passed over."""
+        return self._opens_in
+
+    @property
     def is_stopping(self) -> bool:
         """Whether it claims no more."""
         return self._stopping
@@ -241,7 +246,7 @@ class Worker:
             self._hand_over()  # what it lets go of was not in what is compared next, so it makes suspicious anew
         if turn.held is not None:
             self._compare(turn.held, {a.claimed.id for a in turn.claims})
-        self.found_nothing = not turn.claims and room > 0 and not self._claim_again and self._opens_in is None
+        self.found_nothing = not turn.claims and room > 0 and not self._claim_again
         self.steps += 1
         return wake
 

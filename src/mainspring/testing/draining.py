@@ -231,12 +231,19 @@ class _Drain:
     async def _work(self) -> None:
         while True:
             await self._do_what_is_due()
-            next_at: int | None = self._box.client.database.read("runs.next_due", attempts.next_due_at)
+            next_at = self._next_at()
             if self._until == "due" or next_at is None:
                 return
             if next_at > self._began_at + self._within_us:
                 raise Unfinished(self._out_of("within", f"{format_duration(self._within_us)} of simulated time"))
             self._box.clock.advance_us(max(0, next_at - self._box.clock.now))
+
+    def _next_at(self) -> int | None:
+        """The earliest instant at which something is due, or a rate lets something begin."""
+        due_at: int | None = self._box.client.database.read("runs.next_due", attempts.next_due_at)
+        opens_in = self._worker.opens_in
+        opens_at = None if opens_in is None else self._box.clock.now + opens_in
+        return min((at for at in (due_at, opens_at) if at is not None), default=None)
 
     async def _do_what_is_due(self) -> None:
         """Until worker and maintenance, one after the other, find nothing more to do at this instant."""

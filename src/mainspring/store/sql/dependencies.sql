@@ -70,3 +70,21 @@ DELETE FROM unfinished_releases WHERE upstream_id {{any ids uuid}};
 -- Whom a run waits for, or waited for.
 -- columns: upstream_id text, condition text, open int
 SELECT upstream_id, condition, open FROM dependencies WHERE run_id = :run_id ORDER BY upstream_id LIMIT :most;
+
+-- name: dependencies.failed_behind
+-- Runs that wanted to begin behind one of these and ended without having begun.
+-- columns: run_id text
+SELECT DISTINCT d.run_id
+FROM dependencies d JOIN runs r ON r.id = d.run_id
+WHERE d.upstream_id {{any ids uuid}} AND r.state = 'upstream_failed'
+ORDER BY d.run_id
+LIMIT :most;
+
+-- name: dependencies.to_wait_for_again
+-- For whom a run waited, as far as they are still on record.
+-- columns: upstream_id text, condition text
+SELECT d.upstream_id, d.condition
+FROM dependencies d
+WHERE d.run_id = :run_id
+  AND (EXISTS (SELECT 1 FROM runs r WHERE r.id = d.upstream_id) OR EXISTS (SELECT 1 FROM batches b WHERE b.id = d.upstream_id))
+ORDER BY d.upstream_id;

@@ -12,6 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from mainspring.core.attempts import (
+    Dropped,
     Failed,
     GaveItselfBack,
     Interrupted,
@@ -58,6 +59,9 @@ def _draw_outcome(dice: Random, claimed: Claimed) -> Outcome:
             Failed(code="error", message="scripted, for good", final=True),
             GaveItselfBack(after_us=dice.randrange(3 * SECOND), reason="not yet"),
             GaveItselfBack(until=claimed.due_at + dice.randrange(8 * SECOND)),
+            GaveItselfBack(in_a_row=1, payload=b'{"dice": %d}' % dice.randrange(10**6)),
+            GaveItselfBack(after_us=dice.randrange(3 * SECOND), reason="rate_limited", closes=""),
+            Dropped("nothing to do"),
             Stopped(),
             Unworkable("unknown_task", "scripted"),
             succeeded,
@@ -168,7 +172,8 @@ class ScriptedExecutor:
         script = write_script(self._witness.payload_dice(claimed), claimed)
         fence = claimed.id, claimed.token
         beats_at = None if script.beat_us is None else now + script.beat_us
-        ends_at = now + min(script.us, assignment.policy.timeout_us)
+        timeout_us = assignment.policy.timeout_us
+        ends_at = now + (script.us if timeout_us is None else min(script.us, timeout_us))
         self.running[fence] = Attempt(assignment=assignment, script=script, began_at=now, ends_at=ends_at, beats_at=beats_at)
 
     def _put_on_record(self, claimed: Claimed) -> bool:
@@ -184,7 +189,8 @@ class ScriptedExecutor:
         assert self.worker is not None
         claimed, script = attempt.assignment.claimed, attempt.script
         if attempt.ends_at <= now:
-            timed_out = script.us > attempt.assignment.policy.timeout_us
+            timeout_us = attempt.assignment.policy.timeout_us
+            timed_out = timeout_us is not None and script.us > timeout_us
             self._end(fence, attempt, Failed(code="timeout", message="scripted") if timed_out else script.outcome, now)
         else:
             assert script.beat_us is not None

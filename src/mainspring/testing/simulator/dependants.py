@@ -1,7 +1,7 @@
 """Runs that wait for others as a shape of the simulator: dependants, chains, batches that are open, sealed and cancelled.
 
-Here: the calls, and the oracle that looks at every claim: whoever waits begins after its upstreams ended as wanted, by a table of its
-own. Not here: what the rows say of themselves (``testing/invariants.py``), and that work comes to an end (``simulation``).
+Here: the calls, and the oracle that looks at every claim: whoever waits begins after its upstreams ended as wanted, by a table of
+its own. Not here: what the rows say of themselves (``testing/invariants.py``), and that work comes to an end (``simulation``).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

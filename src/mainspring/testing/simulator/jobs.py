@@ -66,6 +66,7 @@ class Jobs:
         "enqueue many": Kind(9, "user"),
         "enqueue later": Kind(5, "user"),
         "enqueue keyed": Kind(8, "user"),
+        "enqueue bounded": Kind(6, "user"),
         "enqueue singleton": Kind(5, "user"),
         "cancel": Kind(5, "user"),
         "retry": Kind(5, "user"),
@@ -91,6 +92,7 @@ class Jobs:
             "enqueue many": partial(self._enqueue, how="many"),
             "enqueue later": partial(self._enqueue, how="later"),
             "enqueue keyed": partial(self._enqueue, how="keyed"),
+            "enqueue bounded": partial(self._enqueue, how="bounded"),
             "enqueue singleton": partial(self._enqueue, how="singleton"),
             "cancel": self._cancel,
             "retry": self._retry,
@@ -156,6 +158,8 @@ class Jobs:
             return
         for request, handle in zip(requests, handles, strict=True):
             self._took(request, handle.id, handle.outcome, called_at)
+            if handle.outcome == "created":
+                self._witness.was_bounded(handle.id, request.expires_at, request.deadline_at)
 
     def _request(self, dice: Random, how: str) -> Request:
         key = singleton = due_at = None
@@ -169,8 +173,17 @@ class Jobs:
         if how == "singleton" or (how == "keyed" and dice.random() < 0.2):
             singleton = dice.choice(_KEYS)
         number = dice.randrange(3) if key else dice.randrange(10**6)  # so that a key often meets its own payload again
-        return self.plain(dice, number)._replace(
+        request = self.plain(dice, number)._replace(
             due_at=due_at, delay=delay, key=key, key_ttl=dice.choice((0, _SHORTEST_KEY_TTL, 60 * MINUTE)), singleton=singleton
+        )
+        return self._bounded(request, dice) if how == "bounded" else request
+
+    def _bounded(self, request: Request, dice: Random) -> Request:
+        """The same with an instant by which it is to begin, or to end, or both."""
+        begin, end = (self._world.clock.now + dice.randrange(20 * SECOND) for _ in range(2))
+        which = dice.randrange(3)
+        return request._replace(
+            expires_at=None if which == 0 else begin, deadline_at=None if which == 1 else end, delay=dice.choice((0, 5 * SECOND))
         )
 
     def _alike(self, dice: Random) -> list[Request]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from mainspring.core.attempts import Failed, GaveItselfBack, Outcome, Succeeded, Unworkable
+from mainspring.core.attempts import Dropped, Failed, GaveItselfBack, Outcome, Succeeded, Unworkable
 from mainspring.core.events import Event
 from mainspring.core.lanes import Lane
 from mainspring.core.retry import clamp_delay
@@ -32,6 +32,8 @@ class Accepted(NamedTuple):
 
     body: bytes
     due_at: int | None
+    expires_at: int | None = None
+    deadline_at: int | None = None
 
 
 class Pace(NamedTuple):
@@ -112,6 +114,10 @@ class Witness:
         """A caller holds this run's handle."""
         self.accepted[run_id] = Accepted(body, due_at)
 
+    def was_bounded(self, run_id: str, expires_at: int | None, deadline_at: int | None) -> None:
+        """This run is to begin, and to end, by these instants."""
+        self.accepted[run_id] = self.accepted[run_id]._replace(expires_at=expires_at, deadline_at=deadline_at)
+
     def was_refused(self, ids: Iterable[str]) -> None:
         """A caller was told that nothing was created."""
         self.refused.update(ids)
@@ -164,6 +170,10 @@ class Witness:
         due_at = claimed.due_at if known is None or known.due_at is None else max(claimed.due_at, known.due_at)
         if due_at > now:
             self.accuse("nothing_starts_early", claimed.id, f"due at {due_at}, claimed at {now}")
+        if known is not None and known.expires_at is not None and claimed.token == 1 and now >= known.expires_at:
+            self.accuse("nothing_begins_after_its_expiry", claimed.id, f"expired at {known.expires_at}, claimed at {now}")
+        if known is not None and known.deadline_at is not None and now >= known.deadline_at:
+            self.accuse("nothing_begins_after_its_deadline", claimed.id, f"deadline at {known.deadline_at}, claimed at {now}")
 
     def may_begin(self, claimed: Claimed) -> None:
         """A start is about to be put on record; whether code follows depends on who lives that long."""
@@ -285,8 +295,26 @@ class Witness:
                 interruptions += 1
             if detail := self._contradiction(event, self._reports.get((run_id, token))):
                 yield Violation("the_ledger_says_what_the_attempt_said", run_id, f"seq {event.seq}, token {token}: {detail}")
+        yield from self._verify_instants(run_id, ledger)
         if run_id in self.cancelled and ledger[-1].state not in {State.CANCELLED, State.CANCELLING, State.FAILED}:
             yield Violation("a_cancel_is_final", run_id, f"is {ledger[-1].state}")
+
+    def _verify_instants(self, run_id: str, ledger: Sequence[Event]) -> Iterator[Violation]:
+        """A run is skipped as expired, or failed at its deadline, only then, only if it had one, and skipped only if nobody began."""
+        known, last = self.accepted.get(run_id), ledger[-1]
+        if known is None or not self.clock_is_true:
+            return
+        begun = any(event.type is EventType.CLAIMED for event in ledger)
+        if last.state is State.SKIPPED and last.data.get("reason") == "expired":
+            if begun or known.expires_at is None or last.at < known.expires_at:
+                yield Violation("only_what_expired_is_skipped", run_id, f"at {last.at}, expires {known.expires_at}, begun: {begun}")
+        if last.state is State.FAILED and last.data.get("reason") == "deadline" and "releases_exhausted" not in last.data:
+            if known.deadline_at is None or last.at < known.deadline_at:
+                yield Violation("only_what_is_late_fails_at_its_deadline", run_id, f"at {last.at}, deadline {known.deadline_at}")
+        asked = any(event.type is EventType.CANCEL_REQUESTED for event in ledger)
+        if known.deadline_at is not None and asked and run_id not in self.cancelled and last.state is State.CANCELLED:
+            if any(e.type is EventType.CANCEL_REQUESTED and e.data.get("reason") == "deadline" for e in ledger):
+                yield Violation("a_late_run_fails", run_id, "was stopped at its deadline and is cancelled")
 
     def _verify_interruption(self, event: Event, fence: Fence, holder: str, before: int) -> Iterator[Violation]:
         """Who was well keeps what it holds, an outage of the database included; and what never began spends nothing, where it
@@ -308,7 +336,9 @@ class Witness:
                 if isinstance(told, Failed) and told.after_us is not None:
                     wanted = event.data.get("delay") == clamp_delay(told.after_us)
             case EventType.RELEASED:
-                wanted = isinstance(told, GaveItselfBack)
+                wanted = isinstance(told, GaveItselfBack) and told.payload == event.body
+            case EventType.SKIPPED if event.actor.startswith("worker:") and event.data.get("reason") != "expired":
+                wanted = isinstance(told, Dropped) and told.reason == event.data.get("reason")
             case EventType.PARKED if event.actor.startswith("worker:"):
                 wanted = isinstance(told, Unworkable)
             case _:
