@@ -30,6 +30,7 @@ from mainspring.core.durations import Duration, parse_duration
 from mainspring.core.limits import Limit, Rate, Scope
 from mainspring.core.names import check_name
 from mainspring.errors import CapabilityUnsupported, InvalidOption
+from mainspring.operations.capabilities import Promises, promises
 from mainspring.operations.views import WorkerView
 from mainspring.registry import ExecutorKind, FailureDetail, KeyOption, KeyTtl, Options, Registry, SpanOption, TaskSpec, checked_limits
 from mainspring.runtime.delivered import Delivered
@@ -465,6 +466,11 @@ class App:
         """``tick`` for an event loop."""
         return await asyncio.to_thread(self.tick, every=every)
 
+    @property
+    def capabilities(self) -> Promises:
+        """What this app's database promises, as flags. What one denies is refused before any effect."""
+        return promises(self.client.database)
+
     def observe(self) -> Metrics:
         """Count from now on what this process does with this app; see ``mainspring.telemetry.metrics.registry``.
 
@@ -487,8 +493,7 @@ class App:
             CapabilityUnsupported: on PostgreSQL, where any connection of yours will do.
         """
         database = self.client.database
-        if not hasattr(database, "exclusive"):
-            raise CapabilityUnsupported("on PostgreSQL pass a connection of your own to options(using=…)")
+        promises(database).require("lends_connections", "pass a connection of your own to options(using=…)")
         handed_out: AbstractContextManager[Any] = database.exclusive()
         return handed_out
 

@@ -10,27 +10,25 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import PurePath
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from mainspring import codec
-from mainspring.client import Request
+from mainspring.client import Request, condition_of, upstreams_of
 from mainspring.context import Context
 from mainspring.core import retry
-from mainspring.core.collecting import Collect
 from mainspring.core.attributes import Value as Attribute
 from mainspring.core.attributes import checked as checked_attributes
 from mainspring.core.budgets import Budgets
 from mainspring.core.capacity import Overflow, check_bound
+from mainspring.core.collecting import Collect
 from mainspring.core.debounce import Debounce, OnSingleton, check_singleton, gathering
 from mainspring.core.dependencies import Condition, EndsAs
 from mainspring.core.durations import Duration, parse_duration, parse_instant
-from mainspring.core.ids import parse_run_id
 from mainspring.core.lanes import Lane, labels
 from mainspring.core.limits import Limit, Rate
 from mainspring.core.names import check_key, check_name, check_priority
 from mainspring.core.policy import Policy
 from mainspring.errors import DuplicateTask, InvalidOption, PayloadInvalid, PayloadTooLarge, UnknownQueue, UnknownTask, shown
-from mainspring.operations.dependencies import MOST_UPSTREAMS
 from mainspring.operations.enqueue import DEFAULT_KEY_TTL, policy_row
 
 ExecutorKind = Literal["auto", "async", "thread", "process"]
@@ -422,59 +420,6 @@ class Registry:
                 )
         self._tasks[spec.name] = spec
         self._aliases |= dict.fromkeys(aliases, spec.name)
-
-
-def upstreams_of(after: Sequence[Any]) -> tuple[str, ...]:
-    """The ids that ``after=`` names: of handles (of runs or batches), or given as they are.
-
-    Raises:
-        InvalidOption: it is no list, or too long.
-    """
-    if isinstance(after, str) or not isinstance(after, Sequence):
-        raise InvalidOption(f"after= is a list of handles or ids, not {shown(after)}; write after=[...]", option="after")
-    if len(after) > MOST_UPSTREAMS:
-        raise InvalidOption(f"after= names {len(after):,} runs; {MOST_UPSTREAMS:,} is the most; make them a batch", option="after")
-    ids = [upstream if isinstance(upstream, str) else getattr(upstream, "id", None) for upstream in after]
-    if wrong := [given for given, found in zip(after, ids, strict=True) if not isinstance(found, str)]:
-        raise InvalidOption(f"after= is a list of handles or ids, and has {shown(wrong[0])}", option="after")
-    return tuple(dict.fromkeys(parse_run_id(str(upstream)) for upstream in ids))
-
-
-def condition_of(on: str) -> Condition:
-    """What ``on=`` means.
-
-    Raises:
-        InvalidOption: no such word.
-    """
-    if on not in get_args(EndsAs):
-        raise InvalidOption(f'on= is "succeeded", "done" or "failed", not {on!r}', option="on")
-    return Condition(on)
-
-
-def one_of_many(function: Callable[..., Any], context: type, executor: str) -> Callable[..., Any]:
-    """The signature of a task with ``collect=`` as its callers see it: one payload instead of a list, one result.
-
-    Raises:
-        InvalidOption: its first parameter is no list, it has others, or it runs in a process.
-    """
-    hints, signature = get_type_hints(function), inspect.signature(function)
-    payload = [name for name in signature.parameters if hints.get(name) is not context]
-    kind = hints.get(payload[0]) if len(payload) == 1 else None
-    if get_origin(kind) is not list or executor == "process":
-        told = "a task with collect= takes one list of payloads (`items: list[Order]`), and perhaps a Context; not in a process"
-        raise InvalidOption(told, option="collect")
-    result = hints.get("return", Any)
-    own = get_args(result)[0] if get_origin(result) is list and get_args(result) else result
-    changed = {**hints, payload[0]: get_args(kind)[0], "return": own if own is result else own | result}
-    parameters = [each.replace(annotation=changed.get(name, Any)) for name, each in signature.parameters.items()]
-
-    def one() -> None:
-        """Never called."""
-
-    one.__name__, one.__qualname__, one.__module__ = function.__name__, function.__qualname__, function.__module__
-    one.__annotations__ = changed
-    one.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return one
 
 
 def _as_call(item: tuple[Any, ...] | Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:

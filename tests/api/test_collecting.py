@@ -100,7 +100,7 @@ def test_an_exception_fails_all_and_after_two_each_is_tried_alone(app: App) -> N
         seen.append(sorted(numbers))
         if 13 in numbers:
             raise ValueError("thirteen")
-        return [number for number in numbers]
+        return numbers
 
     handles = fragile.enqueue_many([(12,), (13,), (14,)])
     app.worker(poll="20ms").run(until="empty")

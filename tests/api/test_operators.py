@@ -14,6 +14,7 @@ import pytest
 from mainspring import App, Client, Fail, Limit
 from mainspring.errors import InvalidOption, MainspringError, PayloadInvalid, UnknownRun
 from tests.api.conftest import NewApp
+from tests.cli.shell import wait_until
 
 
 def shop(app: App) -> Any:
@@ -97,9 +98,8 @@ def test_a_worker_tells_what_it_is_so_that_the_nearest_miss_is_named(app: App) -
 
     async def look() -> str:
         async with app.running(poll="10ms", capabilities={"gpu": "t4"}, name="small"):
-            while not app.workers:
-                await asyncio.sleep(0.01)
-            return str(app.runs.explain(handle.id))
+            await asyncio.to_thread(wait_until, lambda: app.workers, "the worker says hello")
+            return str(await asyncio.to_thread(app.runs.explain, handle.id))
 
     told = asyncio.run(look())
     assert "nearest is small" in told
@@ -152,7 +152,8 @@ def everything(app: App) -> dict[str, Any]:
 @pytest.fixture
 def pair(new_app: NewApp) -> tuple[App, App, dict[str, str]]:
     """Two namespaces with the same names, keys and attributes in them; and a run of the first in each kind of state."""
-    apps, made = [], {}
+    apps: list[App] = []
+    made: dict[str, str] = {}
     for name in ("red", "blue"):
         app = new_app("shop", namespace=name)
         app.queue("mail", limits=[Limit(3)])
@@ -214,7 +215,7 @@ def test_no_act_on_many_and_no_setting_reaches_into_another_namespace(pair: tupl
         {"singleton": "s"},
         {"attributes": {"order": ...}},
     ):
-        found = blue.runs.find(limit=500, **asked).data  # type: ignore[arg-type]
+        found = blue.runs.find(limit=500, **asked).data
         assert found
         assert not mine & {view.run.id for view in found}, asked
     for act in ("cancel", "retry", "rerun", "prune"):
@@ -241,7 +242,7 @@ def _queued(app: App) -> str:
 
 
 def test_keys_and_singletons_of_two_namespaces_are_two(pair: tuple[App, App, dict[str, str]]) -> None:
-    red, blue, made = pair
+    _, blue, made = pair
     theirs = blue.runs.find(key="k").data[0].run.id
     assert theirs != made["done"]
     assert blue.runs.find(singleton="s").data[0].run.id != made["queued"]

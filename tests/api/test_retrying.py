@@ -141,22 +141,22 @@ def test_rate_limited_may_name_the_one_limit_that_refused(app: App) -> None:
 # -- which errors are tried again --------------------------------------------------------------------------------------
 
 
-class Busy(ConnectionError):
+class BusyError(ConnectionError):
     """Worth another try."""
 
 
-class Banned(Busy):
-    """Worth none, though it is a kind of Busy."""
+class BannedError(BusyError):
+    """Worth none, though it is a kind of BusyError."""
 
 
-class Both(Busy, ValueError):
+class BothError(BusyError, ValueError):
     """Of two kinds, of which none is the more specific."""
 
 
 @pytest.mark.case("jobs", 36)
 @pytest.mark.parametrize("executor", ["async", "thread"])
 @pytest.mark.parametrize(
-    ("error", "tries"), [(Busy, 3), (Banned, 1), (ConnectionResetError, 3), (ValueError, 1), (Both, 1), (KeyError, 1)]
+    ("error", "tries"), [(BusyError, 3), (BannedError, 1), (ConnectionResetError, 3), (ValueError, 1), (BothError, 1), (KeyError, 1)]
 )
 def test_the_most_specific_type_decides_and_a_tie_is_no_retry(
     app: App, drain: Drain, error: type[Exception], tries: int, executor: str
@@ -167,7 +167,7 @@ def test_the_most_specific_type_decides_and_a_tie_is_no_retry(
     async def loop() -> None:
         raise error("no")
 
-    policy: dict[str, Any] = {"retry_on": [ConnectionError, Busy], "never_on": [Banned, ValueError], "max_attempts": 3}
+    policy: dict[str, Any] = {"retry_on": [ConnectionError, BusyError], "never_on": [BannedError, ValueError], "max_attempts": 3}
     function = thread if executor == "thread" else loop
     task = app.task(name="work", backoff=["0s"], **policy)(function)
     run = task.enqueue()
@@ -178,12 +178,12 @@ def test_the_most_specific_type_decides_and_a_tie_is_no_retry(
 
 def test_a_run_keeps_the_types_it_was_made_with(new_app: Any, drain: Drain) -> None:
     def work() -> None:
-        raise Busy("no")
+        raise BusyError("no")
 
     before = new_app()
-    run = before.task(name="work", retry_on=[Busy], backoff=["0s"], max_attempts=2)(work).enqueue()
+    run = before.task(name="work", retry_on=[BusyError], backoff=["0s"], max_attempts=2)(work).enqueue()
     after = new_app()
-    after.task(name="work", never_on=[Busy])(work)
+    after.task(name="work", never_on=[BusyError])(work)
     after.worker(poll="20ms").run(until="empty")
     assert len(ends(after, run.id)) == 2
 
@@ -206,11 +206,11 @@ def test_a_function_says_how_long_to_wait_and_is_told_of_the_failure(app: App, d
 
     @app.task(name="work", backoff=patience, jitter=0)
     def work() -> None:
-        raise Busy("no")
+        raise BusyError("no")
 
     run = work.enqueue()
     drain(app)
-    assert asked == [(1, "Busy")]
+    assert asked == [(1, "BusyError")]
     event, *_ = [event for event in app.runs.events(run.id) if event.type == "retry_scheduled"]
     assert event.data["delay"] == 3600 * 1_000_000
 
@@ -219,7 +219,7 @@ def test_a_function_says_how_long_to_wait_and_is_told_of_the_failure(app: App, d
 def test_what_a_function_says_is_clamped(app: App, drain: Drain, answer: Any, delay: int) -> None:
     @app.task(name="work", backoff=lambda n, failure: answer, jitter=0)
     def work() -> None:
-        raise Busy("no")
+        raise BusyError("no")
 
     run = work.enqueue()
     drain(app)
@@ -236,7 +236,7 @@ def test_where_the_function_fails_the_default_is_taken_and_noted(app: App, drain
 
     @app.task(name="work", backoff=patience, jitter=0)
     def work() -> None:
-        raise Busy("no")
+        raise BusyError("no")
 
     run = work.enqueue()
     drain(app)
@@ -309,7 +309,7 @@ def test_a_deadline_may_be_an_instant_or_a_function_of_the_payload(app: App) -> 
 def test_the_policy_of_waiting_runs_changes_on_request_and_on_the_ledger(app: App, drain: Drain) -> None:
     @app.task(name="work", max_attempts=1, backoff=["0s"])
     def work() -> None:
-        raise Busy("no")
+        raise BusyError("no")
 
     changed, other = work.enqueue(), work.options(delay="1h").enqueue()
     assert app.runs.apply_policy("work", max_attempts=3, timeout="5s") == 2

@@ -12,12 +12,10 @@ from collections import Counter
 
 import pytest
 
-from mainspring import App, Context, Fail, Limit
-from mainspring.core.attempts import Failed
+from mainspring import App, Context, Limit
 from mainspring.core.states import State
-from mainspring.errors import BrokenInvariant, InvalidOption
+from mainspring.errors import BrokenInvariant, CapabilityUnsupported, InvalidOption
 from mainspring.operations import attempts
-from mainspring.runtime.runner import Report
 from mainspring.testing import invariants
 from tests.api.conftest import NewApp
 
@@ -210,3 +208,14 @@ def test_processes_need_an_app_that_a_child_can_import(app: App) -> None:
         app.worker(processes=2)
     with pytest.raises(InvalidOption, match="memory"):
         App("small", database="sqlite://").worker(processes=2)
+
+
+def test_an_app_says_what_its_database_promises_and_refuses_the_rest_before_any_effect(app: App, back_end: str) -> None:
+    promised = app.capabilities
+    assert (promised.durable, promised.process_local, promised.leases, promised.partitions) == (True, False, True, False)
+    assert promised.skip_locked == promised.notify == (back_end == "postgres")
+    if not promised.lends_connections:
+        with pytest.raises(CapabilityUnsupported) as refused:
+            app.connection()
+        assert refused.value.code == "capability_unsupported"
+    assert App("small", database="sqlite://").capabilities.process_local

@@ -8,6 +8,7 @@ import signal
 from contextlib import closing
 from pathlib import Path
 
+from mainspring import App
 from tests.cli.shell import Shell, wait_until
 
 
@@ -107,9 +108,12 @@ def test_a_crew_whose_member_is_worn_out_exits_with_75(on_sqlite: Shell, tmp_pat
         "def deaf() -> None:\n"
         "    threading.Event().wait(60)\n"
     )
-    on_sqlite.enqueue("deaf")
+    with closing(App("tired", database=on_sqlite.url)) as app:  # the policy is captured where the run is made
+
+        @app.task(name="deaf", timeout="100ms", grace="0ms", max_attempts=1)
+        def deaf() -> None: ...
+
+        deaf.enqueue()
     done = on_sqlite.run("worker", "tired:app", "--processes", "2", "--drain", "-c", "2", "--grace", "1s")
     assert done.code == 75, done
     assert "worn out" in done.err
-
-

@@ -154,12 +154,12 @@ def test_an_act_that_was_cut_off_goes_on_where_it_was_and_does_nothing_twice(fle
         return bulk.step(tx, act_id, namespace=fleet.namespace, most=3)
 
     assert fleet.database.write("bulk.step", a_chunk).act.done == 3
-    with pytest.raises(ZeroDivisionError):  # a crash before the commit of the next chunk
 
-        def crash(tx: Any) -> None:
-            a_chunk(tx)
-            raise ZeroDivisionError
+    def crash(tx: Any) -> None:
+        a_chunk(tx)
+        raise ZeroDivisionError
 
+    with pytest.raises(ZeroDivisionError):  # before the commit of the next chunk
         fleet.database.write("bulk.step", crash)
     found = carry_out(fleet, act_id)
     assert {item.outcome for item in found.values()} == {"done"}

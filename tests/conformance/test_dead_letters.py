@@ -55,7 +55,7 @@ def test_dead_letters_are_grouped_by_task_and_code(fleet: Fleet) -> None:
 def test_a_dead_letter_replayed_by_two_operators_at_once_is_one_new_run(fleet: Fleet, rival: AnyDatabase) -> None:
     run_id = failed(fleet)
     other = Fleet(database=rival, clock=fleet.clock)
-    other._ids = iter(range(10_000, 20_000))  # type: ignore[assignment]
+    other._ids = iter(range(10_000, 20_000))
     with open_transaction(fleet.database) as tx:
         first, made = dead_letters.replay(tx, run_id, fleet.new_id(), namespace=fleet.namespace, actor="user:ann")
         second = started(rival, lambda: replay(other, run_id))

@@ -144,9 +144,9 @@ def test_attributes_mean_the_same_on_every_database(fleet: Fleet, condition: Any
 
 def test_several_conditions_hold_together_and_beside_other_questions(fleet: Fleet) -> None:
     rng = random.Random(5)
-    made = {}
+    made: dict[str, tuple[str, dict[str, Any]]] = {}
     for _ in range(60):
-        given = {"order": rng.randrange(5), "total": rng.randrange(10), "who": rng.choice("ab")}
+        given: dict[str, Any] = {"order": rng.randrange(5), "total": rng.randrange(10), "who": rng.choice("ab")}
         task = rng.choice(["one", "two"])
         made[labelled(fleet, given, task=task)] = (task, given)
     found = find(fleet, task="one", state="queued", attributes={"order": 3, "total": (">=", 4), "who": ["a"]})

@@ -65,7 +65,9 @@ def test_a_stage_that_fails_stops_no_other(fleet: Fleet) -> None:
 def _refuse_skips(fleet: Fleet) -> None:
     """The database itself refuses that stage's write."""
     if isinstance(fleet.database, SqliteDatabase):
-        fleet.sql("CREATE TRIGGER refuse BEFORE UPDATE ON runs WHEN new.state = 'skipped' BEGIN SELECT RAISE(ABORT, 'refused'); END")
+        fleet.sql(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON runs WHEN new.state = 'skipped' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
         return
     fleet.sql("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$")
     fleet.sql("CREATE TRIGGER refuse BEFORE UPDATE ON runs FOR EACH ROW WHEN (new.state = 'skipped') EXECUTE FUNCTION refuse()")
@@ -95,8 +97,6 @@ def test_ten_passes_at_once_do_each_thing_once(fleet: Fleet, other: Fleet) -> No
             assert {len(fleet.story(run_id)) for run_id in ids} == {3 if name == "leases" else 2}
         assert not [report.error for each in made for report in each.stages.values() if report.error]
         fleet.finish(fleet.claim("w1"))
-
-
 
 
 def test_a_run_of_a_task_that_nobody_knows_is_parked_after_a_day_where_somebody_serves(fleet: Fleet) -> None:

@@ -7,17 +7,19 @@ on several databases must give the same answer. Not here: what is drawn, and whe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unstarted, Unworkable
 from mainspring.core.budgets import Budgets
+from mainspring.core.dependencies import Condition
 from mainspring.core.durations import MINUTE, SECOND
-from mainspring.core.limits import Limit
+from mainspring.core.limits import Limit, Measure, Rate, Scope
 from mainspring.core.policy import Policy
 from mainspring.core.retry import Fixed, Steps
 from mainspring.core.states import State
-from mainspring.operations import attempts, batches, explaining, queues, retention, runs, views
+from mainspring.operations import attempts, batches, deadlines, explaining, keys, queues, retention, runs, steering, views
+from mainspring.operations import limits as limiting
 from mainspring.operations.attempts import Beat, Ended, HeldNow
 from mainspring.operations.claims import Claimed
 from mainspring.operations.enqueue import NewRun, insertion_alike
@@ -55,6 +57,10 @@ class Wish:
     delay: int = 0
     key: str | None = None
     singleton: str | None = None
+    lane: Mapping[str, Any] = field(default_factory=dict)
+    after: Sequence[tuple[str, Condition]] = ()
+    expires_in: int | None = None
+    deadline_in: int | None = None
 
     def new(self, fleet: Fleet, **more: Any) -> NewRun:
         """The run as a fleet creates it."""
@@ -67,6 +73,10 @@ class Wish:
             body=self.body,
             due_at=self.due_at,
             delay=self.delay,
+            lane=self.lane,
+            after=tuple(self.after),
+            expires_in=self.expires_in,
+            deadline_in=self.deadline_in,
             **more,
         )
 
@@ -74,10 +84,10 @@ class Wish:
 # -- callers ---------------------------------------------------------------------------------------------------------------
 
 
-def enqueue(wishes: Sequence[Wish], key_ttl: int) -> Act:
-    """Create runs, each judged by its keys."""
+def enqueue(wishes: Sequence[Wish], key_ttl: int, how: Mapping[str, Any] | None = None) -> Act:
+    """Create runs, each judged by its keys; ``how`` is what becomes of a second call of a singleton."""
     return lambda fleet: fleet.submit(
-        *(wish.new(fleet, key=wish.key, singleton=wish.singleton) for wish in wishes), key_ttl=key_ttl
+        *(wish.new(fleet, key=wish.key, singleton=wish.singleton) for wish in wishes), key_ttl=key_ttl, **(how or {})
     )
 
 
@@ -97,8 +107,8 @@ def enqueue_alike(wish: Wish, ids: Sequence[str]) -> Act:
     return act
 
 
-def batch(batch_id: str, members: Sequence[Wish], callback: Wish | None, on: batches.FiresOn) -> Act:
-    """Create a batch."""
+def batch(batch_id: str, members: Sequence[Wish], callback: Wish | None, on: batches.FiresOn, *, seal: bool = True) -> Act:
+    """Create a batch; without ``seal`` others may join it."""
 
     def act(fleet: Fleet) -> None:
         then = callback.new(fleet, blocked="batch") if callback else None
@@ -106,11 +116,54 @@ def batch(batch_id: str, members: Sequence[Wish], callback: Wish | None, on: bat
 
         def fn(tx: Transaction) -> None:
             fleet.create(tx, [])
-            batches.create(tx, batch_id, joined, then, namespace=fleet.namespace, fires_on=on)
+            batches.create(tx, batch_id, joined, then, namespace=fleet.namespace, fires_on=on, seal=seal)
 
         fleet.database.write("batches.create", fn)
 
     return act
+
+
+def join(batch_id: str, members: Sequence[Wish]) -> Act:
+    """Let more members join a batch."""
+
+    def act(fleet: Fleet) -> None:
+        joined = [wish.new(fleet, batch_id=batch_id) for wish in members]
+
+        def fn(tx: Transaction) -> None:
+            fleet.create(tx, [])
+            batches.add(tx, batch_id, joined, namespace=fleet.namespace)
+
+        fleet.database.write("batches.add", fn)
+
+    return act
+
+
+def close_batch(batch_id: str) -> Act:
+    """Let nobody join any more."""
+    return lambda fleet: fleet.database.write("batches.close", lambda tx: batches.close(tx, batch_id, namespace=fleet.namespace))
+
+
+def cancel_batch(batch_id: str, most: int) -> Act:
+    """Cancel a batch, and the first of its members."""
+
+    def fn(fleet: Fleet, tx: Transaction) -> list[str | None]:
+        batches.cancel(tx, batch_id, namespace=fleet.namespace)
+        under_way = batches.cancelling(tx, most=10)
+        return [batches.cancel_some(tx, *each, most=most, actor="leader", reason=None) for each in under_way]
+
+    return lambda fleet: fleet.database.write("batches.cancel", lambda tx: fn(fleet, tx))
+
+
+def park_idle(before: int) -> Act:
+    """Park the callbacks of batches that nobody sealed."""
+    return lambda fleet: fleet.database.write("batches.park_idle", lambda tx: batches.park_idle(tx, before=before, most=10))
+
+
+def reset_key(task: str, key: str) -> Act:
+    """Free a key by hand."""
+    return lambda fleet: fleet.database.write(
+        "keys.reset", lambda tx: keys.reset(tx, fleet.namespace, task, key, actor="user:operator", reason="again")
+    )
 
 
 # -- workers ---------------------------------------------------------------------------------------------------------------
@@ -187,6 +240,45 @@ def retry(run_id: str, new_id: str) -> Act:
     )
 
 
+def rerun(run_id: str, new_id: str) -> Act:
+    """Run again what has ended."""
+    return lambda fleet: fleet.database.write(
+        "runs.rerun", lambda tx: runs.rerun(tx, run_id, new_id, namespace=fleet.namespace, actor="user:operator")
+    )
+
+
+def reschedule(run_id: str, due_at: int) -> Act:
+    """Make a waiting run due at another instant."""
+    return lambda fleet: fleet.database.write(
+        "runs.reschedule",
+        lambda tx: steering.reschedule(tx, run_id, due_at=due_at, namespace=fleet.namespace, actor="user:operator"),
+    )
+
+
+def set_priority(run_id: str, priority: int) -> Act:
+    """Put a waiting run into another lane, of which the fleet is told, for it sorts what it claims by that."""
+
+    def act(fleet: Fleet) -> bool:
+        moved = [lane.with_priority(priority) for lane in fleet._lanes.values()]
+        fleet._lanes |= {lane.id: lane for lane in moved}
+        return fleet.database.write(
+            "runs.set_priority",
+            lambda tx: steering.set_priority(tx, run_id, priority, namespace=fleet.namespace, actor="user:operator"),
+        )
+
+    return act
+
+
+def expire(most: int) -> Act:
+    """Skip what nobody began in time."""
+    return lambda fleet: fleet.database.write("runs.expire", lambda tx: deadlines.expire(tx, most=most, actor="leader"))
+
+
+def enforce(most: int) -> Act:
+    """Fail what has not ended in time."""
+    return lambda fleet: fleet.database.write("runs.enforce", lambda tx: deadlines.enforce(tx, most=most, actor="leader"))
+
+
 def park_unserved(before: int, most: int) -> Act:
     """Park what no live worker can execute."""
     return lambda fleet: fleet.database.write(
@@ -217,6 +309,16 @@ def limit(queue: str, size: int | None, by: str) -> Act:
         return _queues(fleet, tx)
 
     return lambda fleet: fleet.database.write("queues.limit", lambda tx: fn(fleet, tx))
+
+
+def limit_of(scope: Scope, name: str, said: Limit | Rate | None, *, key: str = "", measure: Measure = Measure.AT_ONCE) -> Act:
+    """Limit whatever an operator can limit, or lift that (None); answers the limits as they stand then."""
+
+    def fn(fleet: Fleet, tx: Transaction) -> list[limiting.LimitView]:
+        limiting.put(tx, fleet.namespace, scope, name, said, key=key, measure=said.measure if said is not None else measure)
+        return limiting.listing(tx, fleet.namespace)
+
+    return lambda fleet: fleet.database.write("limits.put", lambda tx: fn(fleet, tx))
 
 
 def _queues(fleet: Fleet, tx: Transaction) -> list[queues.Queue]:
@@ -271,6 +373,7 @@ def look_at_run(run_id: str, after: int, most: int) -> Act:
             "ending": views.endings(tx, [run_id]),
             "again": tx.one("runs.again", id=run_id),
             "batch": tx.one("batches.of_callback", run_id=run_id),
+            "waits for": tx.rows("dependencies.of", run_id=run_id, most=most),
         }
 
     return lambda fleet: fleet.database.read("views.get", lambda tx: fn(fleet, tx))
@@ -297,6 +400,8 @@ def look_at_fleet(workers: Sequence[str], served: Sequence[str], tasks: Sequence
             "workers": views.workers(tx, fleet.namespace),
             "held": {worker: sorted(attempts.held(tx, worker)) for worker in workers},
             "next due": attempts.next_due_at(tx),
+            "next": deadlines.next_instants(tx),
+            "limits": limiting.listing(tx, fleet.namespace),
             "waits": attempts.waits_for_time(tx, namespace=fleet.namespace, queues=served, tasks=tasks),
         }
 

@@ -7,15 +7,19 @@ themselves (``acts.py``) and the comparison (``lockstep.py``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from mainspring.core.attempts import Unworkable
+from mainspring.core.debounce import Debounce
+from mainspring.core.dependencies import Condition
 from mainspring.core.durations import DAY, HOUR, MILLISECOND, MINUTE, SECOND
 from mainspring.core.ids import uuid7
+from mainspring.core.limits import Limit, Measure, Rate, Scope
 from mainspring.core.states import State
 from mainspring.operations.attempts import Beat, HeldNow
 from mainspring.operations.claims import Claimed
@@ -31,18 +35,23 @@ UNKNOWN = uuid7((START - 3000 * DAY) // 1000, 0)
 QUEUES = ("main", "Main", "main-2", "main.b", "slow")
 TASKS = ("work", "work.more", "Work")
 WORKERS = ("w1", "w2", "W3")  # w1 is drawn most often
+PLAIN: Mapping[str, Any] = {}
 LANES = (
-    ("work", "main", 0),
-    ("work", "main", 0),
-    ("work", "main", 0),
-    ("work", "main", 5),
-    ("work", "main", 5),
-    ("work", "main", -1),
-    ("work.more", "main", 0),
-    ("work", "Main", 0),
-    ("work", "slow", 0),
-    ("Work", "main-2", -1000),
-    ("work.more", "main.b", 1000),
+    ("work", "main", 0, PLAIN),
+    ("work", "main", 0, PLAIN),
+    ("work", "main", 0, PLAIN),
+    ("work", "main", 5, PLAIN),
+    ("work", "main", 5, PLAIN),
+    ("work", "main", -1, PLAIN),
+    ("work", "main", 0, {"concurrency_key": "a"}),
+    ("work", "main", 5, {"concurrency_key": "a"}),
+    ("work", "main", 0, {"concurrency_key": 'b "1"'}),
+    ("work.more", "main", 0, PLAIN),
+    ("work", "Main", 0, PLAIN),
+    ("work", "slow", 0, PLAIN),
+    ("work", "slow", 0, {"concurrency_key": "a", "uses": (("gpu", 2),)}),
+    ("Work", "main-2", -1000, {"uses": (("gpu", 1),)}),
+    ("work.more", "main.b", 1000, PLAIN),
 )
 TEXTS = ("because", "", 'odd "quotes" and \\', "{a,b}", "NULL", "línea\nдва 🙂", "%s %(id)s ?", "a \x00 b", "\ud800", "x" * 1001)
 KEYS = (None, None, None, None, "k", "k", 'K "1" \\', "é", "e\u0301", "{NULL,1}", "k ")
@@ -69,6 +78,24 @@ WHEN = st.sampled_from(
 )
 WISH = st.tuples(st.sampled_from(LANES), st.integers(0, 3), st.sampled_from(BODIES), WHEN)
 KEYED = st.tuples(WISH, st.sampled_from(KEYS), st.sampled_from(KEYS))
+#: What becomes of a second call of a singleton.
+HOW = st.sampled_from(
+    tuple({"on_singleton": said} for said in ("replace", "replace", "replace", "skip"))
+    + tuple({"debounce": Debounce("5s", max_wait="15s", edge=edge)} for edge in ("trailing", "leading", "both"))
+)
+UPSTREAMS = st.lists(st.tuples(INDEX, st.sampled_from(tuple(Condition))), min_size=1, max_size=2)
+LIMITED = st.sampled_from(
+    ((Scope.EACH_KEY, "main", ""),) * 3
+    + (
+        (Scope.KEY, "main", "a"),
+        (Scope.TASK, "work", ""),
+        (Scope.POOL, "gpu", ""),
+        (Scope.QUEUE, "main", ""),
+        (Scope.NAMESPACE, "", ""),
+    )
+)
+RATES = (Rate(1, per="5s"), Rate(3, per="1s", burst=3), Rate(2, per="10s", burst=2, strict=True), Rate(0, per="1s"))
+SAID = st.sampled_from((Limit(1), Limit(1), Limit(2), Limit(0), *RATES, *RATES, None))
 
 ENQUEUE = rule(drawn=st.lists(KEYED, min_size=1, max_size=3), ttl=st.sampled_from((30 * DAY, MINUTE, SECOND)), namespace=NAMESPACE)
 FINISH = rule(outcome=OUTCOME, draw=DRAW)
@@ -131,10 +158,10 @@ class Differential(RuleBasedStateMachine):
         return self.lifted[-1 - index % len(self.lifted)] if self.lifted else None
 
     def wish(self, drawn: tuple[Any, ...], key: str | None = None, singleton: str | None = None) -> Wish:
-        (task, queue, priority), policy, body, (kind, span) = drawn
+        (task, queue, priority, more), policy, body, (kind, span) = drawn
         run_id = self.new_id()
         when = {"delay": span} if kind == "delay" else {"due_at": self.now + span}
-        lane = {"task": task, "queue": queue, "priority": priority}
+        lane = {"task": task, "queue": queue, "priority": priority, "lane": more}
         return Wish(id=run_id, policy=policy, body=body, key=key, singleton=singleton, **lane, **when)
 
     def create(self, name: str, act: Act, namespace: str, ids: Sequence[str]) -> Answer:
@@ -163,15 +190,18 @@ class Differential(RuleBasedStateMachine):
         drawn=st.lists(KEYED, min_size=1, max_size=5),
         members=st.one_of(st.none(), st.lists(WISH, min_size=1, max_size=3)),
         size=st.sampled_from((None, None, 1, 2, 3)),
+        of_each=st.sampled_from((None, None, None, *RATES[:3], Limit(1), Limit(1))),
     )
-    def begin(self, drawn: list[Any], members: list[Any] | None, size: int | None) -> None:
-        """What an example begins with, whatever it does without afterwards: runs and a worker; a batch; a limit."""
+    def begin(self, drawn: list[Any], members: list[Any] | None, size: int | None, of_each: Limit | Rate | None) -> None:
+        """What an example begins with, whatever it does without afterwards: runs and a worker; a batch; limits."""
         self.enqueue(drawn, 30 * DAY, "test")
         self.register("w1", QUEUES, TASKS)
         if members is not None:
             self.batch(members, members[0], "all_succeeded", "test")
         if size is not None:
             self.limit("main", size, "operator", "test")
+        if of_each is not None:
+            self.lockstep.do("limit of each key", acts.limit_of(Scope.EACH_KEY, "main", of_each))
 
     @ENQUEUE
     def enqueue(self, drawn: list[Any], ttl: int, namespace: str) -> None:
@@ -187,6 +217,32 @@ class Differential(RuleBasedStateMachine):
     def enqueue_as_well(self, drawn: list[Any], ttl: int, namespace: str) -> None:
         self.enqueue(drawn, ttl, namespace)
 
+    @rule(drawn=st.lists(KEYED, min_size=1, max_size=3), how=HOW, namespace=NAMESPACE)
+    def enqueue_over(self, drawn: list[Any], how: Any, namespace: str) -> None:
+        """Calls that may find an owner of their singleton, and then do something with it."""
+        wishes = [self.wish(wish, key, singleton or "s") for wish, key, singleton in drawn]
+        self.create("enqueue over", acts.enqueue(wishes, DEFAULT_KEY_TTL, how), namespace, [wish.id for wish in wishes])
+        self.kept_until |= {wish.id: self.now + DEFAULT_KEY_TTL for wish in wishes}
+
+    @rule(drawn=st.lists(KEYED, min_size=1, max_size=2), upstreams=UPSTREAMS, is_chain=st.booleans())
+    def enqueue_after(self, drawn: list[Any], upstreams: list[Any], is_chain: bool) -> None:
+        """Runs that wait for others, for a batch, or for one another."""
+        after = tuple({self.upstream(index): condition for index, condition in upstreams}.items())
+        wishes = [replace(self.wish(*each), after=after) for each in drawn]
+        if is_chain:
+            wishes[1:] = [replace(wish, after=((wishes[0].id, after[0][1]),)) for wish in wishes[1:]]
+        self.create("enqueue after", acts.enqueue(wishes, DEFAULT_KEY_TTL), "test", [wish.id for wish in wishes])
+        self.kept_until |= {wish.id: self.now + DEFAULT_KEY_TTL for wish in wishes}
+
+    def upstream(self, index: int) -> str:
+        return self.batches[-1 - index // 4 % len(self.batches)] if self.batches and index % 4 == 3 else self.run_id(index)
+
+    @rule(drawn=WISH, expires_in=st.sampled_from((None, *SPANS)), deadline_in=st.sampled_from((None, *SPANS)))
+    def enqueue_in_time(self, drawn: Any, expires_in: int | None, deadline_in: int | None) -> None:
+        """A run that nobody wants after a while, or that has to end in time."""
+        wish = replace(self.wish(drawn), expires_in=expires_in, deadline_in=deadline_in)
+        self.create("enqueue in time", acts.enqueue([wish], DEFAULT_KEY_TTL), "test", [wish.id])
+
     @rule(drawn=WISH, count=st.integers(1, 6))
     def enqueue_alike(self, drawn: Any, count: int) -> None:
         ids = [self.new_id() for _ in range(count)]
@@ -195,16 +251,32 @@ class Differential(RuleBasedStateMachine):
     @rule(
         drawn=st.lists(WISH, max_size=3),
         then=st.one_of(WISH, st.none()),
-        on=st.sampled_from(("done", "all_succeeded")),
+        on=st.sampled_from(("done", "all_succeeded", "any_failed")),
         namespace=NAMESPACE,
+        seal=st.sampled_from((True, True, False)),
     )
-    def batch(self, drawn: list[Any], then: Any, on: Any, namespace: str) -> None:
+    def batch(self, drawn: list[Any], then: Any, on: Any, namespace: str, seal: bool = True) -> None:
         batch_id = self.new_id()
         callback = self.wish(then) if then else None
         members = [self.wish(each) for each in drawn]
         ids = [wish.id for wish in (*members, *([callback] if callback else []))]
-        self.create("batch", acts.batch(batch_id, members, callback, on), namespace, ids)
+        self.create("batch", acts.batch(batch_id, members, callback, on, seal=seal), namespace, ids)
         self.batches.append(batch_id)
+
+    @rule(index=INDEX, drawn=st.lists(WISH, min_size=1, max_size=2))
+    def join_batch(self, index: int, drawn: list[Any]) -> None:
+        members = [self.wish(each) for each in drawn]
+        self.create("join batch", acts.join(self.batch_id(index), members), "test", [wish.id for wish in members])
+
+    @rule(index=INDEX, how=st.sampled_from(("close", "cancel", "park")), most=SIZE)
+    def end_batch(self, index: int, how: str, most: int) -> None:
+        """Nobody joins a batch any more; its members are cancelled; nobody has joined it for long."""
+        batch_id = self.batch_id(index)
+        ways = {"close": acts.close_batch(batch_id), "cancel": acts.cancel_batch(batch_id, most), "park": acts.park_idle(self.now)}
+        self.lockstep.do(f"{how} batch", ways[how])
+
+    def batch_id(self, index: int) -> str:
+        return self.batches[-1 - index % len(self.batches)] if self.batches else UNKNOWN
 
     @rule(index=INDEX)
     def say_again(self, index: int) -> None:
@@ -353,6 +425,33 @@ class Differential(RuleBasedStateMachine):
         run_id = self.likely(index, self.parked)
         self.lockstep.do("fail", lambda fleet: fleet.fail(run_id, reason), namespace)
 
+    @rule(index=INDEX)
+    def rerun(self, index: int) -> None:
+        new_id = self.new_id()
+        self.create("rerun", acts.rerun(self.likely(index, self.ended), new_id), "test", [new_id])
+
+    @rule(index=INDEX, span=st.sampled_from((-SECOND, 0, *SPANS)), namespace=NAMESPACE)
+    def reschedule(self, index: int, span: int, namespace: str) -> None:
+        self.lockstep.do("reschedule", acts.reschedule(self.run_id(index), self.now + span), namespace)
+
+    @rule(index=INDEX, priority=st.sampled_from((0, 5, 7, -1000)), namespace=NAMESPACE)
+    def set_priority(self, index: int, priority: int, namespace: str) -> None:
+        self.lockstep.do("set priority", acts.set_priority(self.run_id(index), priority), namespace)
+
+    @rule(task=st.sampled_from(TASKS), key=st.sampled_from(KEYS).filter(bool), namespace=NAMESPACE)
+    def reset_key(self, task: str, key: str, namespace: str) -> None:
+        self.lockstep.do("reset key", acts.reset_key(task, key), namespace)
+
+    @rule(over=LIMITED, said=SAID, measure=st.sampled_from(tuple(Measure)), namespace=NAMESPACE)
+    def limit_of(self, over: Any, said: Any, measure: Measure, namespace: str) -> None:
+        """Limits of other scopes than a queue, and rates; what runs already may be more than that."""
+        scope, name, key = over
+        answer = self.lockstep.do(f"limit of {scope}", acts.limit_of(scope, name, said, key=key, measure=measure), namespace)
+        if scope in {Scope.KEY, Scope.EACH_KEY}:  # nobody says how much of each key runs
+            self.lowered.add(name)
+        elif answer.refused is None:
+            self.lowered |= {each.name for each in answer.value if each.size is not None and (each.used or 0) > each.size}
+
     @LIMIT
     def limit(self, queue: str, size: int | None, by: str, namespace: str) -> None:
         answer = self.lockstep.do(f"limit by {by}", acts.limit(queue, size, by), namespace)
@@ -401,6 +500,12 @@ class Differential(RuleBasedStateMachine):
         )
         self.lockstep.do("bury", acts.reap(0))
 
+    @rule(most=SIZE, what=st.sampled_from(("expire", "enforce")))
+    def keep_time(self, most: int, what: str) -> None:
+        """The leader ends what is too late, after a while."""
+        self.lockstep.clock.advance_us(SECOND)
+        self.lockstep.do(what, acts.expire(most) if what == "expire" else acts.enforce(most))
+
     @rule(times=st.integers(1, 2))
     def sweep(self, times: int) -> None:
         for _ in range(times):
@@ -447,6 +552,6 @@ class Differential(RuleBasedStateMachine):
 
     @rule(index=INDEX, after=st.one_of(st.none(), INDEX), most=SIZE, namespace=NAMESPACE)
     def look_at_batch(self, index: int, after: int | None, most: int, namespace: str) -> None:
-        batch_id = self.batches[-1 - index % len(self.batches)] if self.batches else UNKNOWN
+        batch_id = self.batch_id(index)
         at = None if after is None else self.run_id(after)
         self.lockstep.do("look at batch", acts.look_at_batch(batch_id, at, most), namespace)

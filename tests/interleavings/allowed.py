@@ -54,6 +54,14 @@ _CLAIMS = frozenset({"claim", "claim one", "claim by a worker whose lease is ove
 _ENDS = frozenset({operation.name for operation in OPERATIONS if operation.name.startswith("finish")})
 _BACK_TO_THE_QUEUE = frozenset({"give back", "reap"})
 _OUT_OF_THE_QUEUE = frozenset({"cancel a queued run", "park"})
+_STAYS_IN_THE_QUEUE = frozenset({
+    "replace a waiting owner", "replace a waiting owner, later", "reschedule", "set priority", "claim one run", "expire",
+    "enforce deadlines",
+})  # fmt: skip
+_REAPERS = frozenset({"reap", "reap, claim and start"})
+_LOOKS_AT_WHAT_IS_HELD = frozenset({
+    "cancel a running run", "retry a running run", "give back", "defer behind a running owner", "reset a key that is in use",
+})  # fmt: skip
 _FIRST_LIMIT = frozenset({"declare a first limit", "set a first limit"})
 _ALL = frozenset({operation.name for operation in OPERATIONS})
 
@@ -69,6 +77,23 @@ ALLOWANCES: tuple[Allowance, ...] = (
         some=_CLAIMS,
         others=_OUT_OF_THE_QUEUE | _CLAIMS,
         profiles=frozenset({"portable"}),
+    ),
+    Allowance(
+        why="a claim passes over a run on which somebody has his hand, and takes the next; so does whoever ends what is too late",
+        some=_CLAIMS,
+        others=_STAYS_IN_THE_QUEUE,
+        profiles=_ALL_PROFILES,
+    ),
+    Allowance(
+        why="a claim of one run by its id picks first and takes then: it comes back with nothing if somebody changed the run",
+        some=frozenset({"claim one run"}),
+        others=_STAYS_IN_THE_QUEUE | _CLAIMS | _OUT_OF_THE_QUEUE,
+    ),
+    Allowance(
+        why="a reaper passes over a run on which somebody has his hand; its worker is gone by then, so that the next look takes it",
+        some=_REAPERS,
+        others=_ENDS | _LOOKS_AT_WHAT_IS_HELD,
+        profiles=_ALL_PROFILES,
     ),
     Allowance(
         why="a limit set while a claim or an ending that knew of none was under way: slots and runs agree after the next sweep",
@@ -102,12 +127,21 @@ ALLOWANCES: tuple[Allowance, ...] = (
     ),
 )
 
+_BATCH_AND_CALLBACK = (
+    "an ending locks its run, then the batch, then the callback; whoever is to wait for runs and batches locks runs first, as"
+    " endings of members do, and that is the wrong way round for a callback; only a run after a batch and its callback waits so"
+)
+
 #: Pairs that the server may have to stop and run again, with the reason why that is accepted.
 DEADLOCKS: Mapping[frozenset[str], str] = {
-    frozenset(
-        {"finish many", "finish: asked to stop"}
-    ): "two write the outcome of one run that was asked to stop, one of them among"
-    " others: it locks that run after it has freed the slots of the others; nobody but a worker that repeats itself does so",
+    frozenset({"finish many", "finish: asked to stop"}): (
+        "two write the outcome of one run that was asked to stop, one of them among others: it locks that run after it has freed"
+        " the slots of the others; nobody but a worker that repeats itself does so"
+    ),
+    **{
+        frozenset({"enqueue after a batch and its callback", other}): _BATCH_AND_CALLBACK
+        for other in ("finish the other member: failed", "finish both members", "cancel a member", "cancel members")
+    },
 }
 
 

@@ -72,11 +72,12 @@ def _enqueue(*wanted: Mapping[str, Any], **how: Any) -> Deed:
     return deed
 
 
-def _enqueue_after(name: str, condition: Condition = Condition.SUCCEEDED) -> Deed:
-    """Create a run that waits for another, or for a batch."""
+def _enqueue_after(*names: str, condition: Condition = Condition.SUCCEEDED) -> Deed:
+    """Create a run that waits for others, or for batches."""
 
     def deed(stage: Stage, tx: Transaction, player: str) -> Any:
-        new = _new(stage.fresh[player][0], _lane("free"), after=((stage.ids[name], condition),))
+        after = tuple((stage.ids[name], condition) for name in names)
+        new = _new(stage.fresh[player][0], _lane("free"), after=after)
         return drive(tx, create([new], {}))
 
     return deed
@@ -339,15 +340,16 @@ def _forget(stage: Stage, tx: Transaction, player: str) -> Any:
 #: Operations that look at, or change, many runs of all kinds.
 _WIDE = frozenset({"claim", "make due", "reap", "prune", "expire", "enforce deadlines", "sweep slots"})
 _UPSTREAM = _WIDE | {
-    "enqueue after a running run", "enqueue after a batch", "finish an upstream", "finish an upstream: failed", "cancel an upstream",
-    "cancel a dependant", "cancel a batch", "cancel members", "finish a member", "finish the other member: failed",
-    "finish both members", "cancel a callback",
+    "enqueue after a running run", "enqueue after a batch", "finish an upstream", "finish an upstream: failed",
+    "cancel an upstream", "cancel a dependant", "cancel a batch", "cancel members", "finish a member",
+    "finish the other member: failed", "finish both members", "cancel a callback",
 }  # fmt: skip
 _OWNERS = _WIDE | {
-    "replace a waiting owner", "replace a waiting owner, later", "defer behind a running owner", "defer behind what follows already",
-    "finish an owner that is followed", "finish: succeeded", "finish: failed, again later", "finish: failed for good",
-    "cancel a running run", "cancel a queued run", "park", "reschedule", "set priority", "claim one run", "give back",
-    "enqueue, singleton of a running run", "enqueue, singleton of a waiting run", "rerun a failed run", "retry a failed run",
+    "replace a waiting owner", "replace a waiting owner, later", "defer behind a running owner",
+    "defer behind what follows already", "finish an owner that is followed", "finish: succeeded", "finish: failed, again later",
+    "finish: failed for good", "cancel a running run", "cancel a queued run", "park", "reschedule", "set priority",
+    "claim one run", "give back", "enqueue, singleton of a running run", "enqueue, singleton of a waiting run",
+    "rerun a failed run", "retry a failed run",
 }  # fmt: skip
 _WAITERS = _WIDE | {
     "claim one", "claim one run", "replace a waiting owner", "reschedule", "reschedule what waits for its time", "set priority",
@@ -360,8 +362,8 @@ _MEMBERS = _WIDE | {
     "cancel a callback", "enqueue after a batch",
 }  # fmt: skip
 _KEYS = frozenset({
-    "reset a key", "reset a key that is in use", "enqueue, key of an ended run", "enqueue, key of a running run", "prune", "forget",
-    "finish: succeeded", "finish: failed for good", "retry a failed run", "enqueue, new key", "run now, new key",
+    "reset a key", "reset a key that is in use", "enqueue, key of an ended run", "enqueue, key of a running run", "prune",
+    "forget", "finish: succeeded", "finish: failed for good", "retry a failed run", "enqueue, new key", "run now, new key",
     "enqueue, new key, other payload",
 })  # fmt: skip
 
@@ -441,7 +443,12 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(name="prune", deed=_prune),
     Operation(name="forget", deed=_forget),
     Operation(name="enqueue after a running run", deed=_enqueue_after("upstream"), meets=_UPSTREAM),
-    Operation(name="enqueue after a batch", deed=_enqueue_after("batch", Condition.FAILED), meets=_UPSTREAM | _MEMBERS),
+    Operation(name="enqueue after a batch", deed=_enqueue_after("batch", condition=Condition.FAILED), meets=_UPSTREAM | _MEMBERS),
+    Operation(
+        name="enqueue after a batch and its callback",
+        deed=_enqueue_after("batch", "summary", condition=Condition.DONE),
+        meets=_MEMBERS | {"enqueue after a batch and its callback"},
+    ),
     Operation(name="finish an upstream", deed=_finish(["upstream"], Succeeded(b"1"), worker="w2"), meets=_UPSTREAM),
     Operation(name="finish an upstream: failed", deed=_finish(["upstream"], FINAL, worker="w2"), meets=_UPSTREAM),
     Operation(name="cancel an upstream", deed=_cancel("upstream"), meets=_UPSTREAM),

@@ -407,4 +407,34 @@ MUTANTS = (
         old="AND r.ended_at < :cut_off",
         new="AND r.ended_at < :cut_off + 3600000000",
     ),
+    # -- instants of a run's own
+    Mutant(
+        name="expired-is-claimed",
+        bug="the claim does not look whether a run has expired",
+        file=_ATTEMPTS,
+        old="(r.expires_at IS NULL OR r.token > 0 OR r.expires_at > {{now}})",
+        new="(r.expires_at IS NULL OR r.token > 0 OR r.expires_at > 0)",
+        times=2,
+    ),
+    Mutant(
+        name="deadline-spares-the-queued",
+        bug="a run that is ready to be claimed is not held to its deadline, and nobody may claim it either",
+        file="store/sql/deadlines.sql",
+        old="WHERE deadline_at <= {{now}} AND state IN",
+        new="WHERE deadline_at <= {{now}} AND state <> 'queued' AND state IN",
+    ),
+    Mutant(
+        name="late-run-is-cancelled",
+        bug="a run that was stopped at its deadline ends as one that a person cancelled",
+        file="core/attempts.py",
+        old="isinstance(held, Run) and held.is_overdue",
+        new="isinstance(held, Run) and not held.is_overdue and held.is_terminal",
+    ),
+    Mutant(
+        name="new-payload-forgotten",
+        bug="a run that gave itself back with another payload is handed the old one",
+        file="core/attempts.py",
+        old="payload=back.payload is not None, lane_id",
+        new="payload=False, lane_id",
+    ),
 )

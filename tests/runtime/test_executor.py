@@ -18,8 +18,8 @@ from typing import Any, cast
 import pytest
 
 from mainspring import Cancelled, Context, Fail, LeaseLost, Release, Retry
-from mainspring.core.lanes import Lane
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unstarted, Unworkable
+from mainspring.core.lanes import Lane
 from mainspring.core.policy import Policy
 from mainspring.errors import MainspringError, PayloadInvalid, PayloadTooLarge, StorageUnavailable
 from mainspring.operations.claims import Claimed
@@ -542,7 +542,8 @@ async def test_a_thread_that_ignores_its_timeout_keeps_its_place_and_is_counted_
         assert await b.outcome(crowd) == Succeeded(b"null")
         for holder in holders:
             await b.outcome(holder)
-        assert b.executor.abandoned == 0
+        while b.executor.abandoned:  # its thread may be the last to hear of the gate
+            await turns(1)
         assert not b.executor.is_worn_out
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 
 import pytest
 
@@ -33,7 +32,7 @@ async def test_what_blocks_the_event_loop_is_named_with_its_stack_once(caplog: p
     try:
         with watched_loop(blocked_seconds=0.05):
             hold_everything_up(ears.told)
-            time.sleep(0.1)  # the same block goes on
+            threading.Event().wait(0.1)  # the same block goes on
             await turns()
     finally:
         logging.getLogger("mainspring").removeHandler(ears)

@@ -371,9 +371,9 @@ def _request(
     from mainspring.client import Request
     from mainspring.core.attributes import checked
     from mainspring.core.durations import parse_duration
+    from mainspring.core.lanes import Lane
     from mainspring.core.names import check_key, check_name, check_priority
     from mainspring.core.policy import Policy
-    from mainspring.core.lanes import Lane
     from mainspring.operations.enqueue import DEFAULT_KEY_TTL, policy_row
 
     return Request(

@@ -1,4 +1,4 @@
-"""``mainspring run explain``, ``rerun``, ``reschedule``, ``soon``, ``priority``, ``release``: act on one run that waits or has ended."""
+"""``mainspring run explain``, ``rerun``, ``reschedule``, ``soon``, ``priority``, ``release``: act on one run."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 A ``Client`` needs no task code: it speaks of tasks by name. An ``App`` has one inside, and adds the code.
 """
 
-from mainspring.client.bulk import Bulk, BulkActs, Selection
 from mainspring.client.batches import Batches, BatchView, JoinedBatch
+from mainspring.client.bulk import Bulk, BulkActs, Selection
 from mainspring.client.client import AsyncClient, Client
 from mainspring.client.dead_letters import DeadLetters
 from mainspring.client.handles import BatchHandle, Handle, Member
@@ -13,19 +13,20 @@ from mainspring.client.queues import Queues
 from mainspring.client.requests import Request
 from mainspring.client.runs import Page, Runs
 from mainspring.client.ticking import Tick
+from mainspring.client.upstreams import condition_of, upstreams_of
 
 __all__ = [
     "AsyncClient",
     "BatchHandle",
     "BatchView",
     "Batches",
-    "JoinedBatch",
     "Bulk",
     "BulkActs",
     "Chunk",
     "Client",
     "DeadLetters",
     "Handle",
+    "JoinedBatch",
     "LimitsAtWork",
     "Member",
     "Page",
@@ -34,5 +35,7 @@ __all__ = [
     "Runs",
     "Selection",
     "Tick",
+    "condition_of",
     "stream",
+    "upstreams_of",
 ]

@@ -1,6 +1,6 @@
 """Acts on many runs: ``runs.preview(...)`` says what an act would do, ``.apply()`` does it, ``runs.bulk`` goes on with one.
 
-What ``apply`` does is written down before it begins and after each chunk, so it can be killed anywhere: the next call, or a worker's
+What ``apply`` does is written down before it begins and after each chunk, so it can be killed anywhere: the next call, or
 maintenance, goes on from there. Not here: what is done to a run (``operations/bulk.py``).
 """
 
@@ -33,7 +33,7 @@ _WRITTEN_AT_ONCE = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What an act on many runs did. ``changed`` runs had moved since the preview and were left alone; ``refused`` counts by code."""
+    """What an act on many runs did. ``changed`` ones had moved since the preview and were left alone; ``refused`` is by code."""
 
     id: str
     total: int

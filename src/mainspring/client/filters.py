@@ -16,8 +16,8 @@ from mainspring.operations.searching import Filter, parse_states
 class Wanted(TypedDict, total=False):
     """The keywords by which runs are found; what is not named is not asked.
 
-    ``state`` is a state, a class of states (waiting, active, parked, terminal, open), or a list of either. ``code`` (or ``error``) is
-    the reason of a failure or of a waiting run. ``actor`` is who made the run. ``attributes`` maps names to conditions: ``7``,
+    ``state`` is a state, a class of states (waiting, active, parked, terminal, open), or a list of either. ``code`` (or ``error``)
+    is the reason of a failure or of a waiting run. ``actor`` is who made the run. ``attributes`` maps names to conditions: ``7``,
     ``[7, 8]``, ``range(5, 10)``, ``(">=", 5)``, ``{">=": 5, "<": 10}``, and ``...`` for "there is one".
     """
 

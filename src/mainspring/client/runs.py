@@ -90,7 +90,7 @@ class Runs:
         return Page(found.data, found.next_cursor)
 
     def preview(self, **wanted: Unpack[Wanted]) -> Selection:
-        """The runs that are as asked (see ``find``), to be acted on together: ``runs.preview(task="send", error="smtp_down").retry()``
+        """The runs that are as asked (see ``find``), to be acted on together: ``runs.preview(error="smtp_down").retry()``
         says how many and what would become of them, and ``.apply()`` does it.
 
         Raises:
@@ -154,7 +154,7 @@ class Runs:
         """Cancel a run: ``cancelled`` at once where nobody runs it, else ``cancelling``.
 
         Raises:
-            UnknownRun: there is none. RunTerminal: it has ended otherwise. InvalidOption: it needs attention, and no reason is given.
+            UnknownRun: there is none. RunTerminal: it has ended otherwise. InvalidOption: it needs attention, and no reason.
         """
         named = parse_run_id(run_id)
         return self._write("runs.cancel", lambda tx: runs.cancel(tx, named, reason=reason, **self._who()))
@@ -176,8 +176,9 @@ class Runs:
         return Handle(self._client, again, "created" if made else "existing", codec.decode_json)
 
     def rerun(self, run_id: str, payload: Mapping[str, Any] | None = None) -> Handle[Any]:
-        """Run again what has ended, however it ended: a new run linked to it, with fresh budgets. It takes the singleton key and not
-        the idempotency key. ``payload`` names other arguments; where the task's code is at hand the payload is validated by it.
+        """Run again what has ended, however it ended: a new run linked to it, with fresh budgets. It takes the singleton
+        key, and not the idempotency key. ``payload`` names other arguments;
+        where the task's code is at hand the payload is validated by it.
 
         Raises:
             UnknownRun: there is none. NotTerminal: it has not ended. PayloadInvalid, PayloadTooLarge: it does not fit.

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """What a call of ``tick`` did. ``stages`` has an entry for each stage, in order: ``done`` (how much), ``more`` (there may be more
-    at once) and ``error`` (why it failed; the others went on all the same). ``next_due_at`` is the first instant at which something
-    is due that is known by now."""
+    """What a call of ``tick`` did. ``stages`` has an entry for each stage, in order: ``done`` (how much), ``more`` (there may be
+    more at once) and ``error`` (why it failed; the others went on all the same). ``next_due_at`` is the first instant at which
+    something is due that is known by now."""
 
     stages: dict[str, StageReport]
     next_due_at: datetime | None

@@ -1,7 +1,7 @@
 """Attributes of a run: small values by which people find it, and the spelling that sorts as they do.
 
-A value is stored as text that compares byte by byte as the values compare: ``b`` for truth, ``n`` for numbers (whole and broken ones
-together, exactly, as their decimal digits), ``t`` for text. So one index answers equals, in, range and exists, on every database.
+A value is stored as text that compares byte by byte as the values compare: ``b`` for truth, ``n`` for numbers (whole or broken, by
+their decimal digits), ``t`` for text. So one index answers equals, in, range and exists, on every database.
 Not here: rows, and who asks.
 """
 

@@ -115,7 +115,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """One thing that keeps a run from starting. ``until``: when it ends by itself; ``likely``: when it will, as far as can be told.
+    """One thing that keeps a run from starting. ``until``: when it ends by itself; ``likely``: when it will, at a guess.
     ``holders`` are runs that hold a full limit; ``subject`` is what the hold is about."""
 
     kind: HoldKind
@@ -128,7 +128,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where in its queue a run stands: runs before it in its lane, lanes of a higher priority with runs in them, and lanes of its own
+    """Where in its queue a run stands: runs before it in its lane, lanes of a higher priority with runs in them, lanes of its own
     priority, whose keys take turns. Each is counted to 1,000."""
 
     runs_ahead: int

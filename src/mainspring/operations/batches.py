@@ -100,7 +100,7 @@ def cancel(tx: Transaction, batch_id: str, *, namespace: str) -> None:
 
 def cancel_some(tx: Transaction, batch_id: str, after: str, *, most: int, actor: str, reason: str | None) -> str | None:
     """Cancel up to ``most`` members of a batch from ``after`` on; where the next call goes on, None at the end."""
-    reason = check_text(reason, "reason") if reason is not None else None
+    reason = "batch_cancelled" if reason is None else check_text(reason, "reason")
     ids = [row[0] for row in tx.rows("batches.live_members", id=batch_id, after=after, most=most)]
     pairs = []
     for run in moves.lock_runs(tx, ids).values():

@@ -193,8 +193,8 @@ def carry_on(database: Database, action_id: str, namespace: str) -> Iterator[Ste
         try:
             made = _write(database, "bulk.step", partial(step, action_id=action_id, namespace=namespace, most=most))
         except RefusedItem as refusal:
-            told = {"action_id": action_id, "run_id": refusal.run_id, "code": refusal.code, "namespace": namespace}
-            _write(database, "bulk.refuse", partial(refuse, **told))
+            refusing = partial(refuse, action_id=action_id, run_id=refusal.run_id, code=refusal.code, namespace=namespace)
+            _write(database, "bulk.refuse", refusing)
             singly = CHUNK
             continue
         yield made

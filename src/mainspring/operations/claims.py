@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mainspring.core import claiming
-from mainspring.core.claiming import Plan, Share, Waiting
+from mainspring.core.claiming import Plan, Reservation, Share, Waiting
 from mainspring.core.lanes import CLASS_SPAN, QUEUE_SPAN, Lane, after_group, after_lane, class_of, queue_floor
 from mainspring.operations import limits
 from mainspring.operations.lanes import lanes_of
@@ -109,7 +109,7 @@ def claim(tx: Transaction, who: Claimer, walk: Walk, *, most: int, meanwhile: Ca
     waiting = _waiting(open_lanes, found, gates)
     plan = _plan(walk, who, waiting, gates, most, now)
     if plan.reservations:
-        tx.execute("limits.reserve", batch=sorted(plan.reservations))
+        tx.execute("limits.reserve", batch=_one_for_each(plan.reservations))
     runs = _take(tx, who.worker_id, plan.shares, most) if plan.shares else []
     if gates.gates and runs:
         limits.take(tx, gates, [(run.id, run.token, run.lane_id) for run in runs])
@@ -216,6 +216,15 @@ def _add(plan: Plan, more: Plan) -> None:
     first = 1 + max((share.place for share in plan.shares), default=-1)
     plan.shares += [share._replace(place=share.place + first) for share in more.shares]
     plan.reservations += more.reservations
+
+
+def _one_for_each(made: Sequence[Reservation]) -> list[Reservation]:
+    """The reservations to be written, one for each limit: that of the highest priority, the first of several."""
+    strongest: dict[int, Reservation] = {}
+    for each in sorted(made, key=lambda each: each.priority):
+        if each.gate not in strongest or each.priority > strongest[each.gate].priority:
+            strongest[each.gate] = each
+    return sorted(strongest.values())
 
 
 def _take(tx: Transaction, worker_id: str, shares: Sequence[Share], most: int) -> list[Claimed]:

@@ -17,7 +17,7 @@ _LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A run that used up a budget. ``closed_how`` is ``replayed`` (as the run ``replayed_as``) or ``dismissed``; None: it is open."""
+    """A run that used up a budget. ``closed_how`` is ``replayed`` (as ``replayed_as``) or ``dismissed``; None: it is open."""
 
     run_id: str
     task: str

@@ -1,7 +1,7 @@
 """Reading what explains a run: one bounded snapshot, whatever waits. What follows from it is decided in ``core/explaining.py``.
 
-Every look is by an index and ends at a bound: runs and lanes before this one at 1,000, workers at 200, runs at work at 200, holders of
-a limit at ten.
+Every look is by an index and ends at a bound: runs and lanes before this one at 1,000, workers at 200, runs at work at 200, holders
+of a limit at ten.
 """
 
 from collections.abc import Sequence

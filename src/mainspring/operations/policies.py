@@ -35,7 +35,8 @@ def apply_to(tx: Transaction, ids: Sequence[str], change: Change, *, namespace: 
     waiting = [run for run in locked.values() if run.state in WAITING and lanes[run.lane_id].namespace == namespace]
     if not waiting:
         return 0
-    changed = {number: policy_row(change(policy)) for number, policy in views.policies(tx, [run.policy_id for run in waiting]).items()}
+    before = views.policies(tx, [run.policy_id for run in waiting])
+    changed = {number: policy_row(change(policy)) for number, policy in before.items()}
     wanted = [(run, changed[run.policy_id][0]) for run in waiting if changed[run.policy_id][0] != run.policy_id]
     if wanted:
         query = intern([], sorted({changed[run.policy_id] for run, _ in wanted}))

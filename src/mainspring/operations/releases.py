@@ -68,8 +68,9 @@ def _in_their_lanes(tx: Transaction, ended: Sequence[Ended]) -> Sequence[Ended]:
         and end.outcome.lane.id != end.held.lane_id
     }  # fmt: skip
     moved = drive(tx, interned(sorted(wanted, key=lambda lane: lane.id), [])) if wanted else {}
+    there = {lane: moved.get(lane, lane) for lane in wanted}
     return [
-        end._replace(outcome=replace(end.outcome, lane=moved.get(end.outcome.lane, end.outcome.lane) if end.outcome.lane in wanted else None))
+        end._replace(outcome=replace(end.outcome, lane=there.get(end.outcome.lane)))
         if isinstance(end.outcome, GaveItselfBack) and end.outcome.lane is not None
         else end
         for end in ended

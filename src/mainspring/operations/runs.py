@@ -4,8 +4,8 @@ from typing import Literal, NamedTuple
 
 from mainspring.codec import payload_hash
 from mainspring.core.attempts import Move, move
-from mainspring.core.lanes import Lane
 from mainspring.core.dependencies import Condition
+from mainspring.core.lanes import Lane
 from mainspring.core.names import check_text
 from mainspring.core.run import Run
 from mainspring.core.states import ACTIVE, EventType, State

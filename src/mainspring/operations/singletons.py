@@ -1,8 +1,8 @@
 """Singletons: at most one live run of a key, and what becomes of calls that come meanwhile.
 
 Here: ``judge``, a plan as ``enqueue.create`` is (the key, its owner, swapping the owner's payload or keeping it for afterwards),
-and ``hand_on``, by which the transaction that ends an owner creates the run that follows. The order of locks: the owner's run, then its
-key. Claim and replacement both lock the run's row, so a payload is swapped before it is handed out or kept for afterwards.
+and ``hand_on``, by which the transaction that ends an owner creates the run that follows. The order of locks: the owner's run, then
+its key. Claim and replacement both lock the run's row, so a payload is swapped before it is handed out or kept for afterwards.
 Not here: when a burst of calls is due (``core/debounce.py``).
 """
 

@@ -1,7 +1,8 @@
 """The stages of maintenance: what must happen although nobody asks. Each is a short transaction, or a few, and fails alone.
 
-Here: which stages there are, in which order, and one pass over them. What frees comes before what fills. Any number of processes may
-make a pass at once: every write is guarded, and rows that others are just at are passed over. Not here: who makes passes, and when.
+Here: which stages there are, in which order, and one pass over them. What frees comes before what fills. Any number of processes
+may make a pass at once: every write is guarded, and rows that others are just at are passed over. Not here: who makes passes, and
+when.
 
 A stage that waits for instants names them (``of``), so that it is passed over, and reads nothing, before the first of them. To add
 one, write it beside its noun and enter it in ``STAGES``.
@@ -33,8 +34,8 @@ _SETTLED_US = 1 * HOUR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """Whose pass it is. ``ttl`` (µs): the lease by which the fleet's silence is judged. ``reap_every``: a look for lapsed leases that
-    is younger than that serves this pass too."""
+    """Whose pass it is. ``ttl`` (µs): the lease by which the fleet's silence is judged. ``reap_every``: a look for lapsed leases
+    that is younger than that serves this pass too."""
 
     actor: str
     ttl: int = DEFAULT_TTL

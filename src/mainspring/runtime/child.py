@@ -252,7 +252,8 @@ class Child:
     def transaction(self, using: Any, result: Callable[[], bytes]) -> NoReturn:
         """So is the database that the success is written to."""
         raise InvalidOption(
-            'ctx.transaction() needs the database, which a process does not have; give this task executor="thread"', option="executor"
+            'ctx.transaction() needs the database, which a process does not have; give this task executor="thread"',
+            option="executor",
         )
 
     atransaction = transaction

@@ -160,8 +160,8 @@ class Collecting:
     def wants(self, claimed: Sequence[tuple[Claimed, Lane]]) -> list[tuple[Kind, int]]:
         """What groups have room for, those included that these claims are about to begin. From the worker's thread."""
         sizes = {kind: len(group.places) for kind, group in tuple(self._forming.items())}
-        for kind in tuple(self._coming.values()):
-            sizes[kind] = sizes.get(kind, 0) + 1
+        for coming in tuple(self._coming.values()):
+            sizes[coming] = sizes.get(coming, 0) + 1
         for run, lane in claimed:
             if (kind := self._kind(lane)) is not None and not _alone(run):
                 sizes[kind] = sizes.get(kind, 0) + 1
@@ -331,9 +331,7 @@ class Company:
         """Whether a group waits for more, though there may be no place."""
         return bool(self._collecting.wants(()))
 
-    def __call__(
-        self, tx: Transaction, who: Claimer, walk: Walk, *, most: int, meanwhile: Callable[[], None]
-    ) -> Claim:
+    def __call__(self, tx: Transaction, who: Claimer, walk: Walk, *, most: int, meanwhile: Callable[[], None]) -> Claim:
         """As ``claims.claim``."""
         if most > 0:
             claim = self._claim(tx, who, walk, most=most, meanwhile=meanwhile)

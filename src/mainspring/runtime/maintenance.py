@@ -23,7 +23,8 @@ _BROKEN_US = 1 * MINUTE
 
 
 class Maintenance:
-    """The service. ``on_due`` is called after something was done, from the step's thread: runs may have become queued, or places free.
+    """The service. ``on_due`` is called after something was done, from the step's thread: runs may have become queued, or places
+    free.
 
     A stage that fails stops no other: its error is raised once the pass is over. One that meets a bug of ours is left alone for a
     minute, and ``broken`` says so.

@@ -58,9 +58,7 @@ class Crew:
     options_of: Callable[[int], dict[str, Any]]
 
 
-def crew_of(
-    app: object, processes: int, url: str, settings: Callable[[], dict[str, str]], options: Mapping[str, Any]
-) -> Crew:
+def crew_of(app: object, processes: int, url: str, settings: Callable[[], dict[str, str]], options: Mapping[str, Any]) -> Crew:
     """The crew of an App, each with these options of ``app.worker``.
 
     Raises:

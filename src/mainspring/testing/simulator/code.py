@@ -59,7 +59,7 @@ def _draw_outcome(dice: Random, claimed: Claimed) -> Outcome:
             Failed(code="error", message="scripted, for good", final=True),
             GaveItselfBack(after_us=dice.randrange(3 * SECOND), reason="not yet"),
             GaveItselfBack(until=claimed.due_at + dice.randrange(8 * SECOND)),
-            GaveItselfBack(in_a_row=1, payload=b'{"dice": %d}' % dice.randrange(10**6)),
+            GaveItselfBack(in_a_row=1, payload=_new_payload(dice, claimed)),
             GaveItselfBack(after_us=dice.randrange(3 * SECOND), reason="rate_limited", closes=""),
             Dropped("nothing to do"),
             Stopped(),
@@ -67,6 +67,12 @@ def _draw_outcome(dice: Random, claimed: Claimed) -> Outcome:
             succeeded,
         )
     )
+
+
+def _new_payload(dice: Random, claimed: Claimed) -> bytes | None:
+    """What a run gives itself back with; a singleton's payload is its callers' alone (``singletons``)."""
+    body = b'{"dice": %d}' % dice.randrange(10**6)
+    return body if claimed.singleton_key is None else None
 
 
 def result_of(claimed: Claimed) -> bytes:

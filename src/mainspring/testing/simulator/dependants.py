@@ -175,7 +175,7 @@ class Dependants:
         if not self._waits:
             return
         run_id = dice.choice(list(self._waits)[-8:])
-        if self._try(client.client.runs.cancel, run_id) is not None:
+        if self._try(partial(client.client.runs.cancel, run_id, reason="scripted")) is not None:
             self._witness.cancelled.add(run_id)
 
     @staticmethod

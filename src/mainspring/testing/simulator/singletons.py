@@ -1,7 +1,8 @@
 """Replaced and debounced payloads as a shape of the simulator, with an oracle that knows nothing of how they are kept.
 
 Here: the calls of a few singletons, what each caller was told, and which payloads were handed out. The promise: of the payloads
-that callers were told a run has, the last one is handed out, to that run alone, once it runs; no other is handed out after it was given.
+that callers were told a run has, the last one is handed out, to that run alone, once it runs; no other is handed out after it was
+given.
 Not here: singletons whose second call gets the first one's run (``jobs``).
 
 Every payload is another, so that a payload names its call. A call of which nobody knows whether it happened may have happened.

@@ -255,6 +255,9 @@ class Witness:
             self.accuse("a_checkpoint_is_one_that_was_saved", claimed.id, repr(found))
         before = claimed.id, claimed.token - 1
         kept = isinstance(self._reports.get(before), (Failed, GaveItselfBack)) and self._outcome_counted(claimed)
+        told = self._reports.get(before)
+        if kept and isinstance(told, GaveItselfBack) and told.payload not in {None, claimed.body}:
+            self.accuse("a_payload_given_back_counts", claimed.id, f"{claimed.body!r} instead of {told.payload!r}")
         if kept and (saved := self._saved.get(before)) and found != saved[-1]:
             self.accuse("a_checkpoint_reaches_the_next_attempt", claimed.id, f"{found!r} instead of {saved[-1]!r}")
 
