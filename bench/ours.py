@@ -35,7 +35,7 @@ async def mark(sent_at: float) -> None:
 
 
 def task(app: App, name: str) -> Any:
-    from mainspring.app import Task
+    from mainspring.tasks import Task
 
     spec = app.registry.get(name)
     return Task(app, spec, spec.function, spec.options)

@@ -3,7 +3,7 @@
 The public names, and nothing else.
 """
 
-from mainspring.app import App, Task
+from mainspring.app import App
 from mainspring.client import AsyncClient, BatchHandle, Client, Handle, Member, Page
 from mainspring.codec import Directory, Encrypted, Objects
 from mainspring.composing import Batch, Call, Chain, ChainHandle, batch, chain, result_of
@@ -26,6 +26,7 @@ from mainspring.errors import (
     RunSkipped,
 )
 from mainspring.runtime.hosting import WorkerProcess
+from mainspring.tasks import Task
 
 __version__ = "0.1.0"
 

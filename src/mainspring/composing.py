@@ -13,7 +13,8 @@ from mainspring.client import BatchHandle, Client, Handle, Request
 from mainspring.codec import Reference
 from mainspring.core.dependencies import Condition, FiresOn, fires_on
 from mainspring.errors import InvalidOption, shown
-from mainspring.registry import Options, TaskSpec
+from mainspring.options import Options
+from mainspring.registry import TaskSpec
 from mainspring.waiting import in_thread
 
 R = TypeVar("R")

@@ -6,72 +6,41 @@ Here: what the options of a task mean and how a call becomes a ``Request``. Not 
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import PurePath
 from typing import Any, Literal, get_args, get_type_hints
 
 from mainspring import codec
-from mainspring.client import Request, condition_of, upstreams_of
+from mainspring.client import Request
 from mainspring.context import Context
 from mainspring.core import retry
-from mainspring.core.attributes import Value as Attribute
-from mainspring.core.attributes import checked as checked_attributes
-from mainspring.core.budgets import Budgets
 from mainspring.core.capacity import Overflow, check_bound
 from mainspring.core.collecting import Collect
-from mainspring.core.debounce import Debounce, OnSingleton, check_singleton, gathering
-from mainspring.core.dependencies import Condition, EndsAs
-from mainspring.core.durations import Duration, parse_duration, parse_instant
-from mainspring.core.lanes import Lane, labels
+from mainspring.core.dependencies import Condition
+from mainspring.core.lanes import Lane
 from mainspring.core.limits import Limit, Rate
-from mainspring.core.names import check_key, check_name, check_priority
-from mainspring.core.policy import Policy
+from mainspring.core.names import check_name
 from mainspring.errors import DuplicateTask, InvalidOption, PayloadInvalid, PayloadTooLarge, UnknownQueue, UnknownTask, shown
 from mainspring.operations.enqueue import DEFAULT_KEY_TTL, policy_row
+from mainspring.options import (
+    OWN_OPTIONS,
+    POLICY_OPTIONS,
+    Options,
+    bounded_by,
+    called,
+    changed,
+    checked_limits,
+    one_of_many,
+    policy_of,
+    refuse_unknown,
+    whole,
+)
 
 ExecutorKind = Literal["auto", "async", "thread", "process"]
-KeyOption = str | Callable[..., str] | None
-#: How long a key is retained: a span, or "active": until its run has ended.
-KeyTtl = Duration | Literal["active"]
-#: A span from the call on, an aware instant, or a function of the payload that gives one of them.
-SpanOption = Duration | datetime | Callable[..., Any] | None
-
 FailureDetail = Literal["full", "code"]
 
-_MOST_POOLS = 4
 _KINDS = ("auto", "async", "thread", "process")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How one call is to be enqueued: what ``task.options(...)`` changes. A view; never stored as such."""
-
-    queue: str
-    priority: int = 0
-    policy: Policy = field(default_factory=Policy)
-    delay: int = 0
-    due_at: int | None = None
-    key: KeyOption = None
-    key_ttl: int | None = None
-    singleton: KeyOption = None
-    concurrency_key: KeyOption = None
-    requires: tuple[tuple[str, str], ...] = ()
-    uses: tuple[tuple[str, int], ...] = ()
-    deadline: SpanOption = None
-    expires: SpanOption = None
-    attributes: tuple[tuple[str, str], ...] = ()
-    on_singleton: OnSingleton | None = None
-    debounce: Debounce | None = None
-    after: tuple[str, ...] = ()
-    on: Condition = Condition.SUCCEEDED
-    using: Any = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing about a call depends on its payload."""
-        return (self.key, self.singleton, self.concurrency_key, self.deadline, self.expires) == (None,) * 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +82,13 @@ class TaskSpec:
         request = request._replace(body=self.schema.encode(args, kwargs))
         if options.is_plain:
             return request
-        key = _called(options.concurrency_key, "concurrency_key", args, kwargs)
-        deadline_at, deadline_in = _bounded_by(options.deadline, "deadline", args, kwargs)
-        expires_at, expires_in = _bounded_by(options.expires, "expires", args, kwargs)
+        key = called(options.concurrency_key, "concurrency_key", args, kwargs)
+        deadline_at, deadline_in = bounded_by(options.deadline, "deadline", args, kwargs)
+        expires_at, expires_in = bounded_by(options.expires, "expires", args, kwargs)
         return request._replace(
             lane=request.lane if key is None else replace(request.lane, concurrency_key=key),
-            key=_called(options.key, "key", args, kwargs),
-            singleton=_called(options.singleton, "singleton", args, kwargs),
+            key=called(options.key, "key", args, kwargs),
+            singleton=called(options.singleton, "singleton", args, kwargs),
             deadline_at=deadline_at,
             deadline_in=deadline_in,
             expires_at=expires_at,
@@ -140,7 +109,14 @@ class TaskSpec:
         """Everything about a call but its payload and keys."""
         return Request(
             lane=_lane(
-                namespace, options.queue, self.name, options.priority, self.version, self.fingerprint, options.requires, options.uses
+                namespace,
+                options.queue,
+                self.name,
+                options.priority,
+                self.version,
+                self.fingerprint,
+                options.requires,
+                options.uses,
             ),
             policy=policy_row(options.policy),
             body=b"",
@@ -194,36 +170,12 @@ class Registry:
         *,
         name: str | None = None,
         aliases: Sequence[str] = (),
-        queue: str | None = None,
-        priority: int = 0,
-        max_attempts: int | None = None,
-        retries: int | None = None,
-        max_interruptions: int = 10,
-        max_releases: int | None = None,
-        backoff: retry.Backoff | Sequence[Duration] | retry.DelayFunction | None = None,
-        jitter: float = retry.DEFAULT_JITTER,
-        retry_on: Sequence[type[BaseException]] | type[BaseException] = (),
-        never_on: Sequence[type[BaseException]] | type[BaseException] = (),
-        timeout: Duration | None = "1h",
-        heartbeat_timeout: Duration | None = None,
-        result_ttl: Duration = "7d",
-        grace: Duration = "30s",
-        key: KeyOption = None,
-        key_ttl: KeyTtl | None = None,
-        singleton: KeyOption = None,
-        on_singleton: OnSingleton | None = None,
-        debounce: Debounce | None = None,
-        throttle: Duration | None = None,
-        concurrency_key: KeyOption = None,
-        requires: Mapping[str, str] | None = None,
-        uses: Mapping[str, int] | None = None,
-        limits: Sequence[Limit | Rate] = (),
-        deadline: SpanOption = None,
-        expires: SpanOption = None,
         executor: ExecutorKind = "auto",
         version: int = 1,
+        limits: Sequence[Limit | Rate] = (),
         failure_detail: FailureDetail | None = None,
         collect: Collect | None = None,
+        **options: Any,
     ) -> TaskSpec:
         """Register a function as a task; see ``App.task`` for the options.
 
@@ -232,39 +184,24 @@ class Registry:
         """
         if not inspect.isroutine(function):
             raise InvalidOption(f"a task is a function, not {shown(function)}; write a `def` or `async def`", option="task")
+        refuse_unknown(options)
         function = self.around(function)
         named = check_name(_full_name(function) if name is None else name, "task name")
         one = function if collect is None else one_of_many(function, Context, executor)
         schema = codec.payload_schema(one, Context, largest=self._largest)
-        policy = Policy(
-            budgets=Budgets(
-                max_attempts=_attempts(max_attempts, retries),
-                max_interruptions=max_interruptions,
-                max_releases=max_releases,
-            ),
-            backoff=retry.DEFAULT_BACKOFF if backoff is None else retry.parse_backoff(backoff),
-            jitter=retry.check_jitter(jitter),
-            timeout_us=_timeout(timeout, deadline),
-            grace_us=parse_duration(grace, option="grace"),
-            heartbeat_timeout_us=None if heartbeat_timeout is None else _positive(heartbeat_timeout, "heartbeat_timeout"),
-            result_ttl_us=parse_duration(result_ttl, option="result_ttl"),
-            kinds=retry.kinds_of(retry_on, never_on),
-        )
-        plain = Options(queue=queue or self.default_queue, policy=policy)
-        options = self.changed(
-            plain, priority=priority, key=key, key_ttl=key_ttl, singleton=singleton, on_singleton=on_singleton, debounce=debounce,
-            throttle=throttle, queue=queue, concurrency_key=concurrency_key,
-            requires=requires, uses=uses, deadline=deadline, expires=expires,
-        )  # fmt: skip
+        backoff = options.get("backoff")
+        policy = policy_of(**{option: value for option, value in options.items() if option in POLICY_OPTIONS})
+        plain = Options(queue=options.get("queue") or self.default_queue, policy=policy)
+        own = self.changed(plain, **{option: value for option, value in options.items() if option in OWN_OPTIONS})
         spec = TaskSpec(
             name=named,
             function=function,
             schema=schema,
             executor=_executor(executor, function),
-            version=_whole(version, "version"),
+            version=whole(version, "version"),
             fingerprint=schema.fingerprint,
             limits=checked_limits(limits, "limits", keys=False),
-            options=options,
+            options=own,
             decode_result=codec.result_decoder(get_type_hints(one).get("return", Any)),
             upcasters=codec.Upcasters(named, version),
             failure_detail=self._failure_detail if failure_detail is None else _detail(failure_detail),
@@ -274,68 +211,13 @@ class Registry:
         self._enter(spec, aliases)
         return spec
 
-    def changed(
-        self,
-        options: Options,
-        *,
-        queue: str | None = None,
-        priority: int | None = None,
-        delay: Duration | None = None,
-        at: datetime | str | None = None,
-        key: KeyOption = None,
-        key_ttl: KeyTtl | None = None,
-        singleton: KeyOption = None,
-        on_singleton: OnSingleton | None = None,
-        debounce: Debounce | None = None,
-        throttle: Duration | None = None,
-        concurrency_key: KeyOption = None,
-        requires: Mapping[str, str] | None = None,
-        uses: Mapping[str, int] | None = None,
-        deadline: SpanOption = None,
-        expires: SpanOption = None,
-        max_attempts: int | None = None,
-        timeout: Duration | None = None,
-        attributes: Mapping[str, Attribute] | None = None,
-        after: Sequence[Any] | None = None,
-        on: EndsAs | None = None,
-        using: Any = None,
-    ) -> Options:
-        """``options`` with what is named changed.
+    def changed(self, options: Options, **given: Any) -> Options:
+        """``options`` with what is given changed; None leaves an option as it is.
 
         Raises:
             InvalidOption: a value that cannot be; UnknownQueue: a queue nobody registered.
         """
-        if delay is not None and at is not None:
-            raise InvalidOption("delay= and at= are two spellings of one thing; give one", option="delay")
-        if key_ttl is not None and key is None and options.key is None:
-            raise InvalidOption("key_ttl= without key= has nothing to keep; give key= too", option="key_ttl")
-        if on is not None and after is None and not options.after:
-            raise InvalidOption("on= without after= has nobody to wait for; give after= too", option="on")
-        given: dict[str, Any] = {
-            "queue": None if queue is None else self.known_queue(queue),
-            "priority": None if priority is None else check_priority(priority),
-            "delay": None if delay is None else parse_duration(delay, option="delay"),
-            "due_at": None if at is None else parse_instant(at, option="at"),
-            "key": _checked_key(key, "key"),
-            "key_ttl": None if key_ttl is None else 0 if key_ttl == "active" else _positive(key_ttl, "key_ttl"),
-            "singleton": _checked_key(singleton, "singleton"),
-            "concurrency_key": _checked_key(concurrency_key, "concurrency_key"),
-            "requires": None if requires is None else _labels(requires),
-            "uses": None if uses is None else _uses(uses),
-            "deadline": _checked_span(deadline, "deadline"),
-            "expires": _checked_span(expires, "expires"),
-            "policy": _changed_policy(options.policy, max_attempts, timeout),
-            "attributes": None if attributes is None else checked_attributes(attributes),
-            "on_singleton": on_singleton,
-            "debounce": gathering(debounce, throttle),
-            "after": None if after is None else upstreams_of(after),
-            "on": None if on is None else condition_of(on),
-            "using": using,
-        }
-        changed = replace(options, **{name: value for name, value in given.items() if value is not None})
-        moved = bool(changed.delay) or changed.due_at is not None
-        check_singleton(changed.singleton is not None, changed.on_singleton, changed.debounce, moved=moved)
-        return changed
+        return changed(options, self.known_queue, given)
 
     def add_queue(
         self,
@@ -444,53 +326,6 @@ def _lane(
     )  # fmt: skip
 
 
-def checked_limits(limits: Sequence[Limit | Rate], option: str, *, keys: bool) -> tuple[Limit | Rate, ...]:
-    """Limits of one subject: at most one of a kind, each key's apart.
-
-    Raises:
-        InvalidOption: naming the option and what to write.
-    """
-    seen = set()
-    for limit in limits:
-        if not isinstance(limit, (Limit, Rate)):
-            raise InvalidOption(f"{option} is a list of Limit(…) and Rate(…), not {shown(limit)}", option=option)
-        if limit.each_key and not keys:
-            raise InvalidOption("each_key=True belongs to a queue, whose concurrency keys it counts", option=option)
-        if (limit.measure, limit.each_key) in seen:
-            raise InvalidOption(f"{option} names two limits of one kind; give one", option=option)
-        seen.add((limit.measure, limit.each_key))
-    return tuple(limits)
-
-
-def _labels(requires: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return labels({check_name(name, "requires"): check_key(value, f"requires[{name!r}]") for name, value in requires.items()})
-
-
-def _uses(uses: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
-    if len(uses) > _MOST_POOLS:
-        raise InvalidOption(f"uses names {len(uses)} limits; {_MOST_POOLS} is the most", option="uses")
-    return tuple(sorted((check_name(name, "uses"), _whole(units, f"uses[{name!r}]")) for name, units in uses.items()))
-
-
-def _checked_span(value: SpanOption, option: str) -> SpanOption:
-    """Refuse here, at import, what is no span and no instant; what a function gives is looked at when it is called."""
-    if value is not None and not callable(value):
-        _instant_or_span(value, option)
-    return value
-
-
-def _bounded_by(value: SpanOption, option: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """An instant, or a span from the call on."""
-    given = value(*args, **kwargs) if callable(value) else value
-    return (None, None) if given is None else _instant_or_span(given, option)
-
-
-def _instant_or_span(value: Any, option: str) -> tuple[int | None, int | None]:
-    if isinstance(value, datetime):
-        return parse_instant(value, option=option), None
-    return None, _positive(value, option)
-
-
 def _full_name(function: Callable[..., Any]) -> str:
     qualname = function.__qualname__.replace(".<locals>.", ".").replace("<lambda>", "lambda")
     return f"{_module_name(function.__module__)}.{qualname}"
@@ -505,14 +340,6 @@ def _module_name(module: str) -> str:
         return main.__spec__.name.removesuffix(".__main__")
     file = getattr(main, "__file__", None)
     return PurePath(file).stem if file else module
-
-
-def _attempts(max_attempts: int | None, retries: int | None) -> int:
-    if max_attempts is not None and retries is not None:
-        raise InvalidOption("max_attempts= and retries= are two spellings of one thing; give one", option="retries")
-    if retries is not None:
-        return _whole(retries, "retries", least=0) + 1
-    return 3 if max_attempts is None else max_attempts
 
 
 def _detail(detail: str) -> FailureDetail:
@@ -532,42 +359,3 @@ def _executor(kind: str, function: Callable[..., Any]) -> Literal["async", "thre
     if not is_async and kind == "async":
         raise InvalidOption('executor="async" needs an `async def`', option="executor")
     return kind  # type: ignore[return-value]
-
-
-def _changed_policy(policy: Policy, max_attempts: int | None, timeout: Duration | None) -> Policy | None:
-    if max_attempts is None and timeout is None:
-        return None
-    if max_attempts is not None:
-        policy = replace(policy, budgets=replace(policy.budgets, max_attempts=max_attempts))
-    if timeout is not None:
-        policy = replace(policy, timeout_us=_positive(timeout, "timeout"))
-    return policy
-
-
-def _called(key: KeyOption, what: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-    return check_key(key(*args, **kwargs), what) if callable(key) else key
-
-
-def _checked_key(key: KeyOption, what: str) -> KeyOption:
-    return key if key is None or callable(key) else check_key(key, what)
-
-
-def _timeout(value: Duration | None, deadline: SpanOption) -> int | None:
-    if value is not None:
-        return _positive(value, "timeout")
-    if deadline is None:
-        raise InvalidOption('timeout=None lets an attempt run for ever; give a deadline="1d" too', option="timeout")
-    return None
-
-
-def _positive(value: Duration, option: str) -> int:
-    span = parse_duration(value, option=option)
-    if span == 0:
-        raise InvalidOption(f'{option} must be longer than nothing; write {option}="30s"', option=option)
-    return span
-
-
-def _whole(value: Any, option: str, *, least: int = 1) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidOption(f"{option} must be a whole number from {least}, not {value!r}", option=option)
-    return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -156,7 +157,8 @@ class BothError(BusyError, ValueError):
 @pytest.mark.case("jobs", 36)
 @pytest.mark.parametrize("executor", ["async", "thread"])
 @pytest.mark.parametrize(
-    ("error", "tries"), [(BusyError, 3), (BannedError, 1), (ConnectionResetError, 3), (ValueError, 1), (BothError, 1), (KeyError, 1)]
+    ("error", "tries"),
+    [(BusyError, 3), (BannedError, 1), (ConnectionResetError, 3), (ValueError, 1), (BothError, 1), (KeyError, 1)],
 )
 def test_the_most_specific_type_decides_and_a_tie_is_no_retry(
     app: App, drain: Drain, error: type[Exception], tries: int, executor: str
@@ -389,7 +391,7 @@ def _dies_with(app: App, run_id: str, *, times: int) -> None:
             app.runs.run_soon(run_id)
         who = Claimer(worker_id=f"dead-{number}", namespace="default", queues={"default": None}, tasks={task: 1})
         fleet.register(who.worker_id)
-        held = fleet.database.write("attempts.claim", lambda tx, who=who: claim_run(tx, who, run_id))
+        held = fleet.database.write("attempts.claim", partial(claim_run, who=who, run_id=run_id))
         assert held is not None
         assert fleet.start(held)
         assert fleet.bury(f"dead-{number}") == 1

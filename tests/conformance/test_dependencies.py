@@ -218,10 +218,12 @@ def test_retrying_an_upstream_revives_nobody(fleet: Fleet) -> None:
     assert fleet.story(waits) == ["created", "upstream_failed"]
 
 
-def test_pruning_keeps_whoever_was_waited_for_until_the_waiting_is_over(fleet: Fleet) -> None:
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_pruning_keeps_whoever_was_waited_for_until_the_waiting_is_over(fleet: Fleet, when: str) -> None:
     upstream = fleet.enqueue()
-    waits = enqueue_behind(fleet, upstream)
+    waits = enqueue_behind(fleet, upstream) if when == "before" else ""
     ends(fleet, upstream)
+    waits = waits or enqueue_behind(fleet, upstream)
     assert fleet.prune().runs == 0
     fleet.finish(fleet.claim(queues=["behind"]))
     assert fleet.get(waits).state is State.SUCCEEDED

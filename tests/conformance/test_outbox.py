@@ -114,7 +114,7 @@ def app(url: str, theirs: Side) -> Iterator[App]:
 
 def task(app: App) -> Any:
     """The app's task, as a caller has it."""
-    from mainspring.app import Task
+    from mainspring.tasks import Task
 
     spec = app.registry.get("double")
     return Task(app, spec, double, spec.options)

@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from mainspring.core.budgets import Budgets
 from mainspring.core.policy import Policy
-from mainspring.core.retry import Backoff, Exponential, Fixed, Linear, Steps
+from mainspring.core.retry import Backoff, Called, Exponential, Fixed, Kinds, Linear, Steps
 
 micros = st.integers(0, 10**15)
+names = st.lists(st.text(min_size=1, max_size=20), max_size=3).map(tuple)
 backoffs: st.SearchStrategy[Backoff] = st.one_of(
     st.builds(Fixed, delay_us=micros),
     st.builds(Linear, step_us=micros, max_us=micros),
     st.builds(Exponential, initial_us=micros, factor=st.floats(1, 1000), max_us=micros),
+    st.builds(Called),
     st.builds(Steps, delays_us=st.lists(micros, min_size=1, max_size=5).map(tuple)),
 )
 policies = st.builds(
@@ -29,8 +31,10 @@ policies = st.builds(
     ),
     backoff=backoffs,
     jitter=st.floats(0, 1),
-    timeout_us=micros,
+    timeout_us=st.none() | micros,
     grace_us=micros,
+    heartbeat_timeout_us=st.none() | micros,
+    kinds=st.builds(Kinds, on=names, never=names),
 )
 
 
@@ -40,8 +44,8 @@ def test_a_policy_survives_its_stored_form(policy: Policy) -> None:
 
 
 def test_no_field_is_left_out_of_the_stored_form() -> None:
-    own = {field.name for field in fields(Policy)} - {"budgets"}
-    assert set(Policy().as_data()) == own | {field.name for field in fields(Budgets)}
+    own = {field.name for field in fields(Policy)} - {"budgets", "kinds"}
+    assert set(Policy().as_data()) == own | {field.name for field in fields(Budgets)} | {"retry_on", "never_on"}
 
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
@@ -53,4 +57,8 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         "jitter": 0.1,
         "timeout_us": 3_600_000_000,
         "grace_us": 30_000_000,
+        "heartbeat_timeout_us": None,
+        "retry_on": [],
+        "never_on": [],
+        "result_ttl_us": 604_800_000_000,
     }

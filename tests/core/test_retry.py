@@ -1,5 +1,6 @@
 """Back-off: the delay before the n-th retry."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ from mainspring.core.retry import (
     Linear,
     Steps,
     as_data,
+    called_delay_us,
     check_jitter,
     clamp_delay,
     delay_us,
     exponential,
     fixed,
     from_data,
+    kinds_of,
     linear,
     parse_backoff,
     steps,
@@ -168,3 +171,52 @@ def test_jitter_is_a_share_of_the_delay() -> None:
 def test_jitter_outside_of_zero_to_one_is_refused(share: Any) -> None:
     with pytest.raises(InvalidOption, match="jitter must be a number from 0 to 1"):
         check_jitter(share)
+
+
+# -- functions of the task's own, and which errors are tried again -------------------------------------------------------
+
+
+class BothKindsError(OSError, ValueError):
+    """Neither is the more specific."""
+
+
+@pytest.mark.parametrize(
+    ("on", "never", "error", "again"),
+    [
+        ([], [], KeyError, True),
+        ([OSError], [], ConnectionResetError, True),
+        ([OSError], [], KeyError, False),
+        ([], [OSError], ConnectionResetError, False),
+        ([], [OSError], KeyError, True),
+        ([Exception], [OSError], ConnectionResetError, False),
+        ([ConnectionError], [OSError], ConnectionResetError, True),
+        ([ConnectionError], [OSError, ConnectionResetError], ConnectionResetError, False),
+        ([OSError], [OSError], OSError, False),
+        ([OSError], [ValueError], BothKindsError, False),
+        ([OSError, BothKindsError], [ValueError], BothKindsError, True),
+    ],
+)
+def test_the_most_specific_type_decides_and_a_tie_is_no_retry(
+    on: list[type[Exception]], never: list[type[Exception]], error: type[Exception], again: bool
+) -> None:
+    assert kinds_of(on, never).retries(error) is again
+
+
+@pytest.mark.parametrize(
+    ("answer", "delay"),
+    [(0, 0), (1.5, 1_500_000), (-1, 0), (1e30, LONGEST_DELAY), (float("inf"), LONGEST_DELAY), (timedelta(days=1), DAY)],,
+)
+def test_what_a_function_says_is_clamped(answer: Any, delay: int) -> None:
+    assert called_delay_us(lambda n, failure: answer, 1, None) == delay
+
+
+@pytest.mark.parametrize("answer", ["5s", None, True, float("nan")])
+def test_what_is_no_number_of_seconds_is_refused(answer: Any) -> None:
+    with pytest.raises(ValueError, match="must give seconds"):
+        called_delay_us(lambda n, failure: answer, 1, None)
+
+
+def test_who_has_no_code_goes_by_the_default() -> None:
+    called = parse_backoff(lambda n, failure: 5.0)
+    assert from_data(as_data(called)) == called
+    assert delay_us(called, 3, jitter=0, draw=0) == delay_us(Exponential(), 3, jitter=0, draw=0)

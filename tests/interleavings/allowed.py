@@ -96,6 +96,17 @@ ALLOWANCES: tuple[Allowance, ...] = (
         profiles=_ALL_PROFILES,
     ),
     Allowance(
+        why="what was kept for afterwards a moment ago is due a moment from now, by the clock of an ending that began before that:"
+        " it is scheduled, and queued at the next look",
+        some=_ENDS,
+        others=frozenset({"defer behind a running owner", "defer behind what follows already"}),
+    ),
+    Allowance(
+        why="a batch that somebody is just adding to, or closing, is passed over by who parks idle ones: it is not idle",
+        some=frozenset({"park idle batches"}),
+        others=frozenset({"add to a batch", "close a batch", "cancel an open batch", "finish a member", "park idle batches"}),
+    ),
+    Allowance(
         why="a limit set while a claim or an ending that knew of none was under way: slots and runs agree after the next sweep",
         some=_FIRST_LIMIT,
         others=_CLAIMS | _ENDS | _BACK_TO_THE_QUEUE,

@@ -261,7 +261,8 @@ def _reset_key(key: str) -> Deed:
 
 
 def _rerun(name: str) -> Deed:
-    return lambda stage, tx, player: runs.rerun(tx, stage.ids[name], stage.fresh[player][0], **OPERATOR)
+    who: dict[str, Any] = dict(OPERATOR)
+    return lambda stage, tx, player: runs.rerun(tx, stage.ids[name], stage.fresh[player][0], **who)
 
 
 def _expire(stage: Stage, tx: Transaction, player: str) -> Any:

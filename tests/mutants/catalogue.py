@@ -343,13 +343,6 @@ MUTANTS = (
         old="next_body = :body, first_at",
         new="next_body = coalesce(next_body, :body), first_at",
     ),
-    Mutant(
-        name="deferred-again",
-        bug="a replacing call that is tried again after an unknown commit gives its payload to a second run",
-        file="operations/enqueue.py",
-        old="    done = (yield from _already_done(runs, tried)) if tried else {}",
-        new="    done = {}",
-    ),
     # -- batches, retries, retention
     Mutant(
         name="callback-early",

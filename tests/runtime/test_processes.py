@@ -14,7 +14,7 @@ import msgspec
 import psutil
 import pytest
 
-from mainspring.app import Task
+from mainspring.tasks import Task
 from mainspring.core.attempts import Failed, GaveItselfBack, Outcome, Stopped, Succeeded, Unstarted, Unworkable
 from mainspring.registry import Registry, TaskSpec
 from mainspring.runtime.processes import Job, ProcessPool

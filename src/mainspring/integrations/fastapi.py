@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from mainspring.app import App, Task
+from mainspring.app import App
+from mainspring.tasks import Task
 
 P = ParamSpec("P")
 R = TypeVar("R")

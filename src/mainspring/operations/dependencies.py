@@ -88,8 +88,7 @@ def record(made: Sequence["NewRun"], known: Mapping[str, Settled], there: set[st
     ]
     if waits:
         yield Query(statement="dependencies.create", params={"batch": waits})
-    if followed := sorted({upstream for _, upstream, _, is_open in waits if is_open}):
-        yield Query(statement="dependencies.follow", params={"ids": followed})
+        yield Query(statement="dependencies.follow", params={"ids": sorted({upstream for _, upstream, _, _ in waits})})
     if vain:
         yield from _end([run for run in made if run.id in vain], vain)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from mainspring.app import App, Task
+from mainspring.app import App
 from mainspring.codec import decode_json
 from mainspring.core.durations import Duration, format_duration, parse_duration
 from mainspring.core.states import TERMINAL, WAITING, WAITING_FOR_TIME, State
@@ -19,6 +19,7 @@ from mainspring.errors import InvalidOption, PayloadInvalid, UnknownTask, shown
 from mainspring.operations import views
 from mainspring.registry import Registry, TaskSpec
 from mainspring.store.database import Transaction
+from mainspring.tasks import Task
 from mainspring.testing.sandboxing import Sandbox
 
 #: Arguments by name, or the first ones by place.

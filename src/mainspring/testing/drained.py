@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from mainspring.app import Task
+from mainspring.tasks import Task
 from mainspring.core.attempts import Failed, Outcome
 from mainspring.core.durations import format_duration
 from mainspring.core.states import State

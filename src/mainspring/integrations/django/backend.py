@@ -26,13 +26,14 @@ except ImportError:  # Django before 6
     from django_tasks.signals import task_enqueued, task_finished, task_started
 from django.utils.module_loading import import_string
 
-from mainspring.app import App, Task
+from mainspring.app import App
 from mainspring.codec import Keeping, decode_json
 from mainspring.context import Context
 from mainspring.core.events import Event
 from mainspring.core.states import TERMINAL, EventType, State
 from mainspring.errors import UnknownRun
 from mainspring.integrations.django.settings import the_app
+from mainspring.tasks import Task
 
 __all__ = ["MainspringBackend", "TaskResultDoesNotExist", "api"]
 

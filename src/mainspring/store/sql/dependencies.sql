@@ -24,7 +24,7 @@ WHERE true
 ON CONFLICT (run_id, upstream_id) DO NOTHING;
 
 -- name: dependencies.follow
--- Say on runs that somebody waits for their end.
+-- Say on runs that somebody waits for their end, or was made behind it and may need its result.
 UPDATE runs SET followed = 1 WHERE id {{any ids uuid}} AND followed = 0;
 
 -- name: dependencies.waiting
