@@ -324,7 +324,7 @@ def test_a_batch_that_makes_no_sense_is_refused(app: App) -> None:
     def keyed() -> None: ...
 
     with pytest.raises(InvalidOption, match="on"):
-        batch([keyed.call()], on="sometimes")  # type: ignore[arg-type]
+        batch([keyed.call()], on="sometimes")  # type: ignore[call-overload]
     with pytest.raises(InvalidOption, match="members"):
         batch([])
     with pytest.raises(InvalidOption, match="key"):

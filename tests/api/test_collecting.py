@@ -200,12 +200,12 @@ def test_a_payload_is_one_of_the_list(app: App) -> None:
 def test_what_cannot_be_collected_is_refused_at_import(idle: App) -> None:
     with pytest.raises(InvalidOption, match="one list"):
 
-        @idle.task(collect=Collect())
+        @idle.task(collect=Collect())  # type: ignore[arg-type]
         def one(number: int) -> None: ...
 
     with pytest.raises(InvalidOption, match="one list"):
 
-        @idle.task(collect=Collect())
+        @idle.task(collect=Collect())  # type: ignore[arg-type]
         def two(numbers: list[int], more: int) -> None: ...
 
     with pytest.raises(InvalidOption, match="process"):
@@ -215,4 +215,4 @@ def test_what_cannot_be_collected_is_refused_at_import(idle: App) -> None:
 
     for options in ({"size": 0}, {"size": 1001}, {"wait": "1h"}, {"by": "task"}):
         with pytest.raises(InvalidOption):
-            Collect(**options)  # type: ignore[arg-type]
+            Collect(**options)

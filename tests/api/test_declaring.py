@@ -113,7 +113,7 @@ REFUSED_OPTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"timeout": "soon"}, "timeout", "90s"),
     ({"timeout": 0}, "timeout", "30s"),
     ({"timeout": -1}, "timeout", "90s"),
-    ({"timeout": None}, "timeout", "90s"),
+    ({"timeout": None}, "timeout", "deadline"),
     ({"grace": "a while"}, "grace", "90s"),
     ({"backoff": "fast"}, "backoff", "fixed"),
     ({"backoff": []}, "backoff", ""),

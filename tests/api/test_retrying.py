@@ -378,7 +378,7 @@ def test_a_dangerous_run_that_behaves_in_its_own_process_succeeds_there(app: App
     _dies_with(app, run.id, times=3)
     app.runs.run_soon(run.id)
     drain(app)
-    pid, saved, number = run.result(timeout=30)  # type: ignore[misc]
+    pid, saved, number = run.result(timeout=30)
     assert (pid != os.getpid(), saved, number) == (True, None, 5)
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from mainspring import App, Context, Limit
+from mainspring import App, Context, Limit, Task
 from mainspring.core.states import State
 from mainspring.errors import BrokenInvariant, CapabilityUnsupported, InvalidOption
 from mainspring.operations import attempts
@@ -112,6 +112,7 @@ def test_a_slot_that_one_process_frees_is_seen_by_another_before_its_poll(new_ap
     """Two apps are two processes as far as hints go: each has its own connections and its own transport."""
     first, second = new_app("shop"), new_app("shop")
     ran: list[str] = []
+    tasks: dict[str, Task[[], None]] = {}
     begun, go_on = threading.Event(), threading.Event()
     for app, queue in ((first, "left"), (second, "right")):
         for name in ("left", "right"):
@@ -125,16 +126,13 @@ def test_a_slot_that_one_process_frees_is_seen_by_another_before_its_poll(new_ap
                 begun.set()
                 go_on.wait(PATIENCE)
 
-        if queue == "left":
-            left = work
-        else:
-            right = work
+        tasks[queue] = work
     workers = [first.worker(poll="20s", queues=["left", "right"]), second.worker(poll="20s", queues=["left", "right"])]
     threads = [threading.Thread(target=worker.run) for worker in workers]
-    left.enqueue()
+    tasks["left"].enqueue()
     threads[0].start()
     assert begun.wait(PATIENCE)
-    handle = right.enqueue()
+    handle = tasks["right"].enqueue()
     threads[1].start()
     while len([worker for worker in second.workers if worker.state == "live"]) < 2:
         time.sleep(0.01)

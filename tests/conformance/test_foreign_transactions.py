@@ -266,6 +266,10 @@ def only(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("caller", names, indirect=True)
 
 
+def _told(*answers: tuple[str, Any]) -> list[Created]:
+    return [Created(*answer) for answer in answers]
+
+
 def plan_of(fleet: Fleet, new: Sequence[NewRun]) -> Generator[Query, list[Row], list[Created]]:
     """What a call of ``enqueue`` does, from the first use of its lane on."""
     keyed = {
@@ -299,7 +303,7 @@ def test_a_run_enqueued_in_a_transaction_that_rolls_back_never_existed(fleet: Fl
         async with CALLERS[caller](fleet.database, False) as they:
             await they.execute("INSERT INTO orders (id) VALUES (7)")
             (created,) = await enqueue(fleet, they, new)
-            assert created == (new.id, "created")
+            assert created == Created(new.id, "created")
 
     play(scene())
     with pytest.raises(UnknownRun):
@@ -412,8 +416,8 @@ def test_the_owner_of_a_key_is_found_in_the_callers_transaction(fleet: Fleet, ca
     async def scene() -> None:
         async with CALLERS[caller](fleet.database, True) as they:
             created = await enqueue(fleet, they, fleet.new(key="k"), fleet.new(singleton="s"), first, fleet.new(key="new"))
-            assert created == [(earlier, "existing"), (earlier, "existing"), (first.id, "created"), (first.id, "existing")]
-            assert await enqueue(fleet, they, fleet.new(key="new")) == [(first.id, "existing")]
+            assert created == _told((earlier, "existing"), (earlier, "existing"), (first.id, "created"), (first.id, "existing"))
+            assert await enqueue(fleet, they, fleet.new(key="new")) == _told((first.id, "existing"))
 
     play(scene())
     assert [run.id for run in fleet.claim()] == [earlier, first.id]
@@ -426,7 +430,7 @@ def test_a_key_whose_retention_is_over_is_taken_again(fleet: Fleet, caller: str)
 
     async def scene() -> None:
         async with CALLERS[caller](fleet.database, True) as they:
-            assert await enqueue(fleet, they, again) == [(again.id, "created")]
+            assert await enqueue(fleet, they, again) == _told((again.id, "created"))
 
     play(scene())
     assert {run.id for run in fleet.claim()} == {earlier, again.id}
@@ -443,7 +447,7 @@ def test_a_refused_key_leaves_nothing_of_the_call_although_the_caller_goes_on_an
                 await enqueue(fleet, they, fine, refused)
             assert conflict.value.owner == owner
             await they.execute("INSERT INTO orders (id) VALUES (8)")
-            assert await enqueue(fleet, they, later) == [(later.id, "created")]
+            assert await enqueue(fleet, they, later) == _told((later.id, "created"))
 
     play(scene())
     assert [run.id for run in fleet.claim()] == [owner, later.id]

@@ -18,6 +18,7 @@ from mainspring.core.durations import SECOND
 from mainspring.core.states import State
 from mainspring.errors import KeyConflict, RunTerminal
 from mainspring.operations import attempts, limits, queues, runs
+from mainspring.operations.claims import Claimed
 from tests.support.builders import Fleet, open_transaction, started, together
 
 ROUNDS = 10
@@ -295,7 +296,7 @@ def test_finish_and_cancel_let_loose_give_one_answer(fleet: Fleet, other: Fleet)
     for _ in range(ROUNDS):
         held = fleet.running()
 
-        def cancel(held: attempts.Claimed = held) -> str:
+        def cancel(held: Claimed = held) -> str:
             try:
                 return other.cancel(held.id)
             except RunTerminal:

@@ -204,7 +204,7 @@ def test_the_most_specific_type_decides_and_a_tie_is_no_retry(
 
 @pytest.mark.parametrize(
     ("answer", "delay"),
-    [(0, 0), (1.5, 1_500_000), (-1, 0), (1e30, LONGEST_DELAY), (float("inf"), LONGEST_DELAY), (timedelta(days=1), DAY)],,
+    [(0, 0), (1.5, 1_500_000), (-1, 0), (1e30, LONGEST_DELAY), (float("inf"), LONGEST_DELAY), (timedelta(days=1), DAY)],
 )
 def test_what_a_function_says_is_clamped(answer: Any, delay: int) -> None:
     assert called_delay_us(lambda n, failure: answer, 1, None) == delay

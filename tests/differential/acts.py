@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unstarted, Unworkable
 from mainspring.core.budgets import Budgets
+from mainspring.core.capacity import Overflow
 from mainspring.core.dependencies import Condition
 from mainspring.core.durations import MINUTE, SECOND
 from mainspring.core.limits import Limit, Measure, Rate, Scope
 from mainspring.core.policy import Policy
 from mainspring.core.retry import Fixed, Steps
 from mainspring.core.states import State
-from mainspring.operations import attempts, batches, deadlines, explaining, keys, queues, retention, runs, steering, views
+from mainspring.operations import attempts, batches, capacity, deadlines, explaining, keys, queues, retention, runs, steering, views
 from mainspring.operations import limits as limiting
 from mainspring.operations.attempts import Beat, Ended, HeldNow
 from mainspring.operations.claims import Claimed
@@ -309,6 +310,14 @@ def limit(queue: str, size: int | None, by: str) -> Act:
         return _queues(fleet, tx)
 
     return lambda fleet: fleet.database.write("queues.limit", lambda tx: fn(fleet, tx))
+
+
+def bound(queue: str, most: int | None, overflow: Overflow) -> Act:
+    """Bound a queue as an operator."""
+    return lambda fleet: fleet.database.write(
+        "queues.bound",
+        lambda tx: capacity.bound(tx, fleet.namespace, queue, max_waiting=most, overflow=overflow, actor="user:operator"),
+    )
 
 
 def limit_of(scope: Scope, name: str, said: Limit | Rate | None, *, key: str = "", measure: Measure = Measure.AT_ONCE) -> Act:

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from mainspring.errors import CallerMistake
+from mainspring.errors import CallerMistake, QueueFull
 from mainspring.testing import invariants
 from tests.differential.acts import Act
 from tests.differential.sides import Rows, Sides
@@ -89,7 +89,7 @@ class Lockstep:
     def _answer(self, side: str, name: str, act: Act, fleet: Fleet) -> Answer:
         try:
             return Answer(None, act(fleet))
-        except CallerMistake as refusal:
+        except (CallerMistake, QueueFull) as refusal:
             return Answer(refusal.code, (type(refusal).__name__, refusal.message, refusal.details))
         except Exception as error:
             self.is_broken = True

@@ -226,10 +226,11 @@ class Differential(RuleBasedStateMachine):
 
     @rule(drawn=st.lists(KEYED, min_size=1, max_size=2), upstreams=UPSTREAMS, is_chain=st.booleans())
     def enqueue_after(self, drawn: list[Any], upstreams: list[Any], is_chain: bool) -> None:
-        """Runs that wait for others, for a batch, or for one another."""
+        """Runs that wait for others, for a batch, or for one another: those of a chain have no keys, as the library wants it."""
         after = tuple({self.upstream(index): condition for index, condition in upstreams}.items())
         wishes = [replace(self.wish(*each), after=after) for each in drawn]
         if is_chain:
+            wishes = [replace(wish, key=None, singleton=None) for wish in wishes]
             wishes[1:] = [replace(wish, after=((wishes[0].id, after[0][1]),)) for wish in wishes[1:]]
         self.create("enqueue after", acts.enqueue(wishes, DEFAULT_KEY_TTL), "test", [wish.id for wish in wishes])
         self.kept_until |= {wish.id: self.now + DEFAULT_KEY_TTL for wish in wishes}
@@ -441,6 +442,16 @@ class Differential(RuleBasedStateMachine):
     @rule(task=st.sampled_from(TASKS), key=st.sampled_from(KEYS).filter(bool), namespace=NAMESPACE)
     def reset_key(self, task: str, key: str, namespace: str) -> None:
         self.lockstep.do("reset key", acts.reset_key(task, key), namespace)
+
+    @rule(
+        queue=QUEUE,
+        most=st.sampled_from((1, 3, 5, None, None)),
+        overflow=st.sampled_from(("refuse", "skip", "drop_oldest")),
+        namespace=NAMESPACE,
+    )
+    def bound(self, queue: str, most: int | None, overflow: Any, namespace: str) -> None:
+        """How much may wait in a queue; what waits already stays."""
+        self.lockstep.do("bound", acts.bound(queue, most, overflow), namespace)
 
     @rule(over=LIMITED, said=SAID, measure=st.sampled_from(tuple(Measure)), namespace=NAMESPACE)
     def limit_of(self, over: Any, said: Any, measure: Measure, namespace: str) -> None:

@@ -102,6 +102,12 @@ ALLOWANCES: tuple[Allowance, ...] = (
         others=frozenset({"defer behind a running owner", "defer behind what follows already"}),
     ),
     Allowance(
+        why="a full queue drops what nobody has in his hands; where that is nothing, the newcomer is the oldest and is not let in",
+        some=frozenset({"enqueue into a full queue"}),
+        others=_CLAIMS | {"cancel the oldest", "enqueue into a full queue"},
+        profiles=_ALL_PROFILES,
+    ),
+    Allowance(
         why="a batch that somebody is just adding to, or closing, is passed over by who parks idle ones: it is not idle",
         some=frozenset({"park idle batches"}),
         others=frozenset({"add to a batch", "close a batch", "cancel an open batch", "finish a member", "park idle batches"}),

@@ -34,7 +34,7 @@ Deed: TypeAlias = Callable[[Stage, Transaction, str], Any]
 
 OPERATOR = {"namespace": NAMESPACE, "actor": "user:operator"}
 FLAKY = Failed(code="flaky", message="again")
-_QUEUES = ["closed", "free", "keyed", "main", "summaries"]
+_QUEUES = ["closed", "free", "keyed", "main", "narrow", "summaries"]
 _TASKS = ["summary", "work"]
 _AGAIN = {"singleton_key": "s-waiting", "body": b'"again"'}
 
@@ -119,6 +119,11 @@ def _batch(members: int) -> Deed:
         return batches.create(tx, batch_id, new, then, namespace=NAMESPACE, fires_on="done")
 
     return deed
+
+
+def _enqueue_into_a_full_queue(stage: Stage, tx: Transaction, player: str) -> Any:
+    """What waits there longest makes room."""
+    return drive(tx, create([_new(stage.fresh[player][0], _lane("narrow"))], {}))
 
 
 def _add(stage: Stage, tx: Transaction, player: str) -> Any:
@@ -486,6 +491,13 @@ OPERATIONS: tuple[Operation, ...] = (
         deed=_claim_from("keyed"),
         meets=_WIDE | {"claim under a limit of each key", "claim one", "a worker's turn", "pause a queue", "register"},
     ),
+    Operation(
+        name="enqueue into a full queue",
+        deed=_enqueue_into_a_full_queue,
+        meets=_WIDE
+        | {"enqueue into a full queue", "claim one", "a worker's turn", "cancel the oldest", "park the unserved", "intern"},
+    ),
+    Operation(name="cancel the oldest", deed=_cancel("oldest"), meets=frozenset({"enqueue into a full queue"})),
     Operation(name="claim one run", deed=_claim_run("waiting"), meets=_WAITERS | _OWNERS),
     Operation(name="run now", deed=_run_now(), meets=_WAITERS),
     Operation(name="run now, new key", deed=_run_now(idempotency_key="k"), meets=_KEYS),

@@ -20,7 +20,7 @@ from mainspring.core.dependencies import Condition
 from mainspring.core.durations import DAY, HOUR, SECOND
 from mainspring.core.limits import Limit, Rate
 from mainspring.core.policy import Policy
-from mainspring.operations import attempts, batches, limits, queues
+from mainspring.operations import attempts, batches, capacity, limits, queues
 from mainspring.operations.claims import Claimed
 from mainspring.operations.enqueue import NewRun
 from mainspring.store.database import Transaction
@@ -180,12 +180,15 @@ def _connect(database: PostgresDatabase) -> psycopg.Connection[tuple[Any, ...]]:
 
 
 def _furnish(fleet: Fleet) -> tuple[dict[str, str], dict[str, Claimed]]:
-    """Queue ``main`` has a limit of 3 and 2 slots taken, ``free`` has none, ``closed`` is paused, ``keyed`` has one slot and a rate
-    for each key. Worker ``w1`` holds runs and its lease is over; ``w2`` holds the members of a batch, and runs for whose end others
-    wait; ``w3`` has nothing; ``w0`` is gone."""
+    """Queue ``main`` has a limit of 3 and 2 slots taken, ``free`` has none, ``closed`` is paused, ``keyed`` has a rate and one slot
+    for each key, ``narrow`` has room for one run and has it. Worker ``w1`` holds runs and its lease is over; ``w2`` holds the
+    members of a batch, and runs for whose end others wait; ``w3`` has nothing; ``w0`` is gone."""
     fleet.declare("main", limit=3)
     fleet.declare("keyed", limits=[Limit(1, each_key=True), Rate(60, per="60s", burst=20)])
     fleet.declare("closed")
+    fleet.declare("narrow")
+    room: Any = {"max_waiting": 1, "overflow": "drop_oldest"}
+    fleet.database.write("queues.bound", lambda tx: capacity.declare(tx, NAMESPACE, "narrow", **room))
     fleet.database.write("queues.pause", lambda tx: queues.pause(tx, NAMESPACE, "closed", actor="user:operator"))
     for worker in ("w0", "w1", "w2", "w3"):
         fleet.register(worker, tasks='["work","summary"]')
@@ -255,6 +258,7 @@ def _queued(fleet: Fleet) -> dict[str, str]:
         "late": fleet.enqueue(queue="free", deadline_at=fleet.now - SECOND),
         "key a": fleet.enqueue(queue="keyed", lane={"concurrency_key": "a"}),
         "key a too": fleet.enqueue(queue="keyed", lane={"concurrency_key": "a"}),
+        "oldest": fleet.enqueue(queue="narrow"),
         "key b": fleet.enqueue(queue="keyed", lane={"concurrency_key": "b"}),
     }
 

@@ -14,10 +14,10 @@ import msgspec
 import psutil
 import pytest
 
-from mainspring.tasks import Task
 from mainspring.core.attempts import Failed, GaveItselfBack, Outcome, Stopped, Succeeded, Unstarted, Unworkable
 from mainspring.registry import Registry, TaskSpec
 from mainspring.runtime.processes import Job, ProcessPool
+from mainspring.tasks import Task
 from tests.runtime import process_tasks as tasks
 
 DEADLINE_SECONDS = 30

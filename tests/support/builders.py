@@ -203,9 +203,7 @@ class Fleet:
         """Claim inside a transaction; sorted by what the claim goes by, for the database answers in any order."""
         served = sorted({lane.queue for lane in self._lanes.values()}) if queues is None else queues
         known = sorted({lane.task for lane in self._lanes.values()}) if tasks is None else tasks
-        who = Claimer(
-            worker_id=worker, namespace=self.namespace, queues=dict.fromkeys(served), tasks=dict.fromkeys(known, 1_000)
-        )
+        who = Claimer(worker_id=worker, namespace=self.namespace, queues=dict.fromkeys(served), tasks=dict.fromkeys(known, 1_000))
         claimed = claims.claim(tx, who, self.walk, most=most).runs
         return sorted(claimed, key=lambda run: (-self.lane(run).priority, run.due_at, run.id))
 

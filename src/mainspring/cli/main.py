@@ -38,6 +38,9 @@ from mainspring.errors import (
     ValueUnreadable,
 )
 
+#: Rooms of the noun `run`: they give it its commands when they are imported.
+_ROOMS_OF_RUN = (finding, steering)
+
 #: What the exit codes mean, for the reference.
 EXIT_CODES = {
     0: "done",

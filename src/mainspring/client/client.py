@@ -428,9 +428,7 @@ class Client:
     def _handles(self, requests: Sequence[Request], answers: Sequence[Created]) -> list[Handle[Any]]:
         self._count(requests, [answer.outcome for answer in answers])
         return [
-            Handle(
-                self, answer.run_id, answer.outcome, request.decode, final_state=answer.final_state, ended_at=answer.ended_at
-            )
+            Handle(self, answer.run_id, answer.outcome, request.decode, final_state=answer.final_state, ended_at=answer.ended_at)
             for request, answer in zip(requests, answers, strict=True)
         ]
 
@@ -454,9 +452,7 @@ class AsyncClient:
         await asyncio.to_thread(self.client.close)
 
 
-def _in_chunks(
-    new: "list[NewRun]", keyed: dict[str, Keyed], tried: "dict[str, Created]"
-) -> Generator[Any, Any, "list[Created]"]:
+def _in_chunks(new: "list[NewRun]", keyed: dict[str, Keyed], tried: "dict[str, Created]") -> Generator[Any, Any, "list[Created]"]:
     answers: list[Created] = []
     for start in range(0, len(new), _CHUNK):
         answers += yield from create(new[start : start + _CHUNK], keyed, tried)

@@ -46,9 +46,9 @@ class Queues:
         write_again(self._client.database, "queues.declare", declare)
 
     def bound(self, queue: str, max_waiting: int | None, *, overflow: Overflow = "refuse") -> None:
-        """At most ``max_waiting`` runs wait in a queue from now on, None: any number; what waits already stays. One more is refused,
-        put on record as skipped (``"skip"``), or takes the place of the oldest that is queued (``"drop_oldest"``). Code does not
-        change it, until ``reset_bound``.
+        """At most ``max_waiting`` runs wait in a queue from now on, None: any number; what waits already stays. One more is
+        refused, put on record as skipped (``"skip"``), or takes the place of the oldest that is queued (``"drop_oldest"``). Code
+        does not change it, until ``reset_bound``.
 
         Raises:
             UnknownQueue: there is none. InvalidOption: naming what to write.
@@ -58,9 +58,7 @@ class Queues:
         write_again(
             client.database,
             "queues.bound",
-            lambda tx: capacity.bound(
-                tx, client.namespace, queue, max_waiting=max_waiting, overflow=overflow, actor=client.actor
-            ),
+            lambda tx: capacity.bound(tx, client.namespace, queue, max_waiting=max_waiting, overflow=overflow, actor=client.actor),
         )
 
     def reset_bound(self, queue: str) -> None:

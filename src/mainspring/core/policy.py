@@ -17,8 +17,8 @@ class Policy:
     """How often a run is tried, how long it waits between, and how long one attempt may take.
 
     ``timeout_us`` bounds one attempt, from the start of user code (None: its deadline does); ``heartbeat_timeout_us`` is how long
-    it may say nothing; ``grace_us`` is how long it may then take to stop. ``result_ttl_us`` is how long its result is kept, from the
-    end on; 0 keeps none.
+    it may say nothing; ``grace_us`` is how long it may then take to stop. ``result_ttl_us`` is how long its result is kept, from
+    the end on; 0 keeps none.
     """
 
     budgets: Budgets = field(default_factory=Budgets)

@@ -244,8 +244,8 @@ def _take(tx: Transaction, worker_id: str, shares: Sequence[Share], most: int) -
 
 
 def _with_payload(tx: Transaction, run: Claimed) -> Claimed:
-    """A run whose payload was replaced by a transaction that ended while the claim was under way: its statement saw the run as it is
-    now, and the ledger as it was before."""
+    """A run whose payload was replaced by a transaction that ended while the claim was under way: its statement saw the run as it
+    is now, and the ledger as it was before."""
     row = tx.one("runs.payload", id=run.id)
     return run if row is None else run._replace(body=row[1])
 

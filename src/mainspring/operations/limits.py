@@ -302,7 +302,7 @@ class LimitView:
 
 def listing(tx: Transaction, namespace: str) -> list[LimitView]:
     """The limits that can bind runs of a namespace, by scope and name."""
-    rows = [row for row in map(LimitRow._make, tx.rows("limits.all", namespace=namespace))]
+    rows = list(map(LimitRow._make, tx.rows("limits.all", namespace=namespace)))
     held = {row[0]: int(row[1]) for row in tx.rows("limits.used", ids=[row.id for row in rows])}
     instants = {row[0]: int(row[1]) for row in tx.rows("rates.get", ids=[row.id for row in rows])}
     views = [_view(row, held, instants) for row in rows if row.namespace == namespace or row.scope == Scope.TOTAL]

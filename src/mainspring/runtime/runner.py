@@ -78,12 +78,23 @@ class Runner:
         spans = Spans(self._plan.namespace, self._plan.id) if tracing.is_wanted(self._client.tracing) else None
         metrics = self._client.metrics
         executor = LoopExecutor(
-            self._registry, concurrency=self._plan.concurrency, members=self._client.members, on_ended=self._note, spans=spans,
-            keeping=self._client.keeping, client=self._client,
+            self._registry,
+            concurrency=self._plan.concurrency,
+            members=self._client.members,
+            on_ended=self._note,
+            spans=spans,
+            keeping=self._client.keeping,
+            client=self._client,
         )
         database = self._client.database
         worker = Worker(
-            database, executor, self._plan, system=self._client.system, on_finished=self._count, spans=spans, metrics=metrics,
+            database,
+            executor,
+            self._plan,
+            system=self._client.system,
+            on_finished=self._count,
+            spans=spans,
+            metrics=metrics,
             on_freed=self._tell_others,
         )
         if metrics is not None:
@@ -226,9 +237,7 @@ def _is_anything_due(tx: Transaction) -> bool:
 
 def look_at_remaining(client: Client, plan: WorkerPlan) -> Remaining | None:
     """What is left in the queues of a worker."""
-    who = Claimer(
-        worker_id=plan.id, namespace=plan.namespace, queues=plan.queues, tasks=plan.tasks, capabilities=plan.capabilities
-    )
+    who = Claimer(worker_id=plan.id, namespace=plan.namespace, queues=plan.queues, tasks=plan.tasks, capabilities=plan.capabilities)
     try:
         found: Remaining = client.database.read("remaining.look", lambda tx: remaining(tx, who))
     except MainspringError as error:

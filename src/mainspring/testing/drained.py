@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from mainspring.tasks import Task
 from mainspring.core.attempts import Failed, Outcome
 from mainspring.core.durations import format_duration
 from mainspring.core.states import State
 from mainspring.errors import RunFailed
 from mainspring.operations import views
 from mainspring.runtime.worker import Assignment
+from mainspring.tasks import Task
 from mainspring.testing.recording import Raised
 
 

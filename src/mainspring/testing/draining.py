@@ -191,7 +191,12 @@ class _Drain:
         self._services = ThreadPoolExecutor(1, thread_name_prefix="mainspring-drain")
         recording = RecordingRegistry(registry, keep=self._raised, processes=self._processes)
         self._executor = LoopExecutor(
-            recording, concurrency=self._concurrency, members=client.members, on_ended=self._note, keeping=client.keeping, client=client
+            recording,
+            concurrency=self._concurrency,
+            members=client.members,
+            on_ended=self._note,
+            keeping=client.keeping,
+            client=client,
         )
         self._worker = Worker(
             client.database, _Noting(self._executor, self._begun), plan, system=_PassingTime(box.system), on_finished=self._ended

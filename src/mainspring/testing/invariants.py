@@ -214,7 +214,7 @@ def a_slot_belongs_to_a_newest_fence() -> str:
 
 def limits_are_kept(select: Select, lowered: frozenset[str]) -> Iterator[Violation]:
     """P8: whoever runs under a limit has its slot, and there are never more than the limit allows, except where it was lowered."""
-    held = {(number, run_id, token): cost for number, run_id, token, cost in select("SELECT limit_id, run_id, token, cost FROM slots")}
+    held = {tuple(fence): cost for *fence, cost in select("SELECT limit_id, run_id, token, cost FROM slots")}
     lanes = {row[0]: as_lane(row) for row in select(f"SELECT {_LANE_FIELDS} FROM lanes")}
     rows = list(select(f"SELECT {', '.join(LimitRow._fields)} FROM limits"))
     namespaces = {lane.namespace for lane in lanes.values()}
@@ -276,7 +276,8 @@ def a_live_keyed_run_finds_its_key() -> str:
 def a_promised_run_is_not_there_before_its_turn() -> str:
     """P6: what is kept for after the owner's end is whole, and becomes a run then, not sooner."""
     return """
-        SELECT s.next_id, 'is there beside its owner', CAST(s.run_id AS TEXT), r.state FROM singletons s JOIN runs r ON r.id = s.next_id
+        SELECT s.next_id, 'is there beside its owner', CAST(s.run_id AS TEXT), r.state
+        FROM singletons s JOIN runs r ON r.id = s.next_id
         UNION ALL
         SELECT s.run_id, 'is followed by half a run', s.key, '' FROM singletons s
         LEFT JOIN lanes l ON l.id = s.next_lane AND l.task = s.task LEFT JOIN policies p ON p.id = s.next_policy

@@ -15,6 +15,7 @@ from mainspring.client import Request
 from mainspring.core.budgets import Budgets
 from mainspring.core.durations import MINUTE, SECOND
 from mainspring.core.events import Event
+from mainspring.core.lanes import Lane
 from mainspring.core.policy import Policy
 from mainspring.core.retry import Exponential
 from mainspring.core.states import EventType
@@ -28,7 +29,6 @@ from mainspring.errors import (
     UnknownRun,
 )
 from mainspring.operations import runs
-from mainspring.core.lanes import Lane
 from mainspring.operations.enqueue import policy_row
 from mainspring.testing.invariants import Violation
 from mainspring.testing.simulator.nodes import ClientNode

@@ -303,21 +303,21 @@ class Witness:
             yield Violation("a_cancel_is_final", run_id, f"is {ledger[-1].state}")
 
     def _verify_instants(self, run_id: str, ledger: Sequence[Event]) -> Iterator[Violation]:
-        """A run is skipped as expired, or failed at its deadline, only then, only if it had one, and skipped only if nobody began."""
+        """A run is skipped as expired, or failed at its deadline, only then and only if it had one; skipped only if nobody began."""
         known, last = self.accepted.get(run_id), ledger[-1]
         if known is None or not self.clock_is_true:
             return
+        reason = last.data.get("reason")
         begun = any(event.type is EventType.CLAIMED for event in ledger)
-        if last.state is State.SKIPPED and last.data.get("reason") == "expired":
-            if begun or known.expires_at is None or last.at < known.expires_at:
-                yield Violation("only_what_expired_is_skipped", run_id, f"at {last.at}, expires {known.expires_at}, begun: {begun}")
-        if last.state is State.FAILED and last.data.get("reason") == "deadline" and "releases_exhausted" not in last.data:
-            if known.deadline_at is None or last.at < known.deadline_at:
-                yield Violation("only_what_is_late_fails_at_its_deadline", run_id, f"at {last.at}, deadline {known.deadline_at}")
-        asked = any(event.type is EventType.CANCEL_REQUESTED for event in ledger)
-        if known.deadline_at is not None and asked and run_id not in self.cancelled and last.state is State.CANCELLED:
-            if any(e.type is EventType.CANCEL_REQUESTED and e.data.get("reason") == "deadline" for e in ledger):
-                yield Violation("a_late_run_fails", run_id, "was stopped at its deadline and is cancelled")
+        is_expired = last.state is State.SKIPPED and reason == "expired"
+        if is_expired and (begun or known.expires_at is None or last.at < known.expires_at):
+            yield Violation("only_what_expired_is_skipped", run_id, f"at {last.at}, expires {known.expires_at}, begun: {begun}")
+        is_late = last.state is State.FAILED and reason == "deadline" and "releases_exhausted" not in last.data
+        if is_late and (known.deadline_at is None or last.at < known.deadline_at):
+            yield Violation("only_what_is_late_fails_at_its_deadline", run_id, f"at {last.at}, deadline {known.deadline_at}")
+        asked = [event for event in ledger if event.type is EventType.CANCEL_REQUESTED and event.data.get("reason") == "deadline"]
+        if asked and run_id not in self.cancelled and last.state is State.CANCELLED:
+            yield Violation("a_late_run_fails", run_id, "was stopped at its deadline and is cancelled")
 
     def _verify_interruption(self, event: Event, fence: Fence, holder: str, before: int) -> Iterator[Violation]:
         """Who was well keeps what it holds, an outage of the database included; and what never began spends nothing, where it
