@@ -226,12 +226,12 @@ class Differential(RuleBasedStateMachine):
 
     @rule(drawn=st.lists(KEYED, min_size=1, max_size=2), upstreams=UPSTREAMS, is_chain=st.booleans())
     def enqueue_after(self, drawn: list[Any], upstreams: list[Any], is_chain: bool) -> None:
-        """Runs that wait for others, for a batch, or for one another: those of a chain have no keys, as the library wants it."""
+        """Runs that wait for others, for a batch, or for one another: those of a chain without keys, and for success only."""
         after = tuple({self.upstream(index): condition for index, condition in upstreams}.items())
         wishes = [replace(self.wish(*each), after=after) for each in drawn]
         if is_chain:
             wishes = [replace(wish, key=None, singleton=None) for wish in wishes]
-            wishes[1:] = [replace(wish, after=((wishes[0].id, after[0][1]),)) for wish in wishes[1:]]
+            wishes[1:] = [replace(wish, after=((wishes[0].id, Condition.SUCCEEDED),)) for wish in wishes[1:]]
         self.create("enqueue after", acts.enqueue(wishes, DEFAULT_KEY_TTL), "test", [wish.id for wish in wishes])
         self.kept_until |= {wish.id: self.now + DEFAULT_KEY_TTL for wish in wishes}
 
@@ -305,9 +305,10 @@ class Differential(RuleBasedStateMachine):
     def claim_all_too(self, worker: str) -> None:
         self.claim_all(worker)
 
-    @rule(worker=WORKER)
-    def claim_all_as_well(self, worker: str) -> None:
-        self.claim_all(worker)
+    @rule(worker=WORKER, most=st.sampled_from((1, 2, 2, 3)))
+    def claim_some(self, worker: str, most: int) -> None:
+        """Fewer than there may be: which of them come first shows."""
+        self.took(worker, self.lockstep.do("claim", acts.claim(worker, most, QUEUES, TASKS)).value)
 
     @rule(worker=WORKER, most=SIZE, served=SERVED, tasks=KNOWN, namespace=NAMESPACE)
     def claim(self, worker: str, most: int, served: Sequence[str], tasks: Sequence[str], namespace: str) -> None:

@@ -29,6 +29,7 @@ EMPTY_NAMES = {"utils", "util", "manager", "managers", "helper", "helpers", "bas
 MAY_CATCH_ALL = {
     "runtime/driver.py",
     "runtime/executor.py",
+    "runtime/collecting.py",  # the executor's: a function called with many payloads
     "runtime/attempt.py",  # the executor's: the call of a function in its thread
     "runtime/policing.py",  # a function of a back-off is the user's
     "operations/upkeep.py",  # a stage fails alone, of whatever

@@ -1,4 +1,4 @@
-"""Lanes as rows."""
+"""Lanes as rows: reading and writing what the runs of a lane are. Not here: their numbers and order (``core/lanes``)."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -77,56 +77,15 @@ class Runner:
         driver = Driver(longest_backoff_seconds=longest_backoff_us(self._plan.ttl_us) / 1e6)
         spans = Spans(self._plan.namespace, self._plan.id) if tracing.is_wanted(self._client.tracing) else None
         metrics = self._client.metrics
-        executor = LoopExecutor(
-            self._registry,
-            concurrency=self._plan.concurrency,
-            members=self._client.members,
-            on_ended=self._note,
-            spans=spans,
-            keeping=self._client.keeping,
-            client=self._client,
-        )
-        database = self._client.database
-        worker = Worker(
-            database,
-            executor,
-            self._plan,
-            system=self._client.system,
-            on_finished=self._count,
-            spans=spans,
-            metrics=metrics,
-            on_freed=self._tell_others,
-        )
-        if metrics is not None:
-            metrics.working(self._plan.concurrency, lambda: executor.busy)
-        executor.worker = worker
-        worker.company = Company(executor.collecting) if executor.collecting.kinds else None
-        self._bell = driver.start(worker)
-        maintenance = Maintenance(
-            database,
-            system=self._client.system,
-            ttl_us=self._plan.ttl_us,
-            actor=f"worker:{self._plan.id}",
-            on_due=self._bell.ring,
-            metrics=metrics,
-        )
-        self._upkeep = driver.start(maintenance)
-        if self._client.keeping.blobs is not None:
-            driver.start(Sweeping(self._client))
-        if self._client.relay is not None:
-            driver.start(self._client.relay)
-        work = _for_queues(tuple(self._plan.queues), self._bell)
-        forget_hub = self._client.hub.watch_work(lambda named: None if self._telling else work(named))
-        stop_listening = listen(
-            self._client.transport, database, self._plan.namespace, tuple(self._plan.queues), lambda _: self._bell.ring()
-        )
+        executor, worker = self._assemble(spans)
+        self._start_services(driver, worker)
+        stop_listening = self._listen()
         guard = asyncio.create_task(watch_lease(worker, metrics))
         try:
             with watched_loop():
                 await self._until(until, worker, executor, driver)
                 await self._wind_down(worker, executor)
         finally:
-            forget_hub()
             guard.cancel()
             worn_out = executor.is_worn_out
             await asyncio.to_thread(stop_listening)
@@ -139,6 +98,69 @@ class Runner:
             raise driver.broken
         left = None if until == "stopped" else await asyncio.to_thread(look_at_remaining, self._client, self._plan)
         return Report(finished=worker.finished, lost_leases=worker.lost_leases, worn_out=worn_out, remaining=left)
+
+    # -- putting it together ----------------------------------------------------------------------------------------
+
+    def _assemble(self, spans: Spans | None) -> tuple[LoopExecutor, Worker]:
+        """The worker and its executor, who know each other."""
+        client, metrics = self._client, self._client.metrics
+        executor = LoopExecutor(
+            self._registry,
+            concurrency=self._plan.concurrency,
+            members=client.members,
+            on_ended=self._note,
+            spans=spans,
+            keeping=client.keeping,
+            client=client,
+        )
+        worker = Worker(
+            client.database,
+            executor,
+            self._plan,
+            system=client.system,
+            on_finished=self._count,
+            spans=spans,
+            metrics=metrics,
+            on_freed=self._tell_others,
+        )
+        if metrics is not None:
+            metrics.working(self._plan.concurrency, lambda: executor.busy)
+        executor.worker = worker
+        worker.company = Company(executor.collecting) if executor.collecting.kinds else None
+        return executor, worker
+
+    def _start_services(self, driver: Driver, worker: Worker) -> None:
+        """The worker's steps, the upkeep, and whatever else this app has."""
+        client = self._client
+        self._bell = driver.start(worker)
+        maintenance = Maintenance(
+            client.database,
+            system=client.system,
+            ttl_us=self._plan.ttl_us,
+            actor=f"worker:{self._plan.id}",
+            on_due=self._bell.ring,
+            metrics=client.metrics,
+        )
+        self._upkeep = driver.start(maintenance)
+        if client.keeping.blobs is not None:
+            driver.start(Sweeping(client))
+        if client.relay is not None:
+            driver.start(client.relay)
+
+    def _listen(self) -> Callable[[], None]:
+        """Have hints of this process and of others ring; returns how to stop that."""
+        queues = tuple(self._plan.queues)
+        work = _for_queues(queues, self._bell)
+        forget_hub = self._client.hub.watch_work(lambda named: None if self._telling else work(named))
+        stop_listening = listen(
+            self._client.transport, self._client.database, self._plan.namespace, queues, lambda _: self._bell.ring()
+        )
+
+        def stop() -> None:
+            forget_hub()
+            stop_listening()
+
+        return stop
 
     # -- running ----------------------------------------------------------------------------------------------------
 
