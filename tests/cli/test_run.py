@@ -92,7 +92,7 @@ def test_a_parked_run_is_let_out_or_failed_with_a_reason(shell: Shell) -> None:
 def test_a_run_that_nobody_can_execute_says_so(shell: Shell) -> None:
     said = shell.run("enqueue", "nobody_has_this")
     assert said.code == 0
-    assert "no live worker has the task nobody_has_this" in said.err
+    assert "no live worker takes nobody_has_this" in said.err
     run_id = said.out.strip()
     assert "no live worker" in shell.json("run", "why", run_id)["why"]
     assert shell.run("run", "why", run_id).out.startswith("queued: no live worker")

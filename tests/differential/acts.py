@@ -283,7 +283,7 @@ def enforce(most: int) -> Act:
 def park_unserved(before: int, most: int) -> Act:
     """Park what no live worker can execute."""
     return lambda fleet: fleet.database.write(
-        "runs.park_unserved", lambda tx: runs.park_unserved(tx, before=before, most=most, actor="leader")
+        "runs.park_unserved", lambda tx: deadlines.park_unserved(tx, before=before, settled=tx.now, most=most, actor="leader")
     )
 
 

@@ -16,7 +16,7 @@ import apsw
 
 from mainspring.core.attempts import Failed, GaveItselfBack
 from mainspring.core.durations import DAY, HOUR, SECOND
-from mainspring.operations import attempts, queues, retention, runs, views
+from mainspring.operations import attempts, deadlines, queues, retention, views
 from mainspring.operations.claims import Claimed
 from mainspring.store import migrate
 from mainspring.store.sqlite import SqliteDatabase
@@ -280,7 +280,7 @@ def _forget(life: Life) -> None:
 
 def _park_unserved(life: Life) -> int:
     return life.fleet.database.write(
-        "runs.park_unserved", lambda tx: runs.park_unserved(tx, before=START + DAY, most=5, actor="leader")
+        "runs.park_unserved", lambda tx: deadlines.park_unserved(tx, before=START + DAY, settled=tx.now, most=5, actor="leader")
     )
 
 

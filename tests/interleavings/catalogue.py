@@ -295,7 +295,7 @@ def _park(stage: Stage, tx: Transaction, player: str) -> Any:
 
 
 def _park_unserved(stage: Stage, tx: Transaction, player: str) -> Any:
-    return runs.park_unserved(tx, before=tx.now, most=100, actor="leader")
+    return deadlines.park_unserved(tx, before=tx.now, settled=tx.now, most=100, actor="leader")
 
 
 def _make_due(stage: Stage, tx: Transaction, player: str) -> Any:

@@ -147,7 +147,7 @@ class Client:
             raise with_fields(refused, self.keeping) from None
 
     def _submit_judged(self, requests: Sequence[Request], using: Any) -> list[Handle[Any]]:
-        delivered = self._delivered(requests)
+        delivered = using is None and self._delivered(requests)
         if using is None and are_alike(requests) and self._trace() is None and not delivered:
             return self._submit_alike(requests)
         if using is None or not hasattr(self.database, "exclusive"):
@@ -386,7 +386,8 @@ class Client:
         on SQLite, where the caller holds the one writer, they go inside it."""
         ids = [run.id for run in new]
         plan = create(new, keyed) if not hasattr(self.database, "exclusive") else self._interned_first(requests, new, keyed)
-        return followed(plan, ids) if self._delivered(requests) else plan
+        is_known = self.delivering is not None or not hasattr(self.database, "exclusive")  # else it would ask beside the caller
+        return followed(plan, ids) if not is_known or self._delivered(requests) else plan
 
     def _delivered(self, requests: Sequence[Request]) -> bool:
         """Whether any of these goes to a queue with deliveries, as far as this process has heard; the relay finds the rest."""

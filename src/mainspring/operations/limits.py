@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mainspring.core.claiming import Reservation, Toll
+from mainspring.core.durations import DAY
 from mainspring.core.lanes import Lane
 from mainspring.core.limits import Limit, Measure, Pace, Rate, Scope, counter_id, limit_id
 from mainspring.operations.lanes import lanes_of
@@ -339,6 +340,12 @@ def sweep(tx: Transaction) -> int:
     tx.execute("limits.idle_reservations")
     adopt(tx, "")
     return freed
+
+
+def forget(tx: Transaction) -> None:
+    """Remove what rates remember of a time that no longer counts."""
+    tx.execute("rates.forget", before=tx.now - DAY)
+    tx.execute("admissions.forget")
 
 
 def adopt(tx: Transaction, namespace: str) -> None:

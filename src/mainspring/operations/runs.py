@@ -186,14 +186,6 @@ def park(tx: Transaction, run_id: str, *, namespace: str, actor: str, reason: st
         moves.apply(tx, [(run, move(run, EventType.PARKED, run.state, State.NEEDS_ATTENTION, actor=actor, reason=reason))])
 
 
-def park_unserved(tx: Transaction, *, before: int, most: int, actor: str) -> int:
-    """Park up to ``most`` runs that have been queued since before an instant and whose task no live worker has; how many."""
-    unserved = tx.rows("runs.unserved", before=before, most=most)
-    for run_id, namespace, _ in unserved:
-        park(tx, run_id, namespace=namespace, actor=actor, reason="unknown_task")
-    return len(unserved)
-
-
 def _parked(tx: Transaction, run_id: str, namespace: str) -> Run:
     run = locked(tx, run_id, namespace)
     if run.state is not State.NEEDS_ATTENTION:

@@ -184,6 +184,7 @@ def _undelivered(tx: Transaction, terms: Terms) -> Done:
 
 def _keys(tx: Transaction, terms: Terms) -> Done:
     retention.forget(tx, workers_before=tx.now - _WORKERS_KEPT_US)
+    limits.forget(tx)
     return Done(0)
 
 

@@ -157,6 +157,10 @@ WHERE id IN (SELECT i.id FROM {{batch}} AS i);
 -- Rates whose instant is long past say nothing any more.
 DELETE FROM rates WHERE next_at < :before;
 
+-- name: admissions.forget
+-- What strict rates let in longer ago than the longest of their windows.
+DELETE FROM admissions WHERE at < {{now}} - (SELECT coalesce(max(per), 0) FROM limits WHERE strict = 1);
+
 -- name: admissions.log
 -- Note what a strict rate let in.
 -- input batch: rate_id int, run_id uuid, token int
@@ -169,7 +173,3 @@ ON CONFLICT (rate_id, at, run_id, token) DO NOTHING;
 -- What a strict rate let in since an instant, oldest first.
 -- columns: at int
 SELECT at FROM admissions WHERE rate_id = :id AND at > :since ORDER BY at LIMIT :most;
-
--- name: admissions.forget
--- Admissions older than any window.
-DELETE FROM admissions WHERE rate_id = :id AND at <= :before;

@@ -157,14 +157,3 @@ FROM lanes l JOIN runs r ON r.lane_id = l.id
 WHERE l.namespace = :namespace AND l.queue {{any queues text}} AND l.task {{any tasks text}}
   AND r.state IN ('scheduled', 'retrying', 'released')
 LIMIT 1;
-
--- name: runs.unserved
--- Runs that have been queued since before an instant, and that no live worker can execute.
--- columns: id text, namespace text, task text
-SELECT r.id, l.namespace, l.task
-FROM lanes l JOIN runs r ON r.lane_id = l.id
-WHERE r.state = 'queued' AND r.due_at < :before
-  AND NOT EXISTS (SELECT 1 FROM workers w
-                  WHERE w.namespace = l.namespace AND w.state = 'live' AND replace(w.tasks, '"' || l.task || '"', '') <> w.tasks)
-ORDER BY r.due_at, r.id
-LIMIT :most;

@@ -28,7 +28,7 @@ from mainspring.errors import (
     StorageUnavailable,
     UnknownRun,
 )
-from mainspring.operations import runs
+from mainspring.operations import deadlines
 from mainspring.operations.enqueue import policy_row
 from mainspring.testing.invariants import Violation
 from mainspring.testing.simulator.nodes import ClientNode
@@ -283,7 +283,7 @@ class Jobs:
 
     def _park_unserved(self, client: ClientNode, dice: Random) -> None:
         def park(tx: Any) -> int:
-            return runs.park_unserved(tx, before=tx.now - 60 * SECOND, most=dice.randint(1, 5), actor="leader")
+            return deadlines.park_unserved(tx, before=tx.now - 60 * SECOND, settled=tx.now, most=dice.randint(1, 5), actor="leader")
 
         self._try(partial(client.line.write, "runs.park", park))
 

@@ -303,7 +303,7 @@ class Witness:
             yield Violation("a_cancel_is_final", run_id, f"is {ledger[-1].state}")
 
     def _verify_instants(self, run_id: str, ledger: Sequence[Event]) -> Iterator[Violation]:
-        """A run is skipped as expired, or failed at its deadline, only then and only if it had one; skipped only if nobody began."""
+        """A run is skipped as expired or failed at its deadline only then and only if it had one; skipped only if nobody began."""
         known, last = self.accepted.get(run_id), ledger[-1]
         if known is None or not self.clock_is_true:
             return
