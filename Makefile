@@ -71,6 +71,11 @@ demo: setup ## index a folder with durable runs, one worker killed half way  [DI
 .PHONY: bench
 bench: setup ## the table of speeds beside the bare SQL of the same machine
 	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench.shares
+
+.PHONY: bench-shares
+bench-shares: setup ## what keys, limits, backlogs and idle runs cost, as shares of the same work without  [ARGS="--only keys --rounds 1"]
+	@$(BIN)/python -m bench.shares $(ARGS)
 
 .PHONY: bench-peers
 bench-peers: setup ## install the other job systems that bench can measure beside us

@@ -26,6 +26,7 @@ class Mutant:
 _ATTEMPTS = "store/sql/attempts.sql"
 _RUNS = "store/sql/runs.sql"
 _LIMITS = "operations/limits.py"
+_UPKEEP = "operations/upkeep.py"
 _CLAIMS = "operations/claims.py"
 _CLAIMING = "core/claiming.py"
 _KEYS = "store/sql/keys.sql"
@@ -122,9 +123,9 @@ MUTANTS = (
     Mutant(
         name="nobody-reaps",
         bug="the runs of dead workers are never taken",
-        file="runtime/maintenance.py",
-        old='        reaped = self._database.write("attempts.reap", self._reap)',
-        new="        reaped = None",
+        file=_UPKEEP,
+        old='    Stage(name="leases", work=in_one("attempts.reap", _reap)),\n',
+        new="",
     ),
     Mutant(
         name="orphans-stay",
@@ -203,8 +204,8 @@ MUTANTS = (
         name="due-times-forgotten",
         bug="nobody looks again for what is due later",
         file="runtime/maintenance.py",
-        old="        return Wake(self._longest if next_in is None else min(self._longest, max(0.0, next_in / 1e6)))",
-        new="        return Wake(1e7 if next_in is None else min(self._longest, max(0.0, next_in / 1e6)))",
+        old="            return self._longest",
+        new="            return 1e7",
     ),
     # -- budgets
     Mutant(
@@ -240,8 +241,8 @@ MUTANTS = (
         name="cancel-frees-the-key",
         bug="a cancelled owner loses its idempotency key, so that the work is done after all",
         file="operations/moves.py",
-        old="    return m.state in {State.FAILED, State.UPSTREAM_FAILED} and m.origin is not State.CANCELLING",
-        new="    return m.state in {State.FAILED, State.UPSTREAM_FAILED, State.CANCELLED}",
+        old="    return m.state in {State.FAILED, State.SKIPPED, State.UPSTREAM_FAILED} and not was_asked",
+        new="    return m.state in {State.FAILED, State.SKIPPED, State.UPSTREAM_FAILED, State.CANCELLED}",
     ),
     # -- limits and queues
     Mutant(
@@ -290,9 +291,9 @@ MUTANTS = (
     Mutant(
         name="singleton-stays",
         bug="a singleton key stays with a run that has ended",
-        file="operations/moves.py",
-        old='        tx.execute("keys.free_singletons", ids=singletons)',
-        new="        pass",
+        file="operations/singletons.py",
+        old='    tx.execute("keys.free_singletons", ids=ended)',
+        new="    pass",
     ),
     Mutant(
         name="failed-owner-keeps-its-key",
