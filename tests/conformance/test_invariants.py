@@ -52,7 +52,9 @@ DAMAGE = {
     "nobody_is_let_go_before_it_is_decided": "UPDATE dependencies SET open = 0",
     "a_used_up_budget_leaves_a_dead_letter": "DELETE FROM dead_letters",
     "what_hangs_on_a_run_goes_with_it": "DELETE FROM runs WHERE state = 'failed'",
-    "a_run_has_one_live_retry": "UPDATE runs SET rerun_of = (SELECT min(id) FROM runs) WHERE ended_at IS NULL",
+    "a_run_has_one_live_retry": "UPDATE runs SET rerun_of = (SELECT min(id) FROM runs) WHERE ended_at IS NULL; "
+    "UPDATE events SET data = replace(data, '}', ',\"retry\":1}') WHERE seq = 1",
+    "a_promised_run_is_not_there_before_its_turn": "UPDATE singletons SET next_id = run_id",
 }
 
 

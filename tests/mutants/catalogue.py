@@ -274,13 +274,6 @@ MUTANTS = (
         new='        tx.send("rates.put", batch=batch[:0])',
     ),
     Mutant(
-        name="limits-believed-from-memory",
-        bug="a limit that an operator changed is applied as it was when the claim began to look",
-        file=_LIMITS,
-        old="    found.gates[number] = gate._replace(row=fresh)",
-        new="    found.gates[number] = gate",
-    ),
-    Mutant(
         name="paused-queue-claimed",
         bug="a paused queue hands out runs",
         file=_CLAIMS,
