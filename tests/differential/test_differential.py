@@ -13,7 +13,7 @@ from tests.differential.sides import Sides, StoppedPostgres, open_sides
 
 PARTS = 6
 STEPS = 50
-USUAL = {"created", "claimed", "due", "succeeded", "failed", "interrupted", "given_back", "cancelled", "parked"}
+USUAL = {"created", "claimed", "due", "succeeded", "failed"}
 
 
 @pytest.fixture(scope="session")
