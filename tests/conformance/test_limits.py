@@ -366,6 +366,19 @@ def test_a_walk_past_many_lanes_of_others_finds_what_lies_behind_them(fleet: Fle
     assert len(rest) <= 6, "once around, and it rests"
 
 
+def test_a_walk_that_ends_where_it_began_was_once_around_and_rests(fleet: Fleet) -> None:
+    fleet.declare("main", limits=[Limit(0, each_key=True)])
+    fleet.submit(*[fleet.new(lane={"concurrency_key": f"k{n}"}) for n in range(40)])
+    places = sorted(lane.id % numbering.CLASS_SPAN for lane in fleet._lanes.values())
+    who = claimer(fleet)
+    for first in (7, 8, 9, 16, 39):
+        walk = Walk(place=(places[first] + 1) % numbering.CLASS_SPAN, is_long=True)
+        looks = 1
+        while claim_all(fleet, who, walk, 1).more:
+            looks += 1
+            assert looks < 40, "it goes round and round"
+
+
 def test_two_lanes_whose_numbers_are_alike_are_told_apart(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     real = ids.stable_id
     monkeypatch.setattr(numbering, "stable_id", lambda *parts: 7 if parts[0] == "lane" and parts[-1] == 0 else real(*parts))

@@ -283,7 +283,7 @@ def _go_on(
         walk.fruitless = 0
         return False
     place = after_lane(cut_off)
-    walk.fruitless += (place - walk.place) % CLASS_SPAN
+    walk.fruitless += (place - walk.place) % CLASS_SPAN or CLASS_SPAN  # at the same place again: that was once around
     walk.place = place
     if walk.fruitless >= CLASS_SPAN:  # once around, and nothing for us
         walk.fruitless = 0
