@@ -314,6 +314,7 @@ def a_dependant_waits_while_an_upstream_is_open() -> str:
         UNION ALL
         SELECT r.id, 'waits and is', r.state FROM runs r JOIN dependencies d ON d.run_id = r.id
         WHERE d.open = 1 AND r.state <> 'blocked' AND r.ended_at IS NULL
+          AND NOT EXISTS (SELECT 1 FROM events e WHERE e.run_id = r.id AND e.type = 'parked')  -- from there on a person decides
         UNION ALL
         SELECT r.id, 'waits for what is not there', CAST(d.upstream_id AS TEXT)
         FROM runs r JOIN dependencies d ON d.run_id = r.id

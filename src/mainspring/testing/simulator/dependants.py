@@ -194,6 +194,8 @@ class Dependants:
     def _claimed(self, claims: Sequence[Assignment]) -> None:
         """Whoever waits is handed out when its upstreams have ended as wanted, and no sooner."""
         for run_id in (assignment.claimed.id for assignment in claims):
+            if self._world.look("SELECT 1 FROM events WHERE run_id = ? AND type = 'resumed'", run_id):
+                continue  # parked, since nobody had sealed its batch, and let go by a person
             for upstream, condition in self._waits.get(run_id, ()):
                 if detail := self._undecided(upstream, condition):
                     self._witness.accuse("a_dependant_begins_after_its_upstreams", run_id, f"{upstream} {detail}")
