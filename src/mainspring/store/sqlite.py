@@ -38,7 +38,7 @@ T = TypeVar("T")
 _BUSY_SECONDS = 60.0
 _GROUP = 128
 _READERS = 4
-_STATEMENT_CACHE = 400
+_STATEMENT_CACHE = 512
 _WAL_TRIES = 20
 _WAL_PAGES = 4000
 _MAGIC = b"SQLite format 3\x00"
@@ -339,6 +339,8 @@ class SqliteDatabase:
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(self.path, vfs=self._vfs, statementcachesize=_STATEMENT_CACHE)
         connection.set_busy_timeout(int(self._busy_seconds * 1000))
+        # plans that do not hang on what is bound: else SQLite prepares many of our statements anew for each execution
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         _use_wal(connection)
         connection.execute(
             f"PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA mmap_size = 0;"
