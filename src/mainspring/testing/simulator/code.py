@@ -138,9 +138,13 @@ class ScriptedExecutor:
         """When there is something to do here next."""
         if self._inbox and (self._closed or len(self.running) < self._concurrency):
             return now
-        if any(attempt.why is not None and attempt.script.heeds for attempt in self.running.values()):
-            return now
-        return min((attempt.next_at for attempt in self.running.values()), default=None)
+        first: int | None = None
+        for attempt in self.running.values():  # asked between any two things that happen
+            if attempt.why is not None and attempt.script.heeds:
+                return now
+            if first is None or attempt.next_at < first:
+                first = attempt.next_at
+        return first
 
     def advance(self, now: int) -> None:
         """Do one thing whose time has come: an end, something saved, a beginning."""

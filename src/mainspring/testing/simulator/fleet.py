@@ -22,6 +22,7 @@ _CLIENTS = 2
 _MOST_AT_ONCE = 400
 _MOST_WORKERS = 6
 _WORST_SKEW_US = 10 * SECOND
+_PATIENT = 3  # times as seldom as it would: at the end of a story most of what upkeep looks for is long gone
 
 
 class Fleet:
@@ -87,9 +88,10 @@ class Fleet:
         at_once = 0
         while self.workers:
             now = self._world.elapsed
-            node = min(self.workers.values(), key=lambda each: (each.next_at(now), each.name))
-            if (due_at := node.next_at(now)) > instant:
+            due_at, name = min((node.next_at(now), name) for name, node in self.workers.items())
+            if due_at > instant:
                 break
+            node = self.workers[name]
             at_once = at_once + 1 if due_at == now else 0
             if at_once > _MOST_AT_ONCE:
                 self._witness.accuse("services_come_to_rest", node.name, f"{at_once} things done in one instant")
@@ -278,6 +280,7 @@ class Fleet:
             worker.line.heal()
             worker.set_skew(0)
             worker.paused_until = min(worker.paused_until, now)
+            worker.upkeep.slack = _PATIENT
             worker.hears = False
             if number > 0 and not worker.is_leaving:  # one who saw it all goes on; the others go, for a story must end some time
                 worker.begin_to_stop(now, SECOND)

@@ -64,7 +64,7 @@ class Duty:
 
     def __init__(self, service: Service, due_at: int, *, ttl_us: int, slack: int = 1) -> None:
         self.service = service
-        self._slack = slack
+        self.slack = slack
         self._longest_backoff_us = longest_backoff_us(ttl_us)
         self.due_at = due_at
         self._backoff_us = _FIRST_BACKOFF_US
@@ -78,7 +78,7 @@ class Duty:
             self._backoff_us = min(2 * self._backoff_us, self._longest_backoff_us)
             return
         self._backoff_us = _FIRST_BACKOFF_US
-        self.due_at = now + int(wake.after_seconds * SECOND) * self._slack
+        self.due_at = now + int(wake.after_seconds * SECOND) * self.slack
 
     def ring(self, at: int) -> None:
         """A hint: step no later than that."""
