@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import gc
-import logging
-import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from mainspring.core.durations import DAY
+from mainspring.testing.simulator.campaign import play_all, settle_in
 from mainspring.testing.simulator.scenario import Scenario
 from mainspring.testing.simulator.shrinking import shrink
 from mainspring.testing.simulator.simulation import Report, all_kinds, simulate
 
 _PROGRESS_SECONDS = 10.0
 _YEAR_US = 365.25 * DAY
-_CHUNK = 8
 _SHOWN = 5
 
 
 def main() -> int:
     """Do what is asked; 1 if a promise was broken."""
-    _settle_in()
+    settle_in()
     asked = _arguments()
     if asked.replay is not None:
         return _play_one(Scenario.from_json(Path(asked.replay).read_text()), asked)
@@ -48,7 +44,7 @@ def _play_one(scenario: Scenario, asked: argparse.Namespace) -> int:
 def _play_many(asked: argparse.Namespace) -> int:
     began_at = said_at = time.monotonic()
     totals = {"seeds": 0, "transactions": 0, "runs": 0, "attempts": 0, "us": 0, "failed": 0}
-    for report in _reports(range(asked.start, asked.start + asked.seeds), asked.jobs):
+    for report in play_all(range(asked.start, asked.start + asked.seeds), asked.jobs):
         for name in ("transactions", "runs", "attempts"):
             totals[name] += getattr(report, name)
         totals["seeds"] += 1
@@ -63,20 +59,6 @@ def _play_many(asked: argparse.Namespace) -> int:
             break
     _tell_totals(totals, time.monotonic() - began_at)
     return int(totals["failed"] > 0)
-
-
-def _reports(seeds: range, jobs: int) -> Iterator[Report]:
-    if jobs == 1:
-        yield from map(simulate, seeds)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs, initializer=_settle_in) as pool:
-        yield from pool.imap_unordered(simulate, seeds, chunksize=_CHUNK)
-
-
-def _settle_in() -> None:
-    logging.disable(logging.CRITICAL)  # trouble is what this is about
-    gc.freeze()  # a story makes much and leaves nothing: looking for cycles in it is a tenth of its time
-    gc.set_threshold(100_000, 50, 50)
 
 
 def _tell_failure(report: Report, asked: argparse.Namespace) -> None:
