@@ -22,7 +22,7 @@ _CLIENTS = 2
 _MOST_AT_ONCE = 400
 _MOST_WORKERS = 6
 _WORST_SKEW_US = 10 * SECOND
-_PATIENT = 3  # times as seldom as it would: at the end of a story most of what upkeep looks for is long gone
+_PATIENT = 3
 
 
 class Fleet:

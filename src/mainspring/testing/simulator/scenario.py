@@ -92,7 +92,7 @@ def _draw_settings(dice: Random, calm: bool) -> Settings:
         workers=dice.choice((1, 2, 2, 3, 3, 4)),
         concurrency=dice.choice((1, 2, 4)),
         ttl_us=dice.choice((3, 5, 6)) * SECOND,
-        poll_us=dice.choice((500 * MILLISECOND, SECOND)),
+        poll_us=dice.choice((SECOND, 3 * SECOND)),
         clocks="one" if calm or dice.random() < 0.7 else "own",
         hints=dice.choice((1.0, 0.5, 0.0)),
     )
