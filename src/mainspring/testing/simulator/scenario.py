@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from mainspring.core.durations import MILLISECOND, SECOND
+from mainspring.core.durations import SECOND
 
 Clocks = Literal["one", "own"]
 
