@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 
 from tests.cli.shell import Shell
 
@@ -91,13 +90,3 @@ def test_limits_and_rates_are_set_lifted_and_reset(shell: Shell) -> None:
     assert shell.run("limit", "reset", "pool:gpus").out == "code decides again\n"
     assert shell.run("limit", "reset", "pool:gpus").out == "no operator had changed it\n"
     assert shell.run("limit", "set", "galaxy", "4").code == 2
-
-
-def test_a_check_finds_a_slot_that_is_held_by_nobody(shell: Shell) -> None:
-    run_id = shell.enqueue("greet", who="you")
-    shell.drain()
-    assert shell.run("db", "check").code == 0
-    with closing(shell.client()) as client:
-        client.database.write("slots.take", lambda tx: tx.execute("slots.take", batch=[(1, run_id, 1, 1)]))
-    found = shell.run("db", "check")
-    assert (found.code, f"run {run_id} holds 1 of a limit" in found.out) == (1, True)

@@ -92,7 +92,7 @@ def message(fleet: Fleet, run_id: str, queue: str = "main", *, by: Claimer | Non
 def hurry(fleet: Fleet) -> None:
     """Let the time come at which something is to be done about each delivery, and be over for each reservation."""
     fleet.sql("UPDATE deliveries SET available_at = 0")
-    fleet.sql("UPDATE slots SET expires_at = 1 WHERE expires_at IS NOT NULL")
+    fleet.sql("UPDATE reservations SET expires_at = 1")
 
 
 def give_up(fleet: Fleet) -> int:
@@ -321,7 +321,8 @@ def bounded(fleet: Fleet, size: int) -> None:
 
 
 def slots(fleet: Fleet) -> int:
-    return int(fleet.one("SELECT count(*) FROM slots"))
+    held = "SELECT count(*) FROM runs WHERE worker_id IS NOT NULL"
+    return int(fleet.one("SELECT count(*) FROM reservations")) + int(fleet.one(held))
 
 
 def test_a_bounded_queue_tells_of_as_many_runs_as_have_a_slot(fleet: Fleet) -> None:

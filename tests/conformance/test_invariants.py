@@ -38,8 +38,6 @@ DAMAGE = {
     "no_event_without_its_run": "DELETE FROM runs WHERE state = 'succeeded'",
     "a_run_has_its_lane_queue_and_policy": "DELETE FROM policies",
     "exactly_active_runs_have_a_holder": "DELETE FROM workers",
-    "a_slot_belongs_to_a_newest_fence": "UPDATE slots SET token = token + 1",
-    "whoever_runs_under_a_limit_has_a_slot": "DELETE FROM slots",
     "limits_are_kept": "UPDATE limits SET size = 0",
     "a_singleton_key_is_held_by_its_live_run": "UPDATE singletons SET key = 'other'",
     "a_live_singleton_run_holds_its_key": "DELETE FROM singletons",
@@ -72,7 +70,7 @@ def test_each_oracle_finds_the_damage_it_is_for(inhabited: Fleet, database: AnyD
 
 def test_every_oracle_is_tried_by_some_damage() -> None:
     oracles = {oracle.__name__ for oracle in (*invariants.LEDGER_ORACLES, *invariants.TABLE_ORACLES)}
-    assert set(DAMAGE) == oracles | {"limits_are_kept", "whoever_runs_under_a_limit_has_a_slot", "no_event_without_its_run"}
+    assert set(DAMAGE) == oracles | {"limits_are_kept", "no_event_without_its_run"}
 
 
 def test_a_broken_invariant_is_told_with_its_name_its_run_and_what_differs(inhabited: Fleet, database: AnyDatabase) -> None:
@@ -91,7 +89,6 @@ def wipe(fleet: Fleet) -> None:
     for table in (
         "runs",
         "events",
-        "slots",
         "limits",
         "singletons",
         "idempotency_keys",

@@ -17,7 +17,7 @@ from mainspring.core.attempts import Failed, Outcome, Succeeded
 from mainspring.core.durations import SECOND
 from mainspring.core.states import State
 from mainspring.errors import KeyConflict, RunTerminal
-from mainspring.operations import attempts, limits, queues, runs
+from mainspring.operations import attempts, queues, runs
 from mainspring.operations.claims import Claimed
 from tests.support.builders import Fleet, open_transaction, started, together
 
@@ -120,7 +120,6 @@ def test_a_first_limit_set_beside_an_open_claim_counts_what_that_claim_took(flee
         assert len(fleet.claim_in(tx, "w1", most=1)) == 1
         limited = started(other.database, lambda: other.set_limit("main", 1))
     limited()
-    fleet.sweep()
     assert fleet.claim("w2") == []
 
 
@@ -131,7 +130,6 @@ def test_a_first_limit_set_beside_an_open_finish_keeps_no_slot_for_it(fleet: Fle
         fleet.finish_in(tx, held)
         limited = started(other.database, lambda: other.set_limit("main", 1))
     limited()
-    fleet.sweep()
     fleet.enqueue()
     assert len(fleet.claim("w2")) == 1
 
@@ -157,16 +155,6 @@ def test_a_finish_that_waits_for_an_open_lift_of_its_limit_is_written(fleet: Fle
         finished = started(other.database, lambda: other.finish(held))
     assert finished() == set()
     assert fleet.get(held.id).state is State.SUCCEEDED
-
-
-def test_a_finish_beside_an_open_sweep_frees_its_slot_once(fleet: Fleet, other: Fleet) -> None:
-    fleet.declare("main", limit=2)
-    held = fleet.running()
-    with open_transaction(fleet.database) as tx:
-        assert limits.sweep(tx) == 0
-        finished = started(other.database, lambda: other.finish(held))
-    assert finished() == set()
-    assert fleet.queue("main").used == 0
 
 
 def test_a_pause_beside_an_open_claim_lets_that_claim_through_and_no_other(fleet: Fleet, other: Fleet) -> None:

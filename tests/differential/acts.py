@@ -349,7 +349,7 @@ def unpause(queue: str) -> Act:
 
 
 def sweep(fleet: Fleet) -> int:
-    """Make slots and runs agree."""
+    """Let go of limits that are kept for nobody."""
     return fleet.sweep()
 
 

@@ -38,7 +38,7 @@ _CLOCK = """
         $$ SELECT timestamptz 'epoch' + current_setting('stopped.now')::bigint * interval '1 microsecond' $$;
 """
 _TABLES = (
-    "queues", "limits", "slots", "rates", "admissions", "lanes", "policies", "runs", "events", "checkpoints",
+    "queues", "limits", "reservations", "rates", "admissions", "lanes", "policies", "runs", "events", "checkpoints",
     "idempotency_keys", "singletons", "debounces", "batches", "dependencies", "unfinished_releases", "run_attributes", "deliveries",
     "dead_letters", "workers", "fleet", "bulk_actions", "bulk_items", "retention_walks", "changes",
 )  # fmt: skip

@@ -16,22 +16,19 @@ _READ_COMMITTED = frozenset({"stock", "portable"})
 
 
 class Result(NamedTuple):
-    """What a pair leaves: two answers, a database, the promises that do not hold in it, and whether a sweep of slots repairs
-    that."""
+    """What a pair leaves: two answers, a database, and the promises that do not hold in it."""
 
     first: str
     second: str
     state: str
     broken: tuple[str, ...]
-    heals: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
     """Pairs of one of ``some`` with one of ``others`` may give a third result.
 
-    ``answers_only``: the database is as one of the orders leaves it. ``heals``: slots and runs may disagree until the next sweep,
-    which every fleet makes each second.
+    ``answers_only``: the database is as one of the orders leaves it.
     """
 
     why: str
@@ -39,13 +36,12 @@ class Allowance:
     others: frozenset[str]
     profiles: frozenset[str] = _READ_COMMITTED
     answers_only: bool = False
-    heals: bool = False
 
     def covers(self, names: tuple[str, str], profile: str, result: Result, serial: Sequence[Result]) -> bool:
         """Whether this is the reason for a result."""
         first, second = names
         is_named = (first in self.some and second in self.others) or (second in self.some and first in self.others)
-        if not is_named or profile not in self.profiles or (result.broken and not (self.heals and result.heals)):
+        if not is_named or profile not in self.profiles or result.broken:
             return False
         return not self.answers_only or result.state in {expected.state for expected in serial}
 
@@ -119,17 +115,9 @@ ALLOWANCES: tuple[Allowance, ...] = (
         others=frozenset({"add to a batch", "close a batch", "cancel an open batch", "finish a member", "park idle batches"}),
     ),
     Allowance(
-        why="a limit set while a claim or an ending that knew of none was under way: slots and runs agree after the next sweep",
+        why="a limit set while a claim was under way that knew of none: that claim goes on, and what it took counts",
         some=_FIRST_LIMIT,
-        others=_CLAIMS | _ENDS | _BACK_TO_THE_QUEUE,
-        heals=True,
-    ),
-    Allowance(
-        why="a worker that has not heard of a queue's first limit ends a run without looking for its slot: the next sweep frees it",
-        some=_FIRST_LIMIT,
-        others=frozenset({"finish: succeeded, nothing hangs on it"}),
-        profiles=_ALL_PROFILES,
-        heals=True,
+        others=_CLAIMS,
     ),
     Allowance(
         why="a worker's turn is many statements, each guarded by itself, and each sees what was committed before it",

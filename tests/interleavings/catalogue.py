@@ -344,7 +344,7 @@ def _forget(stage: Stage, tx: Transaction, player: str) -> Any:
 # -- who meets whom ----------------------------------------------------------------------------------------------------
 
 #: Operations that look at, or change, many runs of all kinds.
-_WIDE = frozenset({"claim", "make due", "reap", "prune", "expire", "enforce deadlines", "sweep slots"})
+_WIDE = frozenset({"claim", "make due", "reap", "prune", "expire", "enforce deadlines", "let go of limits"})
 _UPSTREAM = _WIDE | {
     "enqueue after a running run", "enqueue after a batch", "finish an upstream", "finish an upstream: failed",
     "cancel an upstream", "cancel a dependant", "cancel a batch", "cancel members", "finish a member",
@@ -445,7 +445,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(name="set a limit", deed=_set_limit("main", 1), lowers="main"),
     Operation(name="set a first limit", deed=_set_limit("free", 7)),
     Operation(name="lift a limit", deed=_set_limit("main", None)),
-    Operation(name="sweep slots", deed=_sweep),
+    Operation(name="let go of limits", deed=_sweep),
     Operation(name="prune", deed=_prune),
     Operation(name="forget", deed=_forget),
     Operation(name="enqueue after a running run", deed=_enqueue_after("upstream"), meets=_UPSTREAM),

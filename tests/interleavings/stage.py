@@ -20,7 +20,7 @@ from mainspring.core.dependencies import Condition
 from mainspring.core.durations import DAY, HOUR, SECOND
 from mainspring.core.limits import Limit, Rate
 from mainspring.core.policy import Policy
-from mainspring.operations import attempts, batches, capacity, limits, queues
+from mainspring.operations import attempts, batches, capacity, queues
 from mainspring.operations.claims import Claimed
 from mainspring.operations.enqueue import NewRun
 from mainspring.store.database import Transaction
@@ -38,7 +38,7 @@ PLAYERS = ("A", "B")
 SESSION = "-c synchronous_commit=off -c deadlock_timeout=20ms -c statement_timeout=20s"
 
 TABLES = (
-    "queues", "limits", "slots", "rates", "admissions", "lanes", "policies", "runs", "events", "checkpoints",
+    "queues", "limits", "reservations", "rates", "admissions", "lanes", "policies", "runs", "events", "checkpoints",
     "idempotency_keys", "singletons", "debounces", "batches", "dependencies", "unfinished_releases", "run_attributes", "deliveries",
     "dead_letters", "workers", "fleet", "bulk_actions", "bulk_items", "retention_walks", "changes",
 )  # fmt: skip
@@ -52,12 +52,11 @@ _YEAR = 365 * DAY
 
 
 class Judged(NamedTuple):
-    """What a database has become, as the rows that are gone and the rows that came; every invariant that does not hold there; and
-    whether a sweep of slots repairs that."""
+    """What a database has become, as the rows that are gone and the rows that came; and every invariant that does not
+    hold there."""
 
     state: str
     broken: tuple[str, ...]
-    heals: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,12 +94,7 @@ class Stage:
         self.session.execute(cast("Any", f"VACUUM {', '.join(TABLES)}"))
 
     def _look_closely(self, state: str, lowered: frozenset[str]) -> Judged:
-        broken = self._broken_promises(lowered)
-        heals = False
-        if broken:
-            self.database.write("queues.sweep", limits.sweep)
-            heals = not self._broken_promises(lowered)
-        return Judged(state, tuple(broken), heals)
+        return Judged(state, tuple(self._broken_promises(lowered)))
 
     def _put_back(self, tables: Collection[str], clocks: Mapping[str, int]) -> str:
         row = self.session.execute("SELECT template.put_back(%s)", (list(tables),), prepare=True).fetchone()

@@ -14,12 +14,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from mainspring.operations import moves
+from mainspring.operations import moves, queues
 from mainspring.store.database import Transaction
 from mainspring.testing.postgres import fresh_database
 from tests.interleavings import players
 from tests.interleavings.catalogue import OPERATIONS, Operation, pairs
-from tests.interleavings.stage import Stage
+from tests.interleavings.stage import NAMESPACE, Stage
 from tests.interleavings.verdict import PORTABLE, SERIALIZABLE, STOCK, Arena, Tally
 
 SEED = 1
@@ -85,9 +85,8 @@ def lock(*names: str) -> Any:
     return deed
 
 
-def free_a_slot_that_is_in_use(stage: Stage, tx: Transaction, player: str) -> Any:
-    held = stage.held["held"]
-    tx.execute("slots.free", batch=[(held.id, held.token)])
+def lower_a_limit_and_tell_nobody(stage: Stage, tx: Transaction, player: str) -> Any:
+    queues.set_limit(tx, NAMESPACE, "main", 1)
 
 
 def make_a_mistake(stage: Stage, tx: Transaction, player: str) -> Any:
@@ -118,11 +117,11 @@ def test_a_deadlock_is_ended_by_the_server_and_seen_and_the_transaction_run_agai
 
 
 def test_a_broken_promise_is_seen(arena: Arena) -> None:
-    thief = Operation(name="thief", deed=free_a_slot_that_is_in_use)
+    thief = Operation(name="thief", deed=lower_a_limit_and_tell_nobody)
     reader = Operation(name="reader", deed=look_three_times)
     arena.meet(thief, reader, {STOCK.name: 0}, seed=SEED)
     assert len(arena.tally.wrong) == 2
-    assert "whoever_runs_under_a_limit_has_a_slot: <held>" in arena.tally.wrong[0]
+    assert "limits_are_kept: main" in arena.tally.wrong[0]
 
 
 def test_an_error_that_no_caller_may_see_is_seen(arena: Arena) -> None:

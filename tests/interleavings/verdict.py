@@ -133,9 +133,9 @@ class _Encounter:
             arena.tally.wrong.append(self._told(profile, Outcome(choices=list(prefix)), [str(hang)]))
             return Outcome()
         lowered = frozenset(each.lowers for each in self.pair if each.lowers)
-        state, broken, heals = arena.stage.judge(outcome.clocks, outcome.written, lowered)
+        state, broken = arena.stage.judge(outcome.clocks, outcome.written, lowered)
         first, second = (repr(outcome.answers.get(player)) for player in PLAYERS)
-        self._judge(profile, outcome, Result(first, second, state, tuple(broken), heals))
+        self._judge(profile, outcome, Result(first, second, state, tuple(broken)))
         return outcome
 
     def _act(self, operation: Operation) -> Act:

@@ -333,7 +333,7 @@ class Fleet:
         self.database.write("queues.declare", lambda tx: queues.declare(tx, self.namespace, queue, limits=said))
 
     def sweep(self) -> int:
-        """Free the slots of fences that are over; how many."""
+        """Let go of limits that are kept for nobody; how many."""
         return self.database.write("queues.sweep", limits.sweep)
 
     def queue(self, name: str) -> queues.Queue:
@@ -406,7 +406,7 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
     "limits": ("changed_at",),
     "rates": ("next_at",),
     "admissions": ("at",),
-    "slots": ("expires_at",),
+    "reservations": ("expires_at",),
     "singletons": ("first_at", "next_due_at"),
     "debounces": ("first_at", "ends_at"),
     "changes": ("at",),

@@ -62,7 +62,7 @@ def check(
     sample: Annotated[int, typer.Option("--sample", min=0, help="Fold the ledgers of so many runs, the newest first.")] = 1_000,
     json: output.Json = False,
 ) -> None:
-    """Look for damage: schema, file, slots of limits, ledgers that do not give their run. 1 if something was found."""
+    """Look for damage: schema, file, ledgers that do not give their run. 1 if something was found."""
     from mainspring.store.inspection import integrity
     from mainspring.store.migrate import pending
 
@@ -71,7 +71,6 @@ def check(
         folded = 0
         if not findings:
             findings += [f"file: {finding}" for finding in integrity(client.database)]
-            findings += client.database.read("slots.orphans", _wrong_slots)
             with _counting("ledgers folded") as tell:
                 folded, broken = _fold_sample(client, sample, tell)
             findings += broken
@@ -108,13 +107,6 @@ def prune(
 
 
 # -- checking ----------------------------------------------------------------------------------------------------------
-
-
-def _wrong_slots(tx: Transaction) -> list[str]:
-    """Slots of attempts that are over: each keeps a run from beginning until a worker sweeps it up."""
-    return [
-        f"slots: run {row[0]} holds {row[1]} of a limit under token {row[2]}, which is over" for row in tx.rows("slots.orphans")
-    ]
 
 
 def _fold_sample(client: Client, sample: int, tell: Callable[[int], None]) -> tuple[int, list[str]]:

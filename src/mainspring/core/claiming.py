@@ -9,7 +9,7 @@ for a minute, reserves that limit: nothing of its own or a lower priority begins
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mainspring.core.durations import MINUTE
@@ -26,8 +26,7 @@ class Toll(NamedTuple):
     cost: int
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A lane with queued runs. ``turn`` orders what is served first (smaller first): priority, and the worker's own weights of its
     queues; lanes with one ``group`` (those of one key) are served as one, by due time."""
 
@@ -113,46 +112,50 @@ def _of_one_turn(groups: Sequence[Sequence[Waiting]], left: dict[int, int], most
     shares: list[Share] = []
     weights = sum(group[0].weight for group in groups)
     quotas = _rounds(groups, left, most)
-    for group, quota in zip(groups, quotas, strict=True):
-        for gate, cost in _common(group) if quota else ():
-            left[gate] -= quota * cost
     for place, (group, quota) in enumerate(zip(groups, quotas, strict=True), first_place):
-        weight = group[0].weight
-        if not any(lane.tolls for lane in group):
+        if quota:
+            shares += _behind_gates(group, place, group[0].weight, quota, left)
+        elif not _is_gated(group):
+            weight = group[0].weight
             part = most if len(groups) == 1 else min(most, max(weight, -(-2 * most * weight // weights)))
             shares += [Share(lane.lane_id, place, lane.turn, weight, part, part) for lane in group]
-        elif quota:
-            shares += _behind_gates(group, place, weight, quota, left)
     return shares
 
 
-def _rounds(groups: Sequence[Sequence[Waiting]], left: Mapping[int, int], most: int) -> list[int]:
-    """How many runs each group behind gates gets: in turn, ``weight`` a round, until a gate or the claim is full."""
+def _is_gated(group: Sequence[Waiting]) -> bool:
+    return bool(group[0].tolls) if len(group) == 1 else any(lane.tolls for lane in group)
+
+
+def _rounds(groups: Sequence[Sequence[Waiting]], left: dict[int, int], most: int) -> list[int]:
+    """How many runs each group behind gates gets: in turn, ``weight`` a round, until a gate or the claim is full. What all lanes of
+    a group pay is taken from ``left``."""
     quotas = [0] * len(groups)
-    gated = [(number, group[0].weight, _common(group)) for number, group in enumerate(groups) if any(lane.tolls for lane in group)]
-    budget, total = dict(left), 0
+    gated = [(number, group[0].weight, _common(group)) for number, group in enumerate(groups) if _is_gated(group)]
+    total = 0
     while gated and total < most:
         going_on = []
-        for number, weight, tolls in gated:
+        for each in gated:
+            number, weight, tolls = each
             part = min(weight if len(groups) > 1 else most, most - total)
             for gate, cost in tolls:
-                part = min(part, budget[gate] // cost)
+                if left[gate] < part * cost:
+                    part = left[gate] // cost
             if part <= 0:
                 continue
             quotas[number] += part
             total += part
             for gate, cost in tolls:
-                budget[gate] -= part * cost
-            going_on.append((number, weight, tolls))
+                left[gate] -= part * cost
+            going_on.append(each)
         gated = going_on
     return quotas
 
 
 def _common(group: Sequence[Waiting]) -> tuple[Toll, ...]:
     """What every run of a group pays, whichever lane it is in."""
+    if len(group) == 1:
+        return group[0].tolls
     first, *rest = group
-    if not rest:
-        return first.tolls
     return tuple(toll for toll in first.tolls if all(toll in lane.tolls for lane in rest))
 
 
@@ -179,7 +182,7 @@ def starving(lanes: Sequence[Waiting], now: int) -> list[Waiting]:
     of the most urgent class are served anyway."""
     first = min((lane.turn for lane in lanes), default=0)
     old = [lane for lane in lanes if lane.turn > first and now - lane.due_at >= STARVES_AFTER]
-    return [replace(lane, turn=first - 1, group=-1, weight=1) for lane in old]
+    return [lane._replace(turn=first - 1, group=-1, weight=1) for lane in old]
 
 
 def split(most: int, weights: Mapping[str, int], credit: Mapping[str, float]) -> tuple[dict[str, int], dict[str, float]]:

@@ -75,25 +75,21 @@ def finish_and(
 ) -> tuple[set[str], list[T]]:
     """``finish``, and ``claim_next`` while the answer is on its way: what a busy worker does in each transaction.
 
-    Where there are limits, everything that ends gives its slot back before the claim looks for one.
+    What ends holds no slot any more when the claim looks for one: it is written first.
     """
     if any(not end.policy.result_ttl_us for end in ended):
         ended = [_without_result(end) for end in ended]
     plain = [end for end in ended if type(end.outcome) is Succeeded and not _has_followers(end.held)]
     rest = ended if not plain else [end for end in ended if type(end.outcome) is not Succeeded or _has_followers(end.held)]
     succeeded = _succeed(tx, plain, actor)
-    moved = _apply(tx, rest, actor, limits)
-    if limits and ended:
-        gone = succeeded()
-        succeeded = set
-        moved |= gone
-        limiting.free(tx, [(end.held.id, end.held.token) for end in plain if end.held.id in gone])
+    moved = _apply(tx, rest, actor)
+    if limits:
         _refund(tx, [end for end in rest if type(end.outcome) is Unstarted and end.held.id in moved])
     claimed = claim_next()
     moved |= succeeded()
     if len(moved) == len(ended):
         return set(), claimed
-    lost = _finish_late(tx, [end for end in ended if end.held.id not in moved], actor, limits)
+    lost = _finish_late(tx, [end for end in ended if end.held.id not in moved], actor)
     return lost, claimed or claim_next()  # those who waited for these ends may be all there is to do
 
 
@@ -133,15 +129,15 @@ def _succeed(tx: Transaction, ended: Sequence[Ended], actor: str) -> Callable[[]
     return moved
 
 
-def _apply(tx: Transaction, ended: Sequence[Ended], actor: str, limits: bool) -> set[str]:
+def _apply(tx: Transaction, ended: Sequence[Ended], actor: str) -> set[str]:
     known = releases.prepared(tx, ended)
     pairs = [(end.held, settle(end.held, State.RUNNING, end.outcome, end.policy, draw=end.draw, actor=actor)) for end in known]
-    moved = moves.apply(tx, pairs, limits=limits)
+    moved = moves.apply(tx, pairs)
     releases.close_rates(tx, [end for end in known if end.held.id in moved])
     return moved
 
 
-def _finish_late(tx: Transaction, ended: Sequence[Ended], actor: str, limits: bool) -> set[str]:
+def _finish_late(tx: Transaction, ended: Sequence[Ended], actor: str) -> set[str]:
     runs = moves.lock_runs(tx, [end.held.id for end in ended])
     lost = set()
     pairs = []
@@ -153,7 +149,7 @@ def _finish_late(tx: Transaction, ended: Sequence[Ended], actor: str, limits: bo
             pairs.append((run, settle(run, run.state, end.outcome, end.policy, draw=end.draw, actor=actor)))
         elif not _wrote(tx, run, actor):
             lost.add(run.id)
-    moves.apply(tx, pairs, limits=limits)
+    moves.apply(tx, pairs)
     return lost
 
 

@@ -112,7 +112,7 @@ def claim(tx: Transaction, who: Claimer, walk: Walk, *, most: int, meanwhile: Ca
         tx.execute("limits.reserve", batch=_one_for_each(plan.reservations))
     runs = _take(tx, who.worker_id, plan.shares, most) if plan.shares else []
     if gates.gates and runs:
-        limits.take(tx, gates, [(run.id, run.token, run.lane_id) for run in runs])
+        limits.spend(tx, gates, [(run.id, run.token, run.lane_id) for run in runs])
         served = {run.lane_id for run in runs}
         if any(kept.lane_id in served for kept in gates.reserved.values()):
             tx.execute("limits.unreserve", lanes=sorted(served))
@@ -146,7 +146,7 @@ def claim_run(tx: Transaction, who: Claimer, run_id: str) -> Claimed | None:
     run = _handed_out(picked)
     if not tx.execute("attempts.take", worker_id=who.worker_id, batch=[(run.id, run.token - 1, run.seq - 1)]):
         return None
-    limits.take(tx, gates, [(run.id, run.token, run.lane_id)])
+    limits.spend(tx, gates, [(run.id, run.token, run.lane_id)])
     return run
 
 
@@ -214,7 +214,7 @@ def _by_queue(walk: Walk, who: Claimer, waiting: Sequence[tuple[str, Waiting]], 
 def _add(plan: Plan, more: Plan) -> None:
     """Append the shares of another part of the claim; places of groups stay apart."""
     first = 1 + max((share.place for share in plan.shares), default=-1)
-    plan.shares += [share._replace(place=share.place + first) for share in more.shares]
+    plan.shares += [share._replace(place=share.place + first) for share in more.shares] if first else more.shares
     plan.reservations += more.reservations
 
 

@@ -162,7 +162,7 @@ def reserve(tx: Transaction, namespace: str, timeouts: dict[str, int], *, most: 
     gates = limits.room(tx, limits.load(tx, namespace), [lanes[number] for number in sorted(lanes)])
     batch, ready = [], []
     for run_id, token, lane_id in rows:
-        tolls = [toll for toll in gates.tolls.get(lane_id, ()) if not gates.gates[toll.gate].row.is_rate]
+        tolls = [toll for toll in gates.tolls.get(lane_id, ()) if not gates.gates[toll.gate].is_rate]
         if all(gates.free[toll.gate] >= toll.cost for toll in tolls):
             for toll in tolls:
                 gates.free[toll.gate] -= toll.cost

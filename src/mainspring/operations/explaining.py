@@ -118,15 +118,25 @@ def _serving(row: Sequence[Any]) -> Serving:
 
 
 def _gates(tx: Transaction, lane: Lane) -> tuple[Gate, ...]:
-    path = limits.load(tx, lane.namespace).of(lane)
+    known = limits.load(tx, lane.namespace)
+    path = known.of(lane)
     if not path:
         return ()
-    used = {row[0]: int(row[1]) for row in tx.rows("limits.used", ids=[gate.id for gate, _ in path if not gate.row.is_rate])}
-    next_at = {row[0]: int(row[1]) for row in tx.rows("rates.get", ids=[gate.id for gate, _ in path if gate.row.is_rate])}
-    return tuple(_gate(tx, lane, gate, cost, used.get(gate.id, 0), next_at.get(gate.id, 0)) for gate, cost in path)
+    holding, used = limits.held(tx, known, [gate for gate, _ in path])
+    next_at = {row[0]: int(row[1]) for row in tx.rows("rates.get", ids=[gate.id for gate, _ in path if gate.is_rate])}
+    full = [gate for gate, cost in path if not gate.is_rate and used.get(gate.id, 0) + cost > (gate.row.size or 0)]
+    holders = {gate.id: _holders(tx, gate, [lane_id for lane_id in holding if gate.id in known.of_held(lane_id)]) for gate in full}
+    return tuple(
+        _gate(tx, lane, gate, cost, used.get(gate.id, 0), next_at.get(gate.id, 0), holders.get(gate.id, ())) for gate, cost in path
+    )
 
 
-def _gate(tx: Transaction, lane: Lane, gate: limits.Gate, cost: int, used: int, next_at: int) -> Gate:
+def _holders(tx: Transaction, gate: limits.Gate, lanes: Sequence[int]) -> tuple[Holder, ...]:
+    rows = tx.rows("explain.holders", lanes=lanes[:_MOST_HOLDERS], limit_id=gate.id, most=_MOST_HOLDERS)
+    return tuple(Holder(run_id=row[0], since=row[1]) for row in rows)
+
+
+def _gate(tx: Transaction, lane: Lane, gate: limits.Gate, cost: int, used: int, next_at: int, holders: tuple[Holder, ...]) -> Gate:
     row = gate.row
     size = row.size or 0
     kept = row.reserved_lane
@@ -136,10 +146,6 @@ def _gate(tx: Transaction, lane: Lane, gate: limits.Gate, cost: int, used: int, 
             name=_name(lane, row), size=size, cost=cost, pace=row.pace, next_at=next_at, full_until=_full_until(tx, gate),
             reserved=reserved,
         )  # fmt: skip
-    holders: tuple[Holder, ...] = ()
-    if used + cost > size:
-        rows = tx.rows("explain.holders", limit_id=gate.id, most=_MOST_HOLDERS)
-        holders = tuple(Holder(run_id=holder[0], since=holder[1]) for holder in rows)
     return Gate(name=_name(lane, row), size=size, cost=cost, used=used, holders=holders, reserved=reserved)
 
 

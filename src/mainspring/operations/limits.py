@@ -1,21 +1,24 @@
 """Limits at work: which of them bind the runs of a lane, what they still let through, and what a claim takes of them.
 
-A slot is a row, by fence; what is held of a limit is counted from its rows and kept nowhere else. Limits of queues, tasks, pools,
-namespaces and all of it are locked row by row in one order; counters of single keys are passed over where another claim is at them.
+A leased run is the slot: what is held of a limit is counted from the runs that are held, each by the path of its lane, and is kept
+nowhere else. Limits of queues, tasks, pools, namespaces and all of it are locked row by row in one order; counters of single keys
+are passed over where another claim is at them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mainspring.core.claiming import Reservation, Toll
 from mainspring.core.durations import DAY
-from mainspring.core.lanes import Lane
+from mainspring.core.lanes import QUEUE_SPAN, Lane, queue_floor
 from mainspring.core.limits import Limit, Measure, Pace, Rate, Scope, counter_id, limit_id
 from mainspring.operations.lanes import lanes_of
 from mainspring.store.database import Transaction
 
 _MOST_PATHS = 20_000
+_EVERYWHERE = (0, 2**63 - 1)
+_OF_ONE_QUEUE = frozenset({Scope.QUEUE, Scope.EACH_KEY, Scope.KEY})
 
 
 class LimitRow(NamedTuple):
@@ -54,6 +57,7 @@ class Gate(NamedTuple):
     id: int
     row: LimitRow
     is_coarse: bool
+    is_rate: bool
 
 
 class Limits:
@@ -61,12 +65,13 @@ class Limits:
 
     def __init__(self, rows: Iterable[Sequence[object]]) -> None:
         self.rows = list(rows)
-        self._by_subject: dict[tuple[str, str, str], list[LimitRow]] = {}
-        self._paths: dict[Lane, list[tuple[Gate, int]]] = {}
-        self._tolls: dict[Lane, tuple[Toll, ...]] = {}
+        self._by_subject: dict[tuple[str, str, str, str], list[LimitRow]] = {}
+        self._paths: dict[int, list[tuple[Gate, int]]] = {}
+        self._tolls: dict[int, tuple[Toll, ...]] = {}
+        self._gates: dict[int, dict[int, Gate]] = {}
         for row in map(LimitRow._make, self.rows):
             if row.size is not None:
-                self._by_subject.setdefault((row.scope, row.name, row.key), []).append(row)
+                self._by_subject.setdefault((row.namespace, row.scope, row.name, row.key), []).append(row)
 
     def __bool__(self) -> bool:
         return bool(self._by_subject)
@@ -75,38 +80,63 @@ class Limits:
         """The gates on the path of a lane's runs, and what one run takes of each."""
         if not self._by_subject:
             return []
-        if lane not in self._paths:
+        if lane.id not in self._paths:
             if len(self._paths) > _MOST_PATHS:
                 self._paths.clear()
                 self._tolls.clear()
-            self._paths[lane] = self._path(lane)
-        return self._paths[lane]
+                self._gates.clear()
+            self._paths[lane.id] = self._path(lane)
+            self._tolls[lane.id] = tuple(Toll(gate.id, cost) for gate, cost in self._paths[lane.id])
+            self._gates[lane.id] = {gate.id: gate for gate, _ in self._paths[lane.id]}
+        return self._paths[lane.id]
 
     def tolls(self, lane: Lane) -> tuple[Toll, ...]:
         """What one run of a lane takes of each gate on its path."""
-        if lane not in self._tolls:
-            self._tolls[lane] = tuple(Toll(gate.id, cost) for gate, cost in self.of(lane))
-        return self._tolls[lane]
+        return self._tolls[lane.id] if self.of(lane) else ()
+
+    def gates(self, lane: Lane) -> dict[int, Gate]:
+        """The gates on the path of a lane's runs, by number."""
+        return self._gates[lane.id] if self.of(lane) else {}
+
+    def of_held(self, lane_id: int) -> dict[int, Gate]:
+        """The same for a lane of which ``held`` was told, by its number."""
+        return self._gates.get(lane_id, {})
+
+    def held(self, tx: Transaction, rows: Sequence[Sequence[Any]]) -> dict[int, int]:
+        """How much is held of each gate, from the rows of ``limits.held``."""
+        unknown = [row[0] for row in rows if row[0] is not None and row[0] not in self._paths]
+        for lane in lanes_of(tx, unknown).values():
+            self.of(lane)
+        held: dict[int, int] = {}
+        for lane_id, number, units in rows:
+            for gate, cost in ((number, 1),) if lane_id is None else self._tolls.get(lane_id, ()):
+                held[gate] = held.get(gate, 0) + int(units) * cost
+        return held
 
     def _path(self, lane: Lane) -> list[tuple[Gate, int]]:
-        found = [(Gate(row.id, row, True), cost) for subject, cost in _subjects(lane) for row in self._by_subject.get(subject, ())]
+        found = [
+            (Gate(row.id, row, True, row.is_rate), cost)
+            for subject, cost in _subjects(lane)
+            for row in self._by_subject.get(subject, ())
+        ]
         if lane.concurrency_key is not None:
-            found += [(Gate(counter_id(row.id, lane.concurrency_key), row, False), 1) for row in self._of_key(lane)]
+            found += [(Gate(counter_id(row.id, lane.concurrency_key), row, False, row.is_rate), 1) for row in self._of_key(lane)]
         return found
 
     def _of_key(self, lane: Lane) -> list[LimitRow]:
         """What the queue says of each key, or an operator of this one."""
-        each = self._by_subject.get((Scope.EACH_KEY, lane.queue, ""), [])
-        own = self._by_subject.get((Scope.KEY, lane.queue, lane.concurrency_key or ""), [])
+        each = self._by_subject.get((lane.namespace, Scope.EACH_KEY, lane.queue, ""), [])
+        own = self._by_subject.get((lane.namespace, Scope.KEY, lane.queue, lane.concurrency_key or ""), [])
         measures = {row.measure for row in own}
         # the counter stays that of `each key`, so that nothing is forgotten when one key gets a limit of its own
         ids = {row.measure: row.id for row in each}
         return [row._replace(id=ids.get(row.measure, row.id)) for row in own] + [row for row in each if row.measure not in measures]
 
 
-def _subjects(lane: Lane) -> list[tuple[tuple[Scope, str, str], int]]:
-    once = [(Scope.TOTAL, ""), (Scope.NAMESPACE, ""), (Scope.QUEUE, lane.queue), (Scope.TASK, lane.task)]
-    return [((scope, name, ""), 1) for scope, name in once] + [((Scope.POOL, name, ""), units) for name, units in lane.uses]
+def _subjects(lane: Lane) -> list[tuple[tuple[str, Scope, str, str], int]]:
+    space = lane.namespace
+    once = [("", Scope.TOTAL, ""), (space, Scope.NAMESPACE, ""), (space, Scope.QUEUE, lane.queue), (space, Scope.TASK, lane.task)]
+    return [((*subject, ""), 1) for subject in once] + [((space, Scope.POOL, name, ""), units) for name, units in lane.uses]
 
 
 @dataclass(slots=True)
@@ -127,38 +157,60 @@ def room(tx: Transaction, limits: Limits, lanes: Sequence[Lane], *, now: int | N
     """Lock the limits on the paths of these lanes, and count what they let through at the instant ``now``."""
     found = Room(now=tx.now if now is None else now)
     for lane in lanes:
-        if path := limits.of(lane):
-            for gate, _ in path:
-                found.gates[gate.id] = gate
-            found.tolls[lane.id] = limits.tolls(lane)
+        if tolls := limits.tolls(lane):
+            found.tolls[lane.id] = tolls
+            found.gates |= limits.gates(lane)
     if not found.gates:
         return found
-    coarse = sorted(gate.id for gate in found.gates.values() if gate.is_coarse)
-    keys = sorted(gate.id for gate in found.gates.values() if not gate.is_coarse)
+    coarse = sorted(number for number, gate in found.gates.items() if gate.is_coarse)
+    keys = sorted(number for number, gate in found.gates.items() if not gate.is_coarse)
     locked = tx.ask("limits.lock", ids=coarse, keys=[(key,) for key in keys])
-    used = tx.ask("limits.used", ids=[gate.id for gate in found.gates.values() if not gate.row.is_rate])
-    rates = [gate.id for gate in found.gates.values() if gate.row.is_rate]
+    used = _ask_held(tx, found.gates.values())
+    rates = [number for number, gate in found.gates.items() if gate.is_rate]
     instants = tx.ask("rates.get", ids=rates) if rates else None
-    allowed = set[int]()
+    shut = set(coarse)
     for row in locked():
-        allowed.add(int(row[0]))
-        _renew(found, row)
+        if row[1]:
+            shut.add(int(row[0]))
+        else:
+            shut.discard(int(row[0]))
+            _renew(found, row)
     _forget_lifted(found)
-    held = {int(row[0]): int(row[1]) for row in used()}
+    held = limits.held(tx, used())
     found.next_at = {int(row[0]): int(row[1]) for row in (instants() if instants else ())}
-    found.contended = len(allowed) < len(found.gates)
-    for gate in found.gates.values():
-        found.free[gate.id] = _lets_through(tx, gate, held, found) if gate.id in allowed else 0
+    found.contended = bool(shut)
+    for number, gate in found.gates.items():
+        if number in shut:
+            found.free[number] = 0
+        elif gate.is_rate:
+            found.free[number] = _admits(tx, gate, found)
+        else:
+            found.free[number] = max(0, (gate.row.size or 0) - held.get(number, 0))
     return found
+
+
+def _ask_held(tx: Transaction, gates: Iterable[Gate]) -> Callable[[], list[tuple[Any, ...]]]:
+    """Ask what is held in the queues of these gates; everywhere, if one of them is over more than a queue."""
+    counted = [gate for gate in gates if not gate.is_rate]
+    if not counted:
+        return list
+    over = {(gate.row.namespace, gate.row.name) if gate.row.scope in _OF_ONE_QUEUE else None for gate in counted}
+    floors = sorted({queue_floor(*queue) for queue in over if queue is not None})
+    spans = [_EVERYWHERE] if None in over else [(floor, floor + QUEUE_SPAN) for floor in floors]
+    return tx.ask("limits.held", spans=spans, ids=[gate.id for gate in counted])
+
+
+def held(tx: Transaction, limits: Limits, gates: Sequence[Gate]) -> tuple[list[int], dict[int, int]]:
+    """The lanes of which runs are held beside these gates, and how much is held of each gate. For a reader: nothing is locked."""
+    rows = _ask_held(tx, gates)()
+    return [row[0] for row in rows if row[0] is not None], limits.held(tx, rows)
 
 
 def _renew(found: Room, row: Sequence[int | None]) -> None:
     """What an operator changed since the limits were read counts."""
-    number, size, per, burst, cost, lane, priority = row
+    number, _, size, per, burst, cost, lane, priority = row
     assert number is not None
     gate = found.gates[number]
-    if not gate.is_coarse:
-        return
     fresh = gate.row._replace(size=size, per=per, burst=burst or 1, cost=cost or 1)
     found.gates[number] = gate._replace(row=fresh)
     if lane is not None and priority is not None:
@@ -172,11 +224,10 @@ def _forget_lifted(found: Room) -> None:
         found.tolls = {lane: tuple(toll for toll in tolls if toll.gate not in lifted) for lane, tolls in found.tolls.items()}
 
 
-def _lets_through(tx: Transaction, gate: Gate, held: Mapping[int, int], found: Room) -> int:
+def _admits(tx: Transaction, gate: Gate, found: Room) -> int:
+    """How many a rate lets begin now; and where that is none, from when on it does."""
     row = gate.row
     assert row.size is not None
-    if not row.is_rate:
-        return max(0, row.size - held.get(gate.id, 0))
     next_at = found.next_at.get(gate.id, 0)
     free = row.pace.admits(next_at, found.now)
     opens_at = row.pace.opens_at(next_at)
@@ -191,20 +242,18 @@ def _lets_through(tx: Transaction, gate: Gate, held: Mapping[int, int], found: R
     return free
 
 
-def take(tx: Transaction, found: Room, begun: Sequence[tuple[str, int, int]]) -> None:
-    """Write what claimed runs (id, token, lane) take of the gates on their path."""
-    slots, spent, admitted = [], dict[int, int](), []
+def spend(tx: Transaction, found: Room, begun: Sequence[tuple[str, int, int]]) -> None:
+    """Write what claimed runs (id, token, lane) spend of the rates on their path. Of the other limits they hold by being held."""
+    spent, admitted = dict[int, int](), []
+    rates = {number: gate.row for number, gate in found.gates.items() if gate.is_rate}
+    if not rates:
+        return
     for run_id, token, lane_id in begun:
         for toll in found.tolls.get(lane_id, ()):
-            row = found.gates[toll.gate].row
-            if not row.is_rate:
-                slots.append((toll.gate, run_id, token, toll.cost))
-                continue
-            spent[toll.gate] = spent.get(toll.gate, 0) + 1
-            if row.strict:
-                admitted.append((toll.gate, run_id, token))
-    if slots:
-        tx.send("slots.begin", batch=sorted(slots))
+            if (row := rates.get(toll.gate)) is not None:
+                spent[toll.gate] = spent.get(toll.gate, 0) + 1
+                if row.strict:
+                    admitted.append((toll.gate, run_id, token))
     if spent:
         batch = [(gate, _after(found, gate, begun_now, found.now)) for gate, begun_now in sorted(spent.items())]
         tx.send("rates.put", batch=batch)
@@ -216,18 +265,12 @@ def _after(found: Room, gate: int, begun: int, now: int) -> int:
     return found.gates[gate].row.pace.after(found.next_at.get(gate, 0), now, begun)
 
 
-def free(tx: Transaction, fences: Sequence[tuple[str, int]]) -> None:
-    """Give back the slots of fences (run, token) that are over."""
-    if fences:
-        tx.execute("slots.free", batch=sorted(fences))
-
-
 def refund(tx: Transaction, limits: Limits, lanes: Sequence[Lane]) -> None:
     """Give back to rates what runs of these lanes spent that did not begin after all."""
     back: dict[int, int] = {}
     for lane in lanes:
         for gate, _ in limits.of(lane):
-            if gate.row.is_rate:
+            if gate.is_rate:
                 back[gate.id] = back.get(gate.id, 0) + (gate.row.pace.interval or 0)
     if back:
         tx.execute("rates.refund", batch=sorted(back.items()))
@@ -235,7 +278,7 @@ def refund(tx: Transaction, limits: Limits, lanes: Sequence[Lane]) -> None:
 
 def close(tx: Transaction, limits: Limits, lane: Lane, *, until: int, pool: str | None = None) -> None:
     """Let nothing that shares a rate with this lane (or the pool of that name) begin before an instant."""
-    gates = [gate for gate, _ in limits.of(lane) if gate.row.is_rate and (pool is None or gate.row.name == pool)]
+    gates = [gate for gate, _ in limits.of(lane) if gate.is_rate and (pool is None or gate.row.name == pool)]
     if gates:
         tx.execute("rates.close", batch=sorted((gate.id, gate.row.pace.closed_until(until)) for gate in gates))
 
@@ -251,20 +294,18 @@ def load(tx: Transaction, namespace: str) -> Limits:
 def declare(tx: Transaction, namespace: str, scope: Scope, name: str, limit: Limit | Rate) -> None:
     """What code says of a limit. One that an operator changed stays as the operator left it."""
     row = _row(namespace, scope, name, "", limit)
-    if tx.execute("limits.declare", **row):
-        adopt(tx, namespace)
+    tx.execute("limits.declare", **row)
 
 
 def put(
     tx: Transaction, namespace: str, scope: Scope, name: str, limit: Limit | Rate | None, *, key: str = "", measure: Measure
 ) -> None:
-    """An operator sets a limit, or lifts it (None). What runs already keeps running and is counted."""
+    """An operator sets a limit, or lifts it (None). What runs already keeps running, and counts."""
     if limit is None:
         limit, size = Limit(0) if measure is Measure.AT_ONCE else Rate(0, per="1s"), None
     else:
         size = limit.size if isinstance(limit, Limit) else limit.n
     tx.execute("limits.set", **_row(namespace, scope, name, key, limit) | {"size": size})
-    adopt(tx, namespace)
 
 
 def reset(tx: Transaction, namespace: str, scope: Scope, name: str, *, key: str = "", measure: Measure) -> bool:
@@ -304,7 +345,7 @@ class LimitView:
 def listing(tx: Transaction, namespace: str) -> list[LimitView]:
     """The limits that can bind runs of a namespace, by scope and name."""
     rows = list(map(LimitRow._make, tx.rows("limits.all", namespace=namespace)))
-    held = {row[0]: int(row[1]) for row in tx.rows("limits.used", ids=[row.id for row in rows])}
+    held = Limits(rows).held(tx, tx.rows("limits.held", spans=[_EVERYWHERE], ids=[row.id for row in rows]))
     instants = {row[0]: int(row[1]) for row in tx.rows("rates.get", ids=[row.id for row in rows])}
     views = [_view(row, held, instants) for row in rows if row.namespace == namespace or row.scope == Scope.TOTAL]
     return sorted(views, key=lambda view: (view.scope, view.name, view.key, view.measure))
@@ -325,57 +366,15 @@ def _view(row: LimitRow, held: Mapping[int, int], instants: Mapping[int, int]) -
     )
 
 
-# -- making slots and runs agree ---------------------------------------------------------------------------------------
-
-_PAGE = 500
-_FIRST_ID = "00000000-0000-0000-0000-000000000000"
+# -- upkeep ------------------------------------------------------------------------------------------------------------
 
 
 def sweep(tx: Transaction) -> int:
-    """Make slots and runs agree: free the slots of fences that are over, and give held runs their missing ones.
-
-    They disagree only where a limit was set while a claim or an ending was under way that knew of none. Returns what was freed.
-    """
-    freed = tx.execute("slots.stale")
-    tx.execute("limits.idle_reservations")
-    adopt(tx, "")
-    return freed
+    """Let go of limits that are kept for the head of a lane in which nothing waits any more; how many."""
+    return tx.execute("limits.idle_reservations")
 
 
 def forget(tx: Transaction) -> None:
     """Remove what rates remember of a time that no longer counts."""
     tx.execute("rates.forget", before=tx.now - DAY)
     tx.execute("admissions.forget")
-
-
-def adopt(tx: Transaction, namespace: str) -> None:
-    """Give the runs that are held in a namespace ('' for all) the slots that they hold by the limits there are now."""
-    known: dict[str, Limits] = {}
-    after = _FIRST_ID
-    while True:
-        held = tx.rows("slots.held", namespace=namespace, after=after, most=_PAGE)
-        if missing := _missing(tx, held, known):
-            still = {(row[0], row[1]) for row in tx.rows("slots.still", ids=sorted({slot[1] for slot in missing}))}
-            if mine := [slot for slot in missing if (slot[1], slot[2]) in still]:
-                tx.execute("slots.take", batch=mine)
-        if len(held) < _PAGE:
-            return
-        after = held[-1][0]
-
-
-def _missing(tx: Transaction, held: Sequence[Sequence[Any]], known: dict[str, Limits]) -> list[tuple[int, str, int, int]]:
-    """The slots that held runs should have and have not."""
-    lanes = lanes_of(tx, [row[2] for row in held])
-    for lane in lanes.values():
-        if lane.namespace not in known:
-            known[lane.namespace] = load(tx, lane.namespace)
-    wanted = [
-        (gate.id, run_id, token, cost)
-        for run_id, token, lane_id in held
-        for gate, cost in known[lanes[lane_id].namespace].of(lanes[lane_id])
-        if not gate.row.is_rate
-    ]
-    if not wanted:
-        return []
-    there = {(row[0], row[1], row[2]) for row in tx.rows("slots.of", ids=sorted({slot[1] for slot in wanted}))}
-    return sorted(slot for slot in wanted if slot[:3] not in there)

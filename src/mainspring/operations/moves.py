@@ -1,6 +1,6 @@
 """Applying moves: the one place where runs change state after their creation, with everything that follows from an ending.
 
-Consequences of an ending belong to its transaction: slots, keys, the batch's counter, and the runs that waited for it. They follow
+Consequences of an ending belong to its transaction: keys, the batch's counter, and the runs that waited for it. They follow
 only from moves that were really made, so they happen once.
 """
 
@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 from mainspring.core.attempts import Held, Move, move
 from mainspring.core.dependencies import Settled, by_run
 from mainspring.core.run import Run
-from mainspring.core.states import ACTIVE, EventType, State
+from mainspring.core.states import EventType, State
 from mainspring.operations import deliveries, releasing
-from mainspring.operations import limits as limiting
 from mainspring.operations.rows import as_run, encode_data
 from mainspring.operations.singletons import hand_on
 from mainspring.store.database import Transaction
@@ -19,21 +18,20 @@ from mainspring.store.database import Transaction
 __all__ = ["apply", "as_run", "encode_data", "lock_runs", "release"]
 
 
-def apply(tx: Transaction, pairs: Sequence[tuple[Held, Move]], *, limits: bool = True) -> set[str]:
+def apply(tx: Transaction, pairs: Sequence[tuple[Held, Move]]) -> set[str]:
     """Make moves and what follows from them; returns the runs that moved.
 
-    A run that is no longer where its move starts is left alone, and is not in the answer. ``limits=False`` is the caller's
-    word that its namespace has no limits, so that nobody looks for slots.
+    A run that is no longer where its move starts is left alone, and is not in the answer.
     """
     if not pairs:
         return set()
-    moved, settled = _make(tx, pairs, limits)
+    moved, settled = _make(tx, pairs)
     if settled:
-        release(tx, settled, limits=limits)
+        release(tx, settled)
     return moved
 
 
-def release(tx: Transaction, settled: Sequence[Settled], *, limits: bool = True) -> None:
+def release(tx: Transaction, settled: Sequence[Settled]) -> None:
     """Let go the runs for which something is decided: those that may begin, and those that never can, with who waits for them."""
     left = releasing.MOST
     while settled:
@@ -44,7 +42,7 @@ def release(tx: Transaction, settled: Sequence[Settled], *, limits: bool = True)
         runs = lock_runs(tx, {wait.run_id for wait in waits})
         going = releasing.close(tx, waits, [run.id for run in runs.values() if run.state is State.BLOCKED])
         pairs = [(runs[run_id], _let_go(runs[run_id], lost, tx.now)) for run_id, lost in going.items()]
-        settled = _make(tx, pairs, limits)[1] if pairs else []
+        settled = _make(tx, pairs)[1] if pairs else []
 
 
 def _let_go(run: Run, lost: str | None, now: int) -> Move:
@@ -59,15 +57,13 @@ def _let_go(run: Run, lost: str | None, now: int) -> Move:
     return move(run, EventType.UNBLOCKED, run.state, State.QUEUED, actor="system", delay=0)
 
 
-def _make(tx: Transaction, pairs: Sequence[tuple[Held, Move]], limits: bool) -> tuple[set[str], list[Settled]]:
+def _make(tx: Transaction, pairs: Sequence[tuple[Held, Move]]) -> tuple[set[str], list[Settled]]:
     """Make moves, with all that follows but those who wait; what is decided for them."""
     batch = [as_stored(m) for _, m in pairs]
     batch.sort()
     rows = tx.rows("runs.move", batch=batch)
     moved = {row[0] for row in rows}
     made = pairs if len(moved) == len(pairs) else [pair for pair in pairs if pair[0].id in moved]
-    if limits:
-        limiting.free(tx, [(m.id, m.token) for _, m in made if m.origin in ACTIVE and not m.holds])
     deliveries.follow(tx, [m.id for _, m in made if m.state is State.QUEUED])
     settled = _follow_endings(tx, [(held, m) for held, m in made if m.ended], followed={row[0] for row in rows if row[1]})
     return moved, settled

@@ -25,8 +25,6 @@ MOST_UNSERVED: Final = 100
 MOST_DELIVERIES: Final = 500
 MOST_ITEMS: Final = 1_000
 MOST_FORGOTTEN: Final = 1_000
-_CHANGED_OF_LATE_US = 2 * MINUTE
-_SWEEP_EVERY = 30
 _WORKERS_KEPT_US = 1 * DAY
 _UNSERVED_US = 1 * DAY
 _SETTLED_US = 1 * HOUR
@@ -146,10 +144,6 @@ def _reap(tx: Transaction, terms: Terms) -> Done:
 
 
 def _sweep(tx: Transaction, terms: Terms) -> Done:
-    """Only where a limit changed of late can slots and runs disagree; a look now and then finds what nobody thought of."""
-    changed = tx.one("limits.changed")
-    if changed is None or changed[0] is None or (tx.now - changed[0] > _CHANGED_OF_LATE_US and tx.now // SECOND % _SWEEP_EVERY):
-        return Done(0)
     return Done(limits.sweep(tx))
 
 
@@ -201,7 +195,7 @@ STAGES: Final = (
     Stage(name="deadlines", work=in_one("deadlines.enforce", _deadlines), of=lambda instants: instants.deadline_at),
     Stage(name="leases", work=in_one("attempts.reap", _reap)),
     Stage(name="dependants", work=_left_over),
-    Stage(name="slots", work=in_one("slots.sweep", _sweep), every=SECOND),
+    Stage(name="limits", work=in_one("limits.sweep", _sweep), every=SECOND),
     Stage(name="deliveries", work=in_one("deliveries.look_after", _deliveries), every=SECOND),
     Stage(name="undelivered", work=in_one("deliveries.catch_up", _undelivered), every=30 * SECOND),
     Stage(name="unserved", work=in_one("runs.park", _unserved), every=MINUTE),

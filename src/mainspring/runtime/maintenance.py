@@ -57,7 +57,7 @@ class Maintenance:
         resting = {name for name, at in self._not_before.items() if at > now}
         made = upkeep.make_pass(self._database, self._terms, leave_out=resting)
         if self._metrics is not None:
-            self._metrics.ticked(made.done("due"), made.done("leases"), made.done("slots"))
+            self._metrics.ticked(made.done("due"), made.done("leases"), made.done("reservations"))
         if any(report.done for report in made.stages.values()):
             self._on_due()
         self._rest(made, now)

@@ -81,7 +81,7 @@ TABLE = (
     _counter("ticks", (), "Looks of this process at what is due, lapsed or to be forgotten."),
     _counter("runs_made_due", (), "Waiting runs that this process queued because their time had come."),
     _counter("runs_reaped", (), "Runs that this process took from workers that are gone."),
-    _counter("slots_swept", (), "Slots of limits that this process freed because nobody held them any more."),
+    _counter("slots_swept", (), "Reserved slots of limits that this process freed because nobody took them up in time."),
 )
 
 

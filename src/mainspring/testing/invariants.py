@@ -205,30 +205,19 @@ def exactly_active_runs_have_a_holder() -> str:
            OR (r.worker_id IS NOT NULL AND w.id IS NULL)"""
 
 
-def a_slot_belongs_to_a_newest_fence() -> str:
-    """P8: a slot is held by an active run under the token it has now (or is kept for one that is being handed out)."""
-    return """
-        SELECT s.run_id, 'slot of token', s.token, 'run is', r.state, r.token FROM slots s LEFT JOIN runs r ON r.id = s.run_id
-        WHERE s.expires_at IS NULL AND (r.id IS NULL OR r.worker_id IS NULL OR r.token <> s.token)"""
-
-
 def limits_are_kept(select: Select, lowered: frozenset[str]) -> Iterator[Violation]:
-    """P8: whoever runs under a limit has its slot, and there are never more than the limit allows, except where it was lowered."""
-    held = {tuple(fence): cost for *fence, cost in select("SELECT limit_id, run_id, token, cost FROM slots")}
+    """P8: there are never more at work under a limit than it allows, except where it was lowered."""
     lanes = {row[0]: as_lane(row) for row in select(f"SELECT {_LANE_FIELDS} FROM lanes")}
     rows = list(select(f"SELECT {', '.join(LimitRow._fields)} FROM limits"))
     namespaces = {lane.namespace for lane in lanes.values()}
     limits = {name: Limits(row for row in rows if row[1] == name or row[2] == Scope.TOTAL) for name in namespaces}
     used: dict[int, int] = {}
     gates: dict[int, Gate] = {}
-    for run_id, token, lane_id in select("SELECT id, token, lane_id FROM runs WHERE worker_id IS NOT NULL"):
+    for (lane_id,) in select("SELECT lane_id FROM runs WHERE worker_id IS NOT NULL"):
         for gate, cost in limits[lanes[lane_id].namespace].of(lanes[lane_id]):
-            if gate.row.is_rate:
-                continue
-            gates[gate.id] = gate
-            used[gate.id] = used.get(gate.id, 0) + cost
-            if held.get((gate.id, run_id, token)) != cost:
-                yield Violation("whoever_runs_under_a_limit_has_a_slot", str(run_id), f"none in {gate.row.scope} {gate.row.name}")
+            if not gate.is_rate:
+                gates[gate.id] = gate
+                used[gate.id] = used.get(gate.id, 0) + cost
     for number, gate in gates.items():
         if gate.row.size is not None and used[number] > gate.row.size and gate.row.name not in lowered:
             yield Violation("limits_are_kept", gate.row.name, f"{used[number]} of {gate.row.size} used")
@@ -384,7 +373,6 @@ def a_run_has_one_live_retry() -> str:
 TABLE_ORACLES: tuple[Callable[[], str], ...] = (
     a_run_has_its_lane_queue_and_policy,
     exactly_active_runs_have_a_holder,
-    a_slot_belongs_to_a_newest_fence,
     a_singleton_key_is_held_by_its_live_run,
     a_live_singleton_run_holds_its_key,
     an_idempotency_key_answers_for_its_owner,

@@ -35,17 +35,18 @@ CREATE TABLE limits (
     UNIQUE (namespace, scope, name, key, measure)
 ) {{strict}};
 
--- What is held of a limit, by fence. Counted, never cached: a slot that is gone cannot be freed again.
-CREATE TABLE slots (
+-- What is kept of a limit for a run that was handed to a transport, under the fence that its claim will have. What is held is not
+-- here: it is counted from the runs that have a worker.
+CREATE TABLE reservations (
     limit_id    {{int}} NOT NULL,
     run_id      {{uuid}} NOT NULL,
     token       {{int}} NOT NULL,
-    cost        {{int}} NOT NULL DEFAULT 1,
-    expires_at  {{int}},
+    cost        {{int}} NOT NULL,
+    expires_at  {{int}} NOT NULL,
     PRIMARY KEY (run_id, token, limit_id)
 ) {{clustered}};
 
-CREATE INDEX slots_of_limit ON slots (limit_id, cost);
+CREATE INDEX reservations_of_limit ON reservations (limit_id, cost);
 
 -- The instant that keeps a rate (core/limits.py), for each limit or each key of one.
 CREATE TABLE rates (
@@ -114,7 +115,7 @@ CREATE TABLE runs (
 
 CREATE INDEX runs_queued ON runs (lane_id, due_at, id) WHERE state = 'queued';
 CREATE INDEX runs_waiting_for_time ON runs (due_at, id) WHERE state IN ('scheduled', 'retrying', 'released');
-CREATE INDEX runs_held ON runs (worker_id) WHERE worker_id IS NOT NULL;
+CREATE INDEX runs_held ON runs (worker_id, lane_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX runs_unhappy ON runs (state, id) WHERE state IN ('failed', 'cancelled', 'skipped', 'upstream_failed', 'needs_attention', 'blocked');
 CREATE INDEX runs_expiring ON runs (expires_at, id)
     WHERE expires_at IS NOT NULL AND token = 0 AND state IN ('scheduled', 'blocked', 'queued');

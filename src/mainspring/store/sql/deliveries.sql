@@ -65,7 +65,7 @@ JOIN lanes l ON l.namespace = q.namespace AND l.queue = q.name
 JOIN runs r ON r.lane_id = l.id
 WHERE q.namespace = :namespace AND q.name {{any queues text}} AND q.dispatch_timeout IS NOT NULL AND q.paused_at IS NULL
   AND r.state = 'queued'
-  AND NOT EXISTS (SELECT 1 FROM slots s WHERE s.run_id = r.id AND s.token = r.token + 1)
+  AND NOT EXISTS (SELECT 1 FROM reservations s WHERE s.run_id = r.id AND s.token = r.token + 1)
   AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.run_id = r.id AND d.fence = r.token AND d.state = 'dead')
 ORDER BY l.priority DESC, r.due_at, r.id
 LIMIT :most;
@@ -73,22 +73,20 @@ LIMIT :most;
 -- name: deliveries.reserve
 -- Reserve slots under the fence that the next claim of each run will have.
 -- input batch: limit_id int, run_id uuid, token int, cost int, lasts int
-INSERT INTO slots (limit_id, run_id, token, cost, expires_at)
+INSERT INTO reservations (limit_id, run_id, token, cost, expires_at)
 SELECT i.limit_id, i.run_id, i.token, i.cost, {{now}} + i.lasts FROM {{batch}} AS i
 WHERE true
 ON CONFLICT (run_id, token, limit_id) DO NOTHING;
 
 -- name: deliveries.unreserve
 -- Let go of the reservations of one run that nobody has claimed yet. The caller claims it next, or leaves it queued.
-DELETE FROM slots WHERE run_id = :id AND token = :token + 1 AND expires_at IS NOT NULL;
+DELETE FROM reservations WHERE run_id = :id AND token = :token + 1;
 
 -- name: deliveries.expired
--- Give back reservations whose time is over, or whose run is no longer where it was. A slot that is held is none.
-DELETE FROM slots
-WHERE expires_at IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = slots.run_id AND r.token = slots.token AND r.worker_id IS NOT NULL)
-  AND (expires_at <= {{now}} OR NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = slots.run_id AND r.token = slots.token - 1
-                                            AND r.state = 'queued'));
+-- Give back reservations whose time is over, or whose run is no longer where it was.
+DELETE FROM reservations
+WHERE expires_at <= {{now}}
+   OR NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = reservations.run_id AND r.token = reservations.token - 1 AND r.state = 'queued');
 
 -- name: deliveries.due
 -- Deliveries about which something is to be done now, locked. Those of paused queues wait.
@@ -113,7 +111,7 @@ ORDER BY run_id {{skip_locked}};
 -- Which of these runs still wait in their queue, under which fence, and whether they have a reservation or need none.
 -- columns: id text, token int, is_free int
 SELECT r.id, r.token,
-       CASE WHEN q.dispatch_timeout IS NULL OR EXISTS (SELECT 1 FROM slots s WHERE s.run_id = r.id AND s.token = r.token + 1)
+       CASE WHEN q.dispatch_timeout IS NULL OR EXISTS (SELECT 1 FROM reservations s WHERE s.run_id = r.id AND s.token = r.token + 1)
             THEN 1 ELSE 0 END AS is_free
 FROM runs r
 JOIN lanes l ON l.id = r.lane_id

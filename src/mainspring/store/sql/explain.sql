@@ -4,10 +4,12 @@
 SELECT paused_at, paused_by FROM queues WHERE namespace = :namespace AND name = :queue;
 
 -- name: explain.holders
--- Some of those who hold a limit, and since when.
+-- Some of those who hold a limit, being held in these lanes, and since when; and of those for whom it is reserved.
 -- columns: run_id text, since int
 SELECT s.run_id, (SELECT max(e.at) FROM events e WHERE e.run_id = s.run_id AND e.type = 'claimed') AS since
-FROM (SELECT run_id FROM slots WHERE limit_id = :limit_id LIMIT :most) s
+FROM (SELECT id AS run_id FROM runs WHERE worker_id IS NOT NULL AND lane_id {{any lanes int}}
+      UNION ALL SELECT run_id FROM reservations WHERE limit_id = :limit_id
+      LIMIT :most) s
 ORDER BY s.run_id;
 
 -- name: explain.ahead

@@ -30,23 +30,29 @@ SELECT id, namespace, scope, name, key, measure, size, per, burst, cost, strict,
 FROM limits WHERE namespace = :namespace OR scope = 'total';
 
 -- name: limits.lock
--- Limits by number, as they are now, locked in one order: while they are, nobody else begins a run under them. And the counters of
--- single keys in which this transaction may count (without more than their number): one writer at a time, all of them.
+-- Limits by number, as they are now, locked in one order: while they are, nobody else begins a run under them. And none of
+-- the counters of single keys: where one writes at a time, all of them are its own.
 -- input keys: id int
--- columns: id int, size int, per int, burst int, cost int, reserved_lane int, reserved_priority int
+-- columns: id int, is_shut int, size int, per int, burst int, cost int, reserved_lane int, reserved_priority int
 WITH locked AS (
     SELECT id, size, per, burst, cost, reserved_lane, reserved_priority FROM limits WHERE id {{any ids int}} ORDER BY id {{lock}}
 )
-SELECT id, size, per, burst, cost, reserved_lane, reserved_priority FROM locked
+SELECT id, 0 AS is_shut, size, per, burst, cost, reserved_lane, reserved_priority FROM locked
 UNION ALL
-SELECT i.id, CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}),
+SELECT i.id, 1, CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}),
        CAST(NULL AS {{int}})
-FROM {{keys}} AS i;
+FROM {{keys}} AS i WHERE i.id IS NULL;
 
--- name: limits.used
--- How much of each of these counters is held.
--- columns: id int, used int
-SELECT limit_id AS id, sum(cost) AS used FROM slots WHERE limit_id {{any ids int}} GROUP BY limit_id;
+-- name: limits.held
+-- How many runs of each lane are held, of the lanes between these numbers; and how much of these counters is reserved (without a
+-- lane). Whoever holds a lease holds its slots: nothing is written that could say otherwise.
+-- input spans: floor int, ceiling int
+-- columns: lane_id int, id int, units int
+SELECT r.lane_id, CAST(NULL AS {{int}}) AS id, count(*) AS units
+FROM {{spans}} AS i JOIN runs r ON r.worker_id IS NOT NULL AND r.lane_id >= i.floor AND r.lane_id < i.ceiling
+GROUP BY r.lane_id
+UNION ALL
+SELECT CAST(NULL AS {{int}}), limit_id, sum(cost) FROM reservations WHERE limit_id {{any ids int}} GROUP BY limit_id;
 
 -- name: limits.and_pauses
 -- What a claim asks first: every limit that can bind runs of a namespace, and (as scope `paused`) which of its queues are paused.
@@ -59,11 +65,6 @@ UNION ALL
 SELECT CAST(0 AS {{int}}), namespace, 'paused', name, '', '', CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(0 AS {{int}}),
        CAST(0 AS {{int}}), CAST(0 AS {{int}}), '', CAST(0 AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}})
 FROM queues WHERE namespace = :namespace AND name {{any queues text}} AND paused_at IS NOT NULL;
-
--- name: limits.changed
--- When a limit changed last, if there is any.
--- columns: at int
-SELECT max(changed_at) AS at FROM limits;
 
 -- name: limits.reserve
 -- Keep limits for the heads of lanes that need several units at once.
@@ -82,49 +83,6 @@ UPDATE limits SET reserved_lane = NULL, reserved_priority = NULL WHERE reserved_
 UPDATE limits SET reserved_lane = NULL, reserved_priority = NULL
 WHERE reserved_lane IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.lane_id = limits.reserved_lane AND r.state = 'queued');
-
--- name: slots.take
--- Write the slots that held runs lack.
--- input batch: limit_id int, run_id uuid, token int, cost int
-INSERT INTO slots (limit_id, run_id, token, cost)
-SELECT i.limit_id, i.run_id, i.token, i.cost FROM {{batch}} AS i
-WHERE true
-ON CONFLICT (run_id, token, limit_id) DO NOTHING;
-
--- name: slots.begin
--- Write the slots of runs that were just claimed, under fences that are new.
--- input batch: limit_id int, run_id uuid, token int, cost int
-INSERT INTO slots (limit_id, run_id, token, cost)
-SELECT i.limit_id, i.run_id, i.token, i.cost FROM {{batch}} AS i;
-
--- name: slots.free
--- Give back whatever fences that are over held. One that is gone already is not there to be counted.
--- input batch: run_id uuid, token int
-DELETE FROM slots WHERE (run_id, token) IN (SELECT i.run_id, i.token FROM {{batch}} AS i);
-
--- name: slots.stale
--- Give back the slots of fences that are over: a worker that had heard of no limit ended its run without looking for one.
-DELETE FROM slots
-WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = slots.run_id AND r.token = slots.token AND r.worker_id IS NOT NULL)
-  AND (expires_at IS NULL OR expires_at <= {{now}});
-
--- name: slots.of
--- What these runs hold.
--- columns: limit_id int, run_id text, token int
-SELECT limit_id, run_id, token FROM slots WHERE run_id {{any ids uuid}};
-
--- name: slots.still
--- Which of these runs are held, locked so that they do not end meanwhile; whoever is just ending one needs no slot for it.
--- columns: id text, token int
-SELECT id, token FROM runs WHERE id {{any ids uuid}} AND worker_id IS NOT NULL ORDER BY id {{skip_locked}};
-
--- name: slots.held
--- A page of the runs that are held in a namespace, with what each holds.
--- columns: id text, token int, lane_id int
-SELECT r.id, r.token, r.lane_id
-FROM runs r JOIN lanes l ON l.id = r.lane_id
-WHERE r.worker_id IS NOT NULL AND (l.namespace = :namespace OR :namespace = '') AND r.id > :after
-ORDER BY r.id LIMIT :most;
 
 -- name: rates.get
 -- The instants that keep rates.

@@ -8,7 +8,10 @@ ON CONFLICT (namespace, name) DO NOTHING;
 -- The queues of a namespace, in any order, with their limit and the runs that wait in them.
 -- columns: name text, paused_at int, paused_by text, size int, used int, source text, queued int
 SELECT q.name, q.paused_at, q.paused_by, g.size,
-       CASE WHEN g.size IS NOT NULL THEN (SELECT coalesce(sum(s.cost), 0) FROM slots s WHERE s.limit_id = g.id) END AS used, g.source,
+       CASE WHEN g.size IS NOT NULL THEN
+           (SELECT count(*) FROM runs r JOIN lanes l ON l.id = r.lane_id
+            WHERE r.worker_id IS NOT NULL AND l.namespace = q.namespace AND l.queue = q.name)
+           + (SELECT coalesce(sum(s.cost), 0) FROM reservations s WHERE s.limit_id = g.id) END AS used, g.source,
        (SELECT count(*) FROM runs r JOIN lanes l ON l.id = r.lane_id
         WHERE l.namespace = q.namespace AND l.queue = q.name AND r.state = 'queued') AS queued
 FROM queues q

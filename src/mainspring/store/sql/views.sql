@@ -76,11 +76,3 @@ SELECT e.data, e.body FROM runs r JOIN events e ON e.run_id = r.id AND e.seq = r
 -- What the first event of a run says.
 -- columns: data text
 SELECT data FROM events WHERE run_id = :id AND seq = 1;
-
--- name: slots.orphans
--- Slots whose attempt is over: found for a person, freed by the sweep.
--- columns: run_id text, cost int, token int
-SELECT s.run_id, s.cost, s.token FROM slots s
-WHERE (s.expires_at IS NULL OR s.expires_at <= {{now}})
-  AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = s.run_id AND r.token = s.token AND r.worker_id IS NOT NULL)
-ORDER BY s.run_id LIMIT 100;

@@ -78,5 +78,4 @@ class Ghosts:
             *self._world.look("SELECT * FROM runs WHERE id = ?", run_id),
             *self._world.look("SELECT count(*) FROM events WHERE run_id = ?", run_id),
             *self._world.look("SELECT * FROM checkpoints WHERE run_id = ?", run_id),
-            *self._world.look("SELECT * FROM slots WHERE run_id = ?", run_id),
         ]

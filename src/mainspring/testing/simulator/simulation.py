@@ -29,9 +29,6 @@ _AFTERMATH_US = 4 * SECOND  # for whatever upkeep still has to put away
 _PATIENCE_US = 2 * HOUR
 _ASKED_TO_WAIT = frozenset({*TERMINAL, State.NEEDS_ATTENTION})
 
-#: A worker that has not heard yet of a limit leaves slots to the next sweep.
-_HELD_AFTER_A_SWEEP = frozenset({"a_slot_belongs_to_a_newest_fence", "whoever_runs_under_a_limit_has_a_slot"})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -154,7 +151,7 @@ class Simulation:
         """Everything that does not hold now; at the end of the story, everything that ever did not."""
         found = [*self._witness.broken]
         rows = invariants.violations(self._world.database, lowered=self._witness.lowered)
-        found += [each for each in rows if ended or each.invariant not in _HELD_AFTER_A_SWEEP]
+        found += rows
         if ended:
             found += self._look_back()
         return [each for each in found if not any(shape.excuses(each) for shape in self._shapes)]

@@ -19,6 +19,7 @@ from mainspring.core.retry import clamp_delay
 from mainspring.core.states import EventType, State
 from mainspring.operations.claims import Claimed
 from mainspring.runtime.worker import Assignment
+from mainspring.testing import invariants
 from mainspring.testing.invariants import Violation
 from mainspring.testing.simulator.world import World
 
@@ -135,9 +136,9 @@ class Witness:
 
     def look_for_lowered(self) -> None:
         """A limit may have been put below what runs, whatever its operator was told."""
-        over = "SELECT name FROM limits g WHERE size < (SELECT sum(cost) FROM slots s WHERE s.limit_id = g.id)"
-        each = "SELECT name FROM limits WHERE scope IN ('each_key', 'key')"  # their slots are counted under numbers of their own
-        self.lowered = {name for (name,) in [*self._world.look(over), *self._world.look(each)]}
+        each = "SELECT name FROM limits WHERE scope IN ('each_key', 'key')"  # named by their queue, whichever key it is
+        over = {violation.subject for violation in invariants.limits_are_kept(self._world.look, frozenset())}
+        self.lowered = over | {name for (name,) in self._world.look(each)}
 
     # -- user code --------------------------------------------------------------------------------------------------
 

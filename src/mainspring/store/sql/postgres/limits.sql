@@ -1,14 +1,14 @@
 -- name: limits.lock
--- Limits by number, as they are now, locked in one order: while they are, nobody else begins a run under them. And the counters of
--- single keys in which this transaction may count (without more than their number). A lock on such
--- a number costs no row, nobody waits for it, and it ends with the transaction: where another claim counts, this one passes by.
+-- Limits by number, as they are now, locked in one order: while they are, nobody else begins a run under them. And (as
+-- `is_shut`) the counters of single keys in which another claim counts just then: a lock on such a number costs no row, nobody waits
+-- for it, and it ends with the transaction.
 -- input keys: id int
--- columns: id int, size int, per int, burst int, cost int, reserved_lane int, reserved_priority int
+-- columns: id int, is_shut int, size int, per int, burst int, cost int, reserved_lane int, reserved_priority int
 WITH locked AS (
     SELECT id, size, per, burst, cost, reserved_lane, reserved_priority FROM limits WHERE id {{any ids int}} ORDER BY id {{lock}}
 )
-SELECT id, size, per, burst, cost, reserved_lane, reserved_priority FROM locked
+SELECT id, 0 AS is_shut, size, per, burst, cost, reserved_lane, reserved_priority FROM locked
 UNION ALL
-SELECT i.id, CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}),
+SELECT i.id, 1, CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}),
        CAST(NULL AS {{int}})
-FROM {{keys}} AS i WHERE pg_try_advisory_xact_lock(i.id);
+FROM {{keys}} AS i WHERE NOT pg_try_advisory_xact_lock(i.id);
