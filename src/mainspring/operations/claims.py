@@ -63,7 +63,7 @@ class Claimer:
             and lane.queue in self.queues
             and self.tasks.get(lane.task, 0) >= lane.version
             and (self.keys is None or lane.concurrency_key in self.keys)
-            and all(self.capabilities.get(label) == value for label, value in lane.requires)
+            and (not lane.requires or all(self.capabilities.get(label) == value for label, value in lane.requires))
         )
 
 
@@ -102,7 +102,7 @@ def claim(tx: Transaction, who: Claimer, walk: Walk, *, most: int, meanwhile: Ca
         bounds()
         walk.is_long = False
         return Claim([], False, None)
-    found, cut_off, now = *_seen(walk, [(int(row[0]), int(row[1])) for row in rows], steps), int(rows[0][2])
+    found, cut_off, now = *_seen(walk, [(lane_id, due_at) for lane_id, due_at, _ in rows], steps), rows[0][2]
     rows = bounds()
     open_lanes = _learn(tx, walk, list(found), who, {row[3] for row in rows if row[2] == "paused"})
     gates = limits.room(tx, _known(walk, who, rows), [lane for lane, _ in open_lanes], now=now)
@@ -310,10 +310,13 @@ def _seen(walk: Walk, ring: Sequence[tuple[int, int]], steps: int) -> tuple[dict
 
 def _stretches(ring: Sequence[tuple[int, int]]) -> Iterator[tuple[bool, Sequence[tuple[int, int]]]]:
     """The parts of a walk: of each class from the claimer's place to its end, and, second, from its start to that place."""
-    start, first = 0, True
-    for place in range(1, len(ring) + 1):
-        same = place < len(ring) and class_of(ring[place][0]) == class_of(ring[start][0])
-        if same and ring[place][0] > ring[place - 1][0]:
-            continue
-        yield first, ring[start:place]
-        start, first = place, not same
+    start, first, before = 0, True, -1
+    ceiling = class_of(ring[0][0]) + CLASS_SPAN if ring else 0
+    for place, (lane_id, _) in enumerate(ring):
+        if not before < lane_id < ceiling:
+            yield first, ring[start:place]
+            same = ceiling - CLASS_SPAN <= lane_id < ceiling
+            start, first, ceiling = place, not same, class_of(lane_id) + CLASS_SPAN
+        before = lane_id
+    if ring:
+        yield first, ring[start:]

@@ -175,7 +175,7 @@ class PostgresTransaction:
     def ask(self, statement: str, /, **params: Any) -> Callable[[], list[Row]]:
         """Send a statement; the call of what is returned waits for its rows."""
         cursors = self._run_all(statement, params)
-        return lambda: [row for cursor in self._answered(cursors) if cursor.description is not None for row in cursor]
+        return lambda: [row for cursor in self._answered(cursors) if cursor.description is not None for row in cursor.fetchall()]
 
     def _run_all(self, statement: str, params: dict[str, Any]) -> list[psycopg.Cursor[Row]]:
         compiled = self._statements[statement]

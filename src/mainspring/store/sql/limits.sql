@@ -41,7 +41,7 @@ SELECT id, 0 AS is_shut, size, per, burst, cost, reserved_lane, reserved_priorit
 UNION ALL
 SELECT i.id, 1, CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}), CAST(NULL AS {{int}}),
        CAST(NULL AS {{int}})
-FROM {{keys}} AS i WHERE i.id IS NULL;
+FROM {{keys}} AS i WHERE 1 = 0;
 
 -- name: limits.held
 -- How many runs of each lane are held, of the lanes between these numbers; and how much of these counters is reserved (without a
