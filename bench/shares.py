@@ -172,7 +172,7 @@ def _explained(client: Client) -> float:
     if hasattr(database, "conninfo"):
         _settle(database.conninfo)
     turns(client, 200)  # the first hundred ended, the second is held: the queue is full
-    waiting = [run.id for run in client.runs.find(state=[State.QUEUED], limit=EXPLAINED).data]
+    waiting = [found.run.id for found in client.runs.find(state=[State.QUEUED], limit=EXPLAINED).data]
     spent = []
     for run_id in waiting:
         began = time.perf_counter()
