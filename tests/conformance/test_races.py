@@ -15,6 +15,7 @@ import pytest
 
 from mainspring.core.attempts import Failed, Outcome, Succeeded
 from mainspring.core.durations import SECOND
+from mainspring.core.limits import Limit
 from mainspring.core.states import State
 from mainspring.errors import KeyConflict, RunTerminal
 from mainspring.operations import attempts, queues, runs
@@ -62,6 +63,19 @@ def test_many_claimers_at_once_get_every_run_once(fleet: Fleet, other: Fleet, li
 def test_two_claims_beside_each_other_never_both_take_the_last_slot(fleet: Fleet, other: Fleet) -> None:
     fleet.declare("main", limit=1)
     fleet.enqueue_many(5)
+    fleet.register("w1")
+    fleet.register("w2")
+    with open_transaction(fleet.database) as tx:
+        first = fleet.claim_in(tx, "w1", most=1)
+        second = started(other.database, lambda: other.claim("w2", most=1))
+    assert (len(first), second()) == (1, [])
+
+
+@pytest.mark.case("jobs", 17)
+def test_two_claims_beside_each_other_never_both_take_the_last_slot_of_a_key(fleet: Fleet, other: Fleet) -> None:
+    fleet.declare("main", limits=[Limit(1, each_key=True)])
+    for _ in range(5):
+        fleet.enqueue(lane={"concurrency_key": "k"})
     fleet.register("w1")
     fleet.register("w2")
     with open_transaction(fleet.database) as tx:

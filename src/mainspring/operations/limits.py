@@ -164,7 +164,9 @@ def room(tx: Transaction, limits: Limits, lanes: Sequence[Lane], *, now: int | N
         return found
     coarse = sorted(number for number, gate in found.gates.items() if gate.is_coarse)
     keys = sorted(number for number, gate in found.gates.items() if not gate.is_coarse)
-    locked = tx.ask("limits.lock", ids=coarse, keys=[(key,) for key in keys])
+    # where nobody can pass over a counter in which another counts, claims that share the limit over it take turns
+    whole = set() if tx.capabilities.skip_locked else {found.gates[number].row.id for number in keys}
+    locked = tx.ask("limits.lock", ids=sorted(whole.union(coarse)), keys=[(key,) for key in keys])
     used = _ask_held(tx, found.gates.values())
     rates = [number for number, gate in found.gates.items() if gate.is_rate]
     instants = tx.ask("rates.get", ids=rates) if rates else None
@@ -172,7 +174,7 @@ def room(tx: Transaction, limits: Limits, lanes: Sequence[Lane], *, now: int | N
     for row in locked():
         if row[1]:
             shut.add(int(row[0]))
-        else:
+        elif row[0] in found.gates:
             shut.discard(int(row[0]))
             _renew(found, row)
     _forget_lifted(found)
