@@ -189,7 +189,7 @@ def compile_sqlite(statement: Statement) -> Compiled:
                 pairs = statement.inputs[name]
                 lists[name] = _json_rows_encoder(name, pairs)
                 picked = ", ".join(f"{_sqlite_column(n, kind)} AS {column}" for n, (column, kind) in enumerate(pairs))
-                return f"(SELECT {picked} FROM json_each(:{name}))"
+                return f"(SELECT {picked} FROM jsonb_each(:{name}))"  # in binary, for each column looks into its row anew
             case other:
                 return _SQLITE_WORDS[other]
 
