@@ -241,9 +241,9 @@ class PostgresDatabase:
         return _tried(name, _TRIES, lambda: self._write_once(fn))
 
     def _write_once(self, fn: Callable[[Transaction], T]) -> T:
-        """One try. In a pipeline, so that ``BEGIN`` and whatever ``fn`` sends without asking need no round trip of their own."""
+        """One try. In a pipeline, so that ``BEGIN`` and whatever ``fn`` sends without asking need no round trip of their own. The
+        last one is that of ``COMMIT``: its answer is read where the driver, leaving the pipeline, waits for all that is out."""
         is_commit_sent = False
-        durable: list[T] = []
         with self._connection(self.answer_seconds) as connection:
             try:
                 with connection.pipeline() as pipeline:
@@ -256,8 +256,7 @@ class PostgresDatabase:
                     # Inside the pipeline: what the driver sends as it leaves one stops the server's clock of idle transactions.
                     is_commit_sent = True
                     connection.execute("COMMIT")
-                    pipeline.sync()
-                    durable.append(result)
+                return result
             except (psycopg.IntegrityError, psycopg.DataError) as error:
                 _roll_back(connection)
                 raise BrokenInvariant(f"a statement of ours was refused: {_first_line(error)}") from error
@@ -265,12 +264,10 @@ class PostgresDatabase:
                 if not is_commit_sent or isinstance(error, _CONFLICTS):
                     _roll_back(connection)
                     raise
-                if not durable:
-                    raise CommitUnknown(f"the connection broke during a commit: {_first_line(error)}") from error
+                raise CommitUnknown(f"the connection broke during a commit: {_first_line(error)}") from error
             except BaseException:
                 _roll_back(connection)
                 raise
-            return durable[0]
 
     def read(self, name: str, fn: Callable[[Transaction], T], /) -> T:
         """Run ``fn`` on one snapshot, read only."""
