@@ -46,7 +46,7 @@ class Call(Generic[R_co]):
         self._kwargs = dict(kwargs)
         self._made: Request | None = None
         if not self._is_partial():
-            self._made = spec.request(home.namespace, options, args, kwargs)
+            self._made = self._requested(args, kwargs)
 
     def __repr__(self) -> str:
         return f"Call({self._spec.name!r})"
@@ -58,7 +58,10 @@ class Call(Generic[R_co]):
         Raises:
             PayloadInvalid: the arguments do not fit.
         """
-        return self._made or self._spec.request(self.home.namespace, self._options, self._args, self._kwargs)
+        return self._made or self._requested(self._args, self._kwargs)
+
+    def _requested(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
+        return self._spec.request(self._spec.about(self.home.namespace, self._options), self._options, args, kwargs)
 
     @property
     def using(self) -> Any:
@@ -72,7 +75,7 @@ class Call(Generic[R_co]):
         taken = [value.source for value in (*args, *kwargs.values()) if isinstance(value, Reference)]
         if previous is not None and previous not in taken and self._spec.schema.fields:
             args = (Reference(previous), *args)
-        request = self._spec.request(self.home.namespace, self._options, args, kwargs)
+        request = self._requested(args, kwargs)
         if request.key or request.singleton:
             raise InvalidOption("the calls of a chain take no keys; enqueue keyed runs by themselves, with after=", option="key")
         if previous is None:

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any, Literal, get_args, get_type_hints
 
 from mainspring import codec
-from mainspring.client import Request
+from mainspring.client import Request, with_bodies
 from mainspring.context import Context
 from mainspring.core import retry
 from mainspring.core.capacity import Overflow, check_bound
@@ -70,16 +70,15 @@ class TaskSpec:
     delay: retry.DelayFunction | None = None
     collect: Collect | None = None
 
-    def request(self, namespace: str, options: Options, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
-        """What a call asks for, checked and encoded.
+    def request(self, about: Request, options: Options, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
+        """What a call asks for, checked and encoded; ``about`` is everything else about it.
 
         Raises:
             PayloadInvalid, PayloadTooLarge: the arguments do not fit; nothing was created.
         """
-        request = self._about(namespace, options)
         if codec.references(args, kwargs):
-            return self._around(request, options, args, kwargs)
-        request = request._replace(body=self.schema.encode(args, kwargs))
+            return self._around(about, options, args, kwargs)
+        request = about._replace(body=self.schema.encode(args, kwargs))
         if options.is_plain:
             return request
         key = called(options.concurrency_key, "concurrency_key", args, kwargs)
@@ -105,8 +104,8 @@ class TaskSpec:
         upstreams = dict.fromkeys(inputs.values(), Condition.SUCCEEDED) | dict(request.after)
         return request._replace(body=codec.with_inputs(body, inputs), after=tuple(upstreams.items()))
 
-    def _about(self, namespace: str, options: Options) -> Request:
-        """Everything about a call but its payload and keys."""
+    def about(self, namespace: str, options: Options) -> Request:
+        """Everything about a call but its payload and keys: the same for all calls with these options."""
         return Request(
             lane=_lane(
                 namespace,
@@ -130,25 +129,27 @@ class TaskSpec:
             after=tuple((upstream, options.on) for upstream in options.after),
         )
 
-    def requests(self, namespace: str, options: Options, items: Sequence[tuple[Any, ...] | Mapping[str, Any]]) -> list[Request]:
+    def requests(self, about: Request, options: Options, items: Sequence[tuple[Any, ...] | Mapping[str, Any]]) -> Sequence[Request]:
         """What many calls ask for: each item a tuple of arguments or a mapping of named ones.
 
         Raises:
             PayloadInvalid, PayloadTooLarge: naming the first item that does not fit; nothing was created.
         """
         calls = [_as_call(item) for item in items]
-        bodies = [self._body(place, *call) for place, call in enumerate(calls)]
+        bodies = self._bodies(calls)
         if options.is_plain:
-            alike = self._about(namespace, options)
-            return [alike._replace(body=body) for body in bodies]
-        return [self.request(namespace, options, *call) for call in calls]
+            return with_bodies(about, bodies)
+        return [self.request(about, options, *call) for call in calls]
 
-    def _body(self, place: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    def _bodies(self, calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]]) -> list[bytes]:
+        encode, bodies = self.schema.encode, list[bytes]()
         try:
-            return self.schema.encode(args, kwargs)
+            for args, kwargs in calls:
+                bodies.append(encode(args, kwargs))
         except (PayloadInvalid, PayloadTooLarge) as error:
-            details = error.details | {"item": place}
-            raise type(error)(f"item {place}: {error.message}", **details) from None
+            place = len(bodies)
+            raise type(error)(f"item {place}: {error.message}", **error.details | {"item": place}) from None
+        return bodies
 
 
 class Registry:
@@ -305,10 +306,10 @@ class Registry:
 
 
 def _as_call(item: tuple[Any, ...] | Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    if isinstance(item, Mapping):
-        return (), item
     if isinstance(item, tuple):
         return item, {}
+    if isinstance(item, Mapping):
+        return (), item
     raise PayloadInvalid(
         f"an item of enqueue_many is a tuple of arguments or a mapping of named ones, not {shown(item)}; write ({shown(item)},)",
         errors=[{"field": "$", "message": "not a tuple or mapping"}],

@@ -41,6 +41,7 @@ class Task(Generic[P, R]):
     def __init__(self, app: Home, spec: TaskSpec, function: Callable[..., Any], options: Options) -> None:
         self._app = app
         self._options = options
+        self._about: Request | None = None  # what all its calls ask for, made with the first one
         self.spec = spec
         self.function = function
         self.__wrapped__ = function
@@ -210,10 +211,14 @@ class Task(Generic[P, R]):
         return Call(self._app, self.spec, self._options, args, kwargs)
 
     def _request(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
-        return self.spec.request(self._app.namespace, self._options, args, kwargs)
+        return self.spec.request(self._about or self._settled(), self._options, args, kwargs)
 
-    def _requests(self, items: Sequence[tuple[Any, ...] | Mapping[str, Any]]) -> list[Request]:
-        return self.spec.requests(self._app.namespace, self._options, items)
+    def _requests(self, items: Sequence[tuple[Any, ...] | Mapping[str, Any]]) -> Sequence[Request]:
+        return self.spec.requests(self._about or self._settled(), self._options, items)
+
+    def _settled(self) -> Request:
+        self._about = self.spec.about(self._app.namespace, self._options)
+        return self._about
 
 
 class CollectDecorator(Protocol):

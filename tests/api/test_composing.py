@@ -472,6 +472,6 @@ def test_a_run_may_wait_for_a_batch(shop: App, drain: Drain) -> None:
     sent = batch([call(shop, "resize", 1), call(shop, "resize", 2)]).enqueue()
     spec = shop.registry.get("summary")
     options = shop.registry.changed(spec.options, after=[sent], on="done")
-    handle = shop.client.submit([spec.request(shop.namespace, options, ("behind",), {})])[0]
+    handle = shop.client.submit([spec.request(spec.about(shop.namespace, options), options, ("behind",), {})])[0]
     drain(shop)
     assert handle.result(timeout="10s") == ["behind", 1, 4]

@@ -233,9 +233,8 @@ def test_tasks_in_processes_need_no_keys_of_their_own(new_app: NewApp, drain: Dr
     app = new_app(codec=sealed_by("new"))
     for task in (versioned.greet, versioned.login):
         app.registry._enter(task.spec, ())
-    greeted = app.client.submit([app.registry.get("greet").request("default", versioned.greet.spec.options, ("Ann", SECRET), {})])[
-        0
-    ]
+    spec, options = app.registry.get("greet"), versioned.greet.spec.options
+    (greeted,) = app.client.submit([spec.request(spec.about("default", options), options, ("Ann", SECRET), {})])
     drain(app)
     assert greeted.result("5s") == f"{SECRET} Ann"
     assert SECRET not in everything(app)

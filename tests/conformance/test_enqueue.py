@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -14,8 +14,9 @@ from mainspring.core.durations import DAY, HOUR, SECOND
 from mainspring.core.policy import Policy
 from mainspring.core.retry import fixed
 from mainspring.core.states import State
-from mainspring.errors import KeyConflict
+from mainspring.errors import KeyConflict, MainspringError
 from mainspring.operations import views
+from mainspring.operations.creation import NewRun, insertion_alike
 from mainspring.store.postgres import PostgresDatabase
 from tests.support.builders import AnyDatabase, Fleet, open_transaction
 
@@ -62,6 +63,30 @@ def test_a_call_repeated_with_the_same_id_creates_one_run(fleet: Fleet) -> None:
     fleet.submit(new)
     assert fleet.one("SELECT count(*) FROM runs") == 1
     assert fleet.story(new.id) == ["created"]
+
+
+def quickly(fleet: Fleet, run: NewRun, actor: str | None = "user:test") -> int:
+    """Create a plain run by the statement made for many of them, as a client does."""
+    fleet.enqueue(queue="other")  # so that its lane and policy are there
+    query = insertion_alike(run.lane_id, run.policy_id, cast("str", actor), [(run.id, b"[]")])
+    single = getattr(fleet.database, "single", None)
+    if single is not None:
+        return int(single("runs.create", query.statement, **query.params))
+    return fleet.database.write("runs.create", lambda tx: tx.execute(query.statement, **query.params))
+
+
+@pytest.mark.case("jobs", 2)
+def test_the_quick_way_in_taken_twice_creates_one_run_and_says_so(fleet: Fleet) -> None:
+    new = fleet.new()
+    assert (quickly(fleet, new), quickly(fleet, new)) == (1, 0)
+    assert fleet.story(new.id) == ["created"]
+
+
+def test_the_quick_way_in_leaves_no_run_without_its_event(fleet: Fleet) -> None:
+    new = fleet.new()
+    with pytest.raises((MainspringError, psycopg.IntegrityError)):
+        quickly(fleet, new, actor=None)
+    assert fleet.one("SELECT count(*) FROM runs WHERE id = '" + new.id + "'") == 0
 
 
 @pytest.mark.case("jobs", 2)

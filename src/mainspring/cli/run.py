@@ -186,7 +186,8 @@ def enqueue(
     if code is not None:
         loaded = load_app(context, code)
         spec = loaded.registry.get(task)
-        request = spec.request(loaded.namespace, loaded.registry.changed(spec.options, **options), (), arguments)
+        changed = loaded.registry.changed(spec.options, **options)
+        request = spec.request(spec.about(loaded.namespace, changed), changed, (), arguments)
         _send(loaded.client, request, wait)
         loaded.close()
         return

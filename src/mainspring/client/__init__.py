@@ -10,7 +10,7 @@ from mainspring.client.dead_letters import DeadLetters
 from mainspring.client.handles import BatchHandle, Handle, Member
 from mainspring.client.limits import LimitsAtWork
 from mainspring.client.queues import Queues
-from mainspring.client.requests import Request
+from mainspring.client.requests import Request, with_bodies
 from mainspring.client.runs import Page, Runs
 from mainspring.client.ticking import Tick
 from mainspring.client.upstreams import condition_of, upstreams_of
@@ -38,4 +38,5 @@ __all__ = [
     "condition_of",
     "stream",
     "upstreams_of",
+    "with_bodies",
 ]

@@ -12,7 +12,7 @@ from mainspring.client.handles import Handle, Member
 from mainspring.client.keys import Keys, with_fields
 from mainspring.client.limits import LimitsAtWork
 from mainspring.client.queues import Queues
-from mainspring.client.requests import Request, are_alike
+from mainspring.client.requests import Alike, Request, as_alike
 from mainspring.client.reruns import FindTask
 from mainspring.client.runs import Runs
 from mainspring.client.ticking import Tick, tick
@@ -41,6 +41,7 @@ T = TypeVar("T")
 
 MOST_AT_ONCE = 10_000
 _CHUNK = 1_000
+_MOST_BYTES = 16 * 1024 * 1024  # of payloads in one statement; more go in by chunks
 _MOST_REMEMBERED = 50_000
 
 
@@ -148,8 +149,9 @@ class Client:
 
     def _submit_judged(self, requests: Sequence[Request], using: Any) -> list[Handle[Any]]:
         delivered = using is None and self._delivered(requests)
-        if using is None and are_alike(requests) and self._trace() is None and not delivered:
-            return self._submit_alike(requests)
+        alike = as_alike(requests) if using is None and not delivered else None
+        if alike is not None and self._trace() is None and sum(map(len, alike.bodies)) <= _MOST_BYTES:
+            return self._submit_alike(alike)
         if using is None or not hasattr(self.database, "exclusive"):
             self._intern(requests)
         new, keyed = self._plan(requests)
@@ -166,26 +168,26 @@ class Client:
             self.tell_work(sorted({request.lane.queue for request in requests}))
         return self._handles(requests, answers)
 
-    def _submit_alike(self, requests: Sequence[Request]) -> list[Handle[Any]]:
-        """The common case: nothing to judge, so one statement does for a whole chunk."""
+    def _submit_alike(self, requests: Alike) -> list[Handle[Any]]:
+        """The common case: nothing to judge, so one statement does for all."""
         _bound_size(requests)
-        first, new_id = requests[0], self.system.new_id
-        self._intern([first])
-        ids = [new_id() for _ in requests]
-        batch = [(run_id, self._kept(run_id, request)) for run_id, request in zip(ids, requests, strict=True)]
-        queries = [
-            insertion_alike(self._number(first.lane), first.policy[0], self.actor, batch[start : start + _CHUNK])
-            for start in range(0, len(batch), _CHUNK)
-        ]
-        if self._write_queries(queries) < len(batch):  # a bounded queue; or this is a second try
-            return self._submit_bounded(requests, batch)
-        self._count(requests, ["created"] * len(requests))
-        self.tell_work([first.lane.queue])
-        return [Handle(self, run_id, "created", first.decode) for run_id, _ in batch]
+        like, new_id = requests.like, self.system.new_id
+        self._intern([like])
+        ids = [new_id() for _ in requests.bodies]
+        bodies = requests.bodies
+        if not self.keeping.is_plain:
+            bodies = [self._kept(run_id, request) for run_id, request in zip(ids, requests, strict=True)]
+        batch = list(zip(ids, bodies, strict=True))
+        if self._write_one(insertion_alike(self._number(like.lane), like.policy[0], self.actor, batch)) < len(batch):
+            return self._submit_bounded(requests, batch)  # a bounded queue; or this is a second try
+        if self.metrics is not None:
+            self._count(requests, ["created"] * len(requests))
+        self.tell_work([like.lane.queue])
+        return [Handle(self, run_id, "created", like.decode) for run_id in ids]
 
-    def _submit_bounded(self, requests: Sequence[Request], batch: Sequence[tuple[str, bytes]]) -> list[Handle[Any]]:
+    def _submit_bounded(self, requests: Alike, batch: Sequence[tuple[str, bytes]]) -> list[Handle[Any]]:
         """Plain runs for a queue that may be full."""
-        first = requests[0]
+        first = requests.like
         lane_id, policy_id = self._number(first.lane), first.policy[0]
         new = [NewRun(run_id, lane_id, policy_id, body, self.actor) for run_id, body in batch]
         try:
@@ -371,13 +373,13 @@ class Client:
             pairs = zip(requests, outcomes, strict=True)
             self.metrics.created([(request.lane.queue, request.lane.task, outcome) for request, outcome in pairs])
 
-    def _write_queries(self, queries: Sequence[Query]) -> int:
-        """Run statements in one transaction; how many rows they changed."""
+    def _write_one(self, query: Query) -> int:
+        """Run one statement in a transaction of its own; how many rows it changed."""
         single = getattr(self.database, "single", None)
-        if single is not None and len(queries) == 1:  # one statement, one transaction, one round trip
-            changed: int = single("runs.create", queries[0].statement, **queries[0].params)
+        if single is not None:  # one round trip
+            changed: int = single("runs.create", query.statement, **query.params)
             return changed
-        return self._write("runs.create", lambda tx: sum(tx.execute(query.statement, **query.params) for query in queries))
+        return self._write("runs.create", lambda tx: tx.execute(query.statement, **query.params))
 
     def _create_in(
         self, requests: Sequence[Request], new: list[NewRun], keyed: dict[str, Keyed]

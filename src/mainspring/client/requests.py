@@ -1,7 +1,7 @@
 """What a caller asks for, before the database is asked."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, overload
 
 from mainspring import codec
 from mainspring.core.debounce import Debounce, OnSingleton
@@ -32,15 +32,51 @@ class Request(NamedTuple):
     after: tuple[tuple[str, Condition], ...] = ()
 
 
-def are_alike(requests: Sequence[Request]) -> bool:
-    """Whether the runs asked for are due now, have no keys, and differ in nothing but their payload."""
-    if not requests:
-        return False
-    lane, policy = requests[0].lane, requests[0].policy
-    return all(
-        request.lane is lane
-        and request.policy is policy
-        and request.due_at is None
+class Alike(Sequence[Request]):
+    """Requests that are due now, have no keys, and differ in nothing but their payload: one of them, and the payloads of all.
+    Read as any list of requests; whoever can do better with them looks inside."""
+
+    __slots__ = ("bodies", "like")
+
+    def __init__(self, like: Request, bodies: Sequence[bytes]) -> None:
+        self.like = like
+        self.bodies = bodies
+
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    @overload
+    def __getitem__(self, place: int) -> Request: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Alike": ...
+
+    def __getitem__(self, place: int | slice) -> "Request | Alike":
+        if isinstance(place, slice):
+            return Alike(self.like, self.bodies[place])
+        return self.like._replace(body=self.bodies[place])
+
+    def __iter__(self) -> Iterator[Request]:
+        return (self.like._replace(body=body) for body in self.bodies)
+
+
+def with_bodies(like: Request, bodies: Sequence[bytes]) -> Sequence[Request]:
+    """Requests like one, each with a payload of its own."""
+    return Alike(like, bodies) if _is_plain(like) else [like._replace(body=body) for body in bodies]
+
+
+def as_alike(requests: Sequence[Request]) -> Alike | None:
+    """The same requests, if they are alike as far as can be seen at a glance; a single plain one is."""
+    if isinstance(requests, Alike):
+        return requests if requests.bodies else None
+    if len(requests) == 1 and _is_plain(requests[0]):
+        return Alike(requests[0], [requests[0].body])
+    return None
+
+
+def _is_plain(request: Request) -> bool:
+    """Whether a run asked for is due now, and there is nothing to judge about it."""
+    return (
+        request.due_at is None
         and request.delay == 0
         and request.key is None
         and request.singleton is None
@@ -51,5 +87,4 @@ def are_alike(requests: Sequence[Request]) -> bool:
         and request.expires_in is None
         and not request.attributes
         and not request.after
-        for request in requests
     )

@@ -109,14 +109,25 @@ def _array_encoder(name: str, kind: str) -> Callable[[Sequence[Any]], dict[str, 
 
 
 def _arrays_encoder(name: str, pairs: Sequence[tuple[str, str]]) -> Callable[[Sequence[Any]], dict[str, Any]]:
-    elements = [(f"{name}_{column}", _PG_ELEMENTS[kind]) for column, kind in pairs]
+    literals = [(f"{name}_{column}", _pg_bytes_literal if kind == "bytes" else _literal_of(kind)) for column, kind in pairs]
 
     def encode(rows: Sequence[Any]) -> dict[str, Any]:
-        columns: Sequence[Any] = list(zip(*rows, strict=True)) or [()] * len(elements)
-        pairs = zip(elements, columns, strict=True)
-        return {key: "{" + ",".join(map(element, values)) + "}" for (key, element), values in pairs}
+        columns: Sequence[Any] = list(zip(*rows, strict=True)) or [()] * len(literals)
+        return {key: literal(values) for (key, literal), values in zip(literals, columns, strict=True)}
 
     return encode
+
+
+def _literal_of(kind: str) -> Callable[[Sequence[Any]], str]:
+    element = _PG_ELEMENTS[kind]
+    return lambda values: "{" + ",".join(map(element, values)) + "}"
+
+
+def _pg_bytes_literal(values: Sequence[bytes | None]) -> str:
+    """Payloads by the thousand: no call of ours for each."""
+    if not values or None in values:
+        return "{" + ",".join(map(_pg_bytes, values)) + "}"
+    return '{"\\\\x' + '","\\\\x'.join(map(bytes.hex, values)) + '"}'  # type: ignore[arg-type]
 
 
 def _pg_plain(value: Any) -> str:
@@ -178,7 +189,7 @@ def compile_sqlite(statement: Statement) -> Compiled:
                 pairs = statement.inputs[name]
                 lists[name] = _json_rows_encoder(name, pairs)
                 picked = ", ".join(f"{_sqlite_column(n, kind)} AS {column}" for n, (column, kind) in enumerate(pairs))
-                return f"(SELECT {picked} FROM json_each(:{name}))"
+                return f"(SELECT {picked} FROM jsonb_each(:{name}))"  # in binary, for each column looks into its row anew
             case other:
                 return _SQLITE_WORDS[other]
 
@@ -214,10 +225,13 @@ def _json_encoder(name: str) -> Callable[[Sequence[Any]], dict[str, Any]]:
 def _json_rows_encoder(name: str, pairs: Sequence[tuple[str, str]]) -> Callable[[Sequence[Any]], dict[str, Any]]:
     blobs = {index for index, (_, kind) in enumerate(pairs) if kind == "bytes"}
 
-    def hexed(row: Sequence[Any]) -> list[Any]:
-        return [v.hex() if i in blobs and v is not None else v for i, v in enumerate(row)]
+    def hexed(rows: Sequence[Any]) -> Sequence[Any]:
+        columns: list[Any] = list(zip(*rows, strict=True))
+        for place in blobs if columns else ():
+            columns[place] = [None if value is None else value.hex() for value in columns[place]]
+        return list(zip(*columns, strict=True))
 
     def encode(rows: Sequence[Any]) -> dict[str, Any]:
-        return {name: _encode_json([hexed(row) for row in rows] if blobs else rows).decode()}
+        return {name: _encode_json(hexed(rows) if blobs else rows).decode()}
 
     return encode

@@ -63,6 +63,9 @@ _SETTINGS = {
 _TRANSACTION_TIMEOUT = "8s"
 _NO_TRANSACTION_TIMEOUT = "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'"
 
+#: Listeners hear of a notification when its commit is on the disk. Nothing of a hint has to get there, so it does not wait.
+_NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, p) FROM unnest(%s::text[]) AS p"
+
 #: What a transaction that was rolled back for sure raises: it is simply run again.
 _CONFLICTS = (pg.SerializationFailure, pg.DeadlockDetected, pg.IdleInTransactionSessionTimeout)
 
@@ -129,7 +132,7 @@ def _within(gen: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any, 
 class PostgresTransaction:
     """Our statements on one psycopg connection, inside a transaction; see ``store.database.Transaction``."""
 
-    __slots__ = ("_connection", "_now", "_pipeline", "_prepare", "_statements", "capabilities")
+    __slots__ = ("_connection", "_is_answered", "_now", "_pipeline", "_prepare", "_statements", "capabilities")
 
     def __init__(
         self,
@@ -146,6 +149,7 @@ class PostgresTransaction:
         self._connection = connection
         self._statements = statements
         self._now: int | None = None
+        self._is_answered = pipeline is None  # in a pipeline `BEGIN` is on its way
 
     @property
     def now(self) -> int:
@@ -177,9 +181,16 @@ class PostgresTransaction:
         cursors = self._run_all(statement, params)
         return lambda: [row for cursor in self._answered(cursors) if cursor.description is not None for row in cursor.fetchall()]
 
+    def settle(self) -> None:
+        """Wait for the answers that are still on their way: no round trip where whoever sent the last statement has waited."""
+        if self._pipeline is not None and not self._is_answered:
+            self._pipeline.sync()
+            self._is_answered = True
+
     def _run_all(self, statement: str, params: dict[str, Any]) -> list[psycopg.Cursor[Row]]:
         compiled = self._statements[statement]
         bound = compiled.bind(params)
+        self._is_answered = False
         return [self._run(command, bound) for command in compiled.commands]
 
     def _run(self, command: str, bound: dict[str, Any]) -> psycopg.Cursor[Row]:
@@ -188,8 +199,8 @@ class PostgresTransaction:
 
     def _answered(self, cursors: list[psycopg.Cursor[Row]]) -> list[psycopg.Cursor[Row]]:
         """In a pipeline the answers may still be on their way."""
-        if self._pipeline is not None and cursors[-1].pgresult is None:
-            self._pipeline.sync()
+        if cursors[-1].pgresult is None:
+            self.settle()
         return cursors
 
 
@@ -230,22 +241,22 @@ class PostgresDatabase:
         return _tried(name, _TRIES, lambda: self._write_once(fn))
 
     def _write_once(self, fn: Callable[[Transaction], T]) -> T:
-        """One try. In a pipeline, so that ``BEGIN`` and whatever ``fn`` sends without asking need no round trip of their own."""
+        """One try. In a pipeline, so that ``BEGIN`` and whatever ``fn`` sends without asking need no round trip of their own. The
+        last one is that of ``COMMIT``: its answer is read where the driver, leaving the pipeline, waits for all that is out."""
         is_commit_sent = False
-        durable: list[T] = []
         with self._connection(self.answer_seconds) as connection:
             try:
                 with connection.pipeline() as pipeline:
                     connection.execute("BEGIN")
                     if self.is_pooled:
                         connection.execute(*self._settings_of_a_transaction())
-                    result = fn(PostgresTransaction(connection, self._statements, self.capabilities, pipeline))
-                    pipeline.sync()
+                    tx = PostgresTransaction(connection, self._statements, self.capabilities, pipeline)
+                    result = fn(tx)
+                    tx.settle()
                     # Inside the pipeline: what the driver sends as it leaves one stops the server's clock of idle transactions.
                     is_commit_sent = True
                     connection.execute("COMMIT")
-                    pipeline.sync()
-                    durable.append(result)
+                return result
             except (psycopg.IntegrityError, psycopg.DataError) as error:
                 _roll_back(connection)
                 raise BrokenInvariant(f"a statement of ours was refused: {_first_line(error)}") from error
@@ -253,12 +264,10 @@ class PostgresDatabase:
                 if not is_commit_sent or isinstance(error, _CONFLICTS):
                     _roll_back(connection)
                     raise
-                if not durable:
-                    raise CommitUnknown(f"the connection broke during a commit: {_first_line(error)}") from error
+                raise CommitUnknown(f"the connection broke during a commit: {_first_line(error)}") from error
             except BaseException:
                 _roll_back(connection)
                 raise
-            return durable[0]
 
     def read(self, name: str, fn: Callable[[Transaction], T], /) -> T:
         """Run ``fn`` on one snapshot, read only."""
@@ -273,11 +282,14 @@ class PostgresDatabase:
                 _roll_back(connection)
 
     def single(self, name: str, statement: str, /, **params: Any) -> int:
-        """One statement as a transaction of its own: one round trip. Returns how many rows it changed.
+        """One statement as a transaction of its own: one round trip. Returns how many rows it changed; none where a row that it
+        inserts is there already.
 
         Only for statements whose repetition changes nothing, for it is run again when a connection broke. Such a try may have
         been committed, so that others after it that fail for sure make nothing sure.
         """
+        if len(self._statements[statement].commands) > 1:  # as the portable ones may be
+            return self.write(name, lambda tx: tx.execute(statement, **params))
         may_be_committed = False
 
         def once() -> int:
@@ -285,6 +297,8 @@ class PostgresDatabase:
             with self._connection(self.answer_seconds) as connection:
                 try:
                     return PostgresTransaction(connection, self._statements, self.capabilities).execute(statement, **params)
+                except pg.UniqueViolation:
+                    return 0
                 except psycopg.OperationalError:
                     may_be_committed |= connection.closed
                     raise
@@ -308,7 +322,7 @@ class PostgresDatabase:
         """Tell whoever listens; a hint, outside any transaction of ours. False: it was lost."""
         try:
             with self._connection(self.answer_seconds, pool_seconds=_HINT_SECONDS) as connection:
-                connection.execute("SELECT pg_notify(%s, p) FROM unnest(%s::text[]) AS p", (channel, payloads), prepare=True)
+                connection.execute(_NOTIFY, (channel, payloads), prepare=True)
         except (psycopg.OperationalError, PoolTimeout, StorageUnavailable):
             return False
         return True

@@ -30,11 +30,8 @@ ON CONFLICT (run_id, seq) DO NOTHING;
 -- tells.
 -- moves: none -> queued
 -- input batch: id uuid, body bytes
-INSERT INTO runs (id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq,
-                  worker_id, idempotency_key, singleton_key, batch_id, rerun_of, expires_at, deadline_at, cancel_requested_at,
-                  created_at, ended_at)
-SELECT i.id, CAST(:lane_id AS {{int}}), CAST(:policy_id AS {{int}}), 'queued', NULL, {{now}}, 0, 1, 0, 0, 0, 1,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, {{now}}, NULL
+INSERT INTO runs (id, lane_id, policy_id, state, due_at, token, seq, failures, interruptions, releases, payload_seq, created_at)
+SELECT i.id, CAST(:lane_id AS {{int}}), CAST(:policy_id AS {{int}}), 'queued', {{now}}, 0, 1, 0, 0, 0, 1, {{now}}
 FROM {{batch}} AS i
 WHERE NOT EXISTS (SELECT 1 FROM lanes l JOIN queues q ON q.namespace = l.namespace AND q.name = l.queue
                   WHERE l.id = CAST(:lane_id AS {{int}}) AND q.max_waiting IS NOT NULL)
