@@ -81,6 +81,10 @@ bench-shares: setup ## what keys, limits, backlogs and idle runs cost, as shares
 bench-peers: setup ## install the other job systems that bench can measure beside us
 	@$(BIN)/python -m bench.peers install
 
+.PHONY: budgets
+budgets: setup ## count statements, waits, SQLite's steps and WAL bytes of the hot path beside their budgets  [ARGS=--write]
+	@$(BIN)/python -m tests.budgets $(ARGS)
+
 # --- proofs: each has a sample in `make check`; these are the long campaigns ------------------------------------------
 
 .PHONY: sim
