@@ -38,7 +38,7 @@ def about(given: argparse.Namespace, rounds: int) -> dict[str, Any]:
         for peer in peers.PEERS
     ]
     return {"commit": machine.commit(), "machine": machine.describe(), "quick": given.quick, "rounds": rounds, "peers": told,
-            "measured": {}}  # fmt: skip
+            "redis": machine.redis_settings(), "measured": {}}  # fmt: skip
 
 
 def measure(given: argparse.Namespace) -> None:
@@ -51,10 +51,13 @@ def measure(given: argparse.Namespace) -> None:
     for peer in peers.PEERS if not given.no_peers else ():
         if peer.missing:
             print(f"{peer.name} is not measured: {peer.missing}")
+    lines = works.chosen(given.only)
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(postgres_server())
-        found["postgres"] = machine.server_settings(server)
-        for database, work in works.chosen(given.only):
+        server = None
+        if any(database == "postgres" for database, _ in lines):
+            server = stack.enter_context(postgres_server())
+            found["postgres"] = machine.server_settings(server)
+        for database, work in lines:
             found["measured"][f"{database}.{work.name}"] = works.measured(
                 database, work, server, quick=given.quick, rounds=rounds, with_peers=not given.no_peers
             )

@@ -144,5 +144,7 @@ def keeping(results: dict[str, Any]) -> str:
 
 def place(results: dict[str, Any]) -> str:
     """Where it was measured."""
-    where = {**results["machine"], **{f"PostgreSQL {key}": value for key, value in results.get("postgres", {}).items()}}
-    return "; ".join(f"{key} {value}" for key, value in where.items())
+    known = {**results["machine"]}
+    for name, settings in (("PostgreSQL", results.get("postgres", {})), ("Redis", results.get("redis", {}))):
+        known |= {f"{name} {key}": value for key, value in settings.items()}
+    return "; ".join(f"{key} {value}" for key, value in known.items())
