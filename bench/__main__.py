@@ -1,13 +1,15 @@
 """`python -m bench [--quick] [--only NAME] [--page]`: the tables of speeds, and the same as JSON in `bench/results/`.
 
 Here: the command.  What is measured is in `bench/works.py`, how it is shown in `bench/results.py` and `bench/page.py`.  The file is
-written anew after each line, so a run that is broken off leaves what it has.
+written anew after each value, so a run that is broken off leaves what it has.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +60,13 @@ def measure(given: argparse.Namespace) -> None:
             server = stack.enter_context(postgres_server())
             found["postgres"] = machine.server_settings(server)
         for database, work in lines:
-            found["measured"][f"{database}.{work.name}"] = works.measured(
-                database, work, server, quick=given.quick, rounds=rounds, with_peers=not given.no_peers
-            )
-            if not given.no_save:
-                results.save(path, found)
+
+            def keep(values: dict[str, Any], line: str = f"{database}.{work.name}") -> None:
+                found["measured"][line] = values
+                if not given.no_save:
+                    results.save(path, found)
+
+            works.measured(database, work, server, quick=given.quick, rounds=rounds, with_peers=not given.no_peers, keep=keep)
     show(found)
     if not given.no_save:
         print(f"\nwritten to {path}")
@@ -79,6 +83,7 @@ def show(found: dict[str, Any]) -> None:
 
 def main() -> None:
     given = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in order: what was started is ended
     if given.page:
         page.write(results.newest())
         print(f"written: {page.PAGE} and {page.PICTURE.name}, from {results.newest().name}")

@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -22,18 +22,17 @@ from typing import Any
 import psycopg
 
 from bench import soak
+from bench.instant import instant_worker
 from mainspring.client import Client, Request
-from mainspring.core.attempts import Succeeded
 from mainspring.core.durations import MINUTE
 from mainspring.core.lanes import Lane
 from mainspring.core.policy import Policy
 from mainspring.operations.enqueue import policy_row
-from mainspring.runtime.worker import Assignment, Worker, WorkerPlan
 from mainspring.testing.postgres import fresh_database, postgres_server
 
 LEAST_RATIO = 0.9
 SINGLES, BULKS, BULK = 300, 10, 500
-BODY, RESULT = b'{"x":1}', b"1"
+BODY = b'{"x":1}'
 STEP = 100_000
 
 # One row of a history that ends a day before the measurement: the n-th of ``:total`` runs, a second apart.
@@ -51,19 +50,6 @@ EVENTS = """
         UNION ALL SELECT 2, 'claimed', 'running' UNION ALL SELECT 3, 'succeeded', 'succeeded') e"""
 
 
-class Instant:
-    """An executor whose every attempt succeeds as soon as it is begun."""
-
-    worker: Worker
-
-    def begin(self, claims: Sequence[Assignment]) -> None:
-        for assignment in claims:
-            self.worker.ended(assignment.claimed, Succeeded(RESULT), seconds=0.001)
-
-    def stop(self, run_id: str, token: int, why: str) -> None:
-        """Nothing runs that could be stopped."""
-
-
 class Side:
     """One of the two databases, with a client and a worker on it, and the lanes over which its runs are spread."""
 
@@ -78,12 +64,7 @@ class Side:
         ]
         policy = policy_row(Policy())
         self._requests = cycle([Request(lane=lane, policy=policy, body=BODY) for lane in lanes])
-        executor = Instant()
-        plan = WorkerPlan(
-            id="worker", namespace="default", queues=dict.fromkeys(names), tasks={"touch": 1}, concurrency=200,
-            ttl_us=10 * MINUTE, poll_seconds=1.0,
-        )  # fmt: skip
-        self.worker = executor.worker = Worker(self.client.database, executor, plan, system=self.client.system)
+        self.worker = instant_worker(self.client.database, self.client.system, queues=names, task="touch", ttl_us=10 * MINUTE)
 
     def fill(self, runs: int) -> None:
         """So many runs wait, spread over the lanes."""

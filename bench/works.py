@@ -57,10 +57,17 @@ def chosen(only: str | None) -> list[tuple[str, Work]]:
 
 
 def measured(
-    database: str, work: Work, server: str | None, *, quick: bool, rounds: int, with_peers: bool
+    database: str,
+    work: Work,
+    server: str | None,
+    *,
+    quick: bool,
+    rounds: int,
+    with_peers: bool,
+    keep: Callable[[dict[str, list[Value]]], None] = lambda values: None,
 ) -> dict[str, list[Value]]:
-    """Every value of every contender, in the order measured. In each round everybody is measured once, each on a fresh database,
-    so that a disturbance of the machine falls on all; whoever failed in the first round is left out of the others."""
+    """Every value of every contender, in the order measured; `keep` is told after each. In each round everybody is measured once,
+    each on a fresh database, so that a disturbance of the machine falls on all; whoever fails is left out of the rounds that follow."""
     count = work.quick_count if quick else work.count
     who = contenders(database, work, count, server, with_peers=with_peers)
     values: dict[str, list[Value]] = {}
@@ -72,6 +79,7 @@ def measured(
                 del who[name]
             else:
                 values.setdefault(name, []).append(value)
+                keep(values)
     tell("")
     return values
 

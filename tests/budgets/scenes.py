@@ -7,22 +7,22 @@ it, ids count up and the dice lie, so a scene gives the same numbers each time.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import apsw
 import psycopg
 
+from bench.instant import BATCH, instant_worker
 from mainspring.client import Client, Request
-from mainspring.core.attempts import Succeeded
 from mainspring.core.durations import SECOND
 from mainspring.core.lanes import Lane
 from mainspring.core.lease import DEFAULT_TTL
 from mainspring.core.policy import Policy
 from mainspring.operations.enqueue import policy_row
 from mainspring.runtime.maintenance import Maintenance
-from mainspring.runtime.worker import Assignment, Worker, WorkerPlan
+from mainspring.runtime.worker import Worker
 from mainspring.store.migrate import migrate
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.store.sqlite import SqliteDatabase
@@ -30,11 +30,10 @@ from mainspring.testing.clock import SimulatedClock, SimulatedSystem
 from tests.budgets.meter import Metered, VmSteps, WalBytes
 
 BODY = b'{"to":"somebody@example.org","subject":"hello","n":12345}'
-RESULT = b'{"ok":true,"bytes":5120}'
 LANE = Lane(namespace="default", queue="default", task="send")
 REQUEST = Request(lane=LANE, policy=policy_row(Policy()), body=BODY)
 
-ONES, BULKS, BULK, WARM_TURNS, TURNS, BATCH = 300, 5, 1_000, 5, 15, 100
+ONES, BULKS, BULK, WARM_TURNS, TURNS = 300, 5, 1_000, 5, 15
 WARM_TICKS, TICKS = 35, 60  # a fleet that is new reaps nobody for a lease
 
 
@@ -48,21 +47,6 @@ class House:
     client: Client
     system: SimulatedSystem
     pass_time: Callable[[], None]
-
-
-class Instant:
-    """An executor whose every attempt succeeds as soon as it is begun."""
-
-    def __init__(self) -> None:
-        self.worker: Worker | None = None
-
-    def begin(self, claims: Sequence[Assignment]) -> None:
-        assert self.worker is not None
-        for assignment in claims:
-            self.worker.ended(assignment.claimed, Succeeded(RESULT), seconds=0.001)
-
-    def stop(self, run_id: str, token: int, why: str) -> None:
-        raise AssertionError(f"nobody asked {run_id} to stop: {why}")
 
 
 def enqueue_one(house: House) -> int:
@@ -127,14 +111,8 @@ SCENES: dict[str, tuple[str, int, Callable[[House], int]]] = {
 
 
 def worker_of(house: House) -> Worker:
-    """A worker with room for two turns: one at work, one ahead."""
-    plan = WorkerPlan(
-        id="worker", namespace="default", queues={"default": None}, tasks={"send": 1}, concurrency=2 * BATCH,
-        ttl_us=DEFAULT_TTL, poll_seconds=1.0,
-    )  # fmt: skip
-    executor = Instant()
-    executor.worker = Worker(house.database, executor, plan, system=house.system)
-    return executor.worker
+    """A worker whose attempts succeed at once."""
+    return instant_worker(house.database, house.system, queues=["default"], task="send", ttl_us=DEFAULT_TTL)
 
 
 @contextmanager
