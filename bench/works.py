@@ -66,8 +66,10 @@ def measured(
     with_peers: bool,
     keep: Callable[[dict[str, list[Value]]], None] = lambda values: None,
 ) -> dict[str, list[Value]]:
-    """Every value of every contender, in the order measured; `keep` is told after each. In each round everybody is measured once,
-    each on a fresh database, so that a disturbance of the machine falls on all; whoever fails is left out of the rounds that follow."""
+    """Every value of every contender, in the order measured; `keep` is told after each.
+
+    In each round everybody is measured once, each on a fresh database, so that a disturbance of the machine falls on all; whoever
+    fails is left out of the rounds that follow."""
     count = work.quick_count if quick else work.count
     who = contenders(database, work, count, server, with_peers=with_peers)
     values: dict[str, list[Value]] = {}
