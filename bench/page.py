@@ -35,9 +35,10 @@ commit on disk, once with a ledger row for every move, as we keep them, and once
 
 In each round everybody is measured once, one after the other, each on an empty database, so that a disturbance of the machine falls
 on all. A number is the median of all rounds ({rounds}), with the least and the most in brackets where there is more than one; the
-brackets of a latency are of its first number. {quick}Jobs do nothing, so what is measured is the system alone. The peers
-are set up as their own documentation has it for throughput; the scripts in [bench/peers](../bench/peers) say how. The clocks of
-most begin at their first job, where ours begins before the worker starts.
+brackets of a latency are of its first number. {quick}Jobs do nothing, so what is measured is the
+system alone. The peers are set up as their own documentation has it for throughput; the scripts in
+[bench/peers](../bench/peers) say how. The clocks of most begin at their first job, where ours begins before the worker
+starts.{busy}
 
 ## PostgreSQL, and peers beside it
 
@@ -78,6 +79,12 @@ machine (statements, waits, bytes of log) is held by a test: see [proofs](intern
 """
 
 
+_BUSY = """
+
+**Others used the machine meanwhile** (load {load_before} on {cores} cores): take these numbers as a sample of the form, not as
+figures."""
+
+
 def page(path: Path) -> str:
     """The page that a results file makes."""
     found = results.load(path)
@@ -85,6 +92,7 @@ def page(path: Path) -> str:
         label="; ".join(title for *_, title in DRAWN),
         rounds=found["rounds"],
         quick="This was a quick run, with fewer jobs. " if found["quick"] else "",
+        busy=_BUSY.format(**found["machine"]) if found["machine"]["load_before"] > found["machine"]["cores"] else "",
         postgres=results.table(found, "postgres"),
         sqlite=results.table(found, "sqlite"),
         bars=results.bars(found),
