@@ -69,17 +69,25 @@ demo: setup ## index a folder with durable runs, one worker killed half way  [DI
 	@$(BIN)/python -m examples.index_tree $(if $(DIR),"$(DIR)") --db $(DB)
 
 .PHONY: bench
-bench: setup ## the table of speeds beside the bare SQL of the same machine
+bench: setup ## the tables of speeds: bare SQL, us, and the peers that are installed  [ARGS="--quick --only postgres.drain"] [ARGS=--page]
 	@$(BIN)/python -m bench $(ARGS)
-	@$(BIN)/python -m bench.shares
+	@$(if $(ARGS),:,$(BIN)/python -m bench.shares)
 
 .PHONY: bench-shares
 bench-shares: setup ## what keys, limits, backlogs and idle runs cost, as shares of the same work without  [ARGS="--only keys --rounds 1"]
 	@$(BIN)/python -m bench.shares $(ARGS)
 
 .PHONY: bench-peers
-bench-peers: setup ## install the other job systems that bench can measure beside us
-	@$(BIN)/python -m bench.peers install
+bench-peers: setup ## install the other job systems that bench measures beside us, each below .bench/  [ARGS="NAME ..."]
+	@$(BIN)/python -m bench.peers install $(ARGS)
+
+.PHONY: bench-growth
+bench-growth: setup ## does it stay as fast: history, backlog, queues, keys; a held snapshot, a soak  [ARGS="--large --only soak --minutes 60"]
+	@$(BIN)/python -m bench.growth $(ARGS)
+
+.PHONY: budgets
+budgets: setup ## count statements, waits, SQLite's steps and WAL bytes of the hot path beside their budgets  [ARGS=--write]
+	@$(BIN)/python -m tests.budgets $(ARGS)
 
 # --- proofs: each has a sample in `make check`; these are the long campaigns ------------------------------------------
 

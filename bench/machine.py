@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -56,6 +57,16 @@ def server_settings(url: str) -> dict[str, str]:
     names = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
     with psycopg.connect(url) as connection:
         return {name: str(connection.execute("SELECT current_setting(%s)", [name]).fetchone()[0]) for name in names}  # type: ignore[index]
+
+
+def redis_settings() -> dict[str, str]:
+    """The Redis of this machine, and what of its settings decides what is lost; empty where there is none."""
+    program = shutil.which("redis-server")
+    if program is None:
+        return {}
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    version = told.partition("v=")[2].partition(" ")[0]
+    return {"server_version": version, "appendonly": "yes", "appendfsync": "everysec"}
 
 
 def commit() -> str:

@@ -1,4 +1,4 @@
-"""What the driver scripts share: the command line, two workers started together, a producer beside a worker.
+"""What the driver scripts share: the command line, jobs counted as they run, two workers let go together, a producer.
 
 Runs in the peers' environments, so it uses the standard library only.  Knows no peer.
 """
@@ -9,12 +9,16 @@ import json
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 CHUNK = 1000
 GAP_SECONDS = 0.005
+LOOK_SECONDS = 0.02
+IDLE_SECONDS = 1.0
+WAIT_SECONDS = 30.0
 
 Work = Callable[[str, int], Any]
 
@@ -42,6 +46,38 @@ def percentiles(seconds: list[float]) -> tuple[float, float]:
 def age(stamp: bytes | str | int) -> float:
     """Seconds since `time.monotonic_ns()` gave the stamp, in whichever process of this machine."""
     return (time.monotonic_ns() - int(stamp)) / 1e9
+
+
+class Tally:
+    """Jobs as they run, for workers that are told only when to stop. What such a worker takes to start is not counted."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.seconds: list[float] = []
+        self.first = self.last = 0.0
+        self.ended = threading.Event()
+
+    def mark(self, stamp: bytes | str | int | None = None) -> bool:
+        """A job runs; whether it is the last. `stamp` is when it was enqueued."""
+        self.last = time.monotonic()
+        self.first = self.first or self.last
+        self.seconds.append(0.0 if stamp is None else age(stamp))
+        if is_last := len(self.seconds) >= self.count:
+            self.ended.set()
+        return is_last
+
+    def rate(self) -> float:
+        return (len(self.seconds) - 1) / (self.last - self.first)
+
+    def percentiles(self) -> tuple[float, float]:
+        return percentiles(self.seconds)
+
+    def await_idle(self) -> float:
+        """Waits until no job has run for a second, or none came at all; the instant of the last."""
+        began = time.monotonic()
+        while time.monotonic() - (self.last + IDLE_SECONDS if self.last else began + WAIT_SECONDS) < 0:
+            time.sleep(LOOK_SECONDS)
+        return self.last or began
 
 
 def command(module: str, work: str, url: str, count: int) -> list[str]:

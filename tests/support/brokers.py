@@ -81,6 +81,24 @@ def redis_broker(program: str) -> Broker:
     )
 
 
+def durable_redis() -> Broker:
+    """A Redis as a queue is usually run: it keeps a log and syncs it each second, of which a power cut may take the last.
+
+    Raises:
+        StorageUnavailable: there is none on this machine.
+    """
+    program = redis_program()
+    if program is None:
+        raise StorageUnavailable("no Redis on this machine: install the package redis-server")
+    return Broker(
+        "redis",
+        lambda port, folder: [
+            *(program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
+            *("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
+        ],
+    )
+
+
 def nats_broker(program: str) -> Broker:
     """A NATS."""
     return Broker("nats", lambda port, folder: [program, "-a", "127.0.0.1", "-p", str(port)])
