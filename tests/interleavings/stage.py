@@ -178,7 +178,7 @@ def _furnish(fleet: Fleet) -> tuple[dict[str, str], dict[str, Claimed]]:
     for each key, ``narrow`` has room for one run and has it. Worker ``w1`` holds runs and its lease is over; ``w2`` holds the
     members of a batch, and runs for whose end others wait; ``w3`` has nothing; ``w0`` is gone."""
     fleet.declare("main", limit=3)
-    fleet.declare("keyed", limits=[Limit(1, each_key=True), Rate(60, per="60s", burst=20)])
+    fleet.declare("keyed", limits=[Limit(1, each_key=True), Rate(60, per="60s", burst=20, each_key=True)])
     fleet.declare("closed")
     fleet.declare("narrow")
     room: Any = {"max_waiting": 1, "overflow": "drop_oldest"}
