@@ -25,7 +25,6 @@ from mainspring.core.durations import Duration, parse_duration
 from mainspring.core.limits import Limit, Rate, Scope
 from mainspring.core.names import check_name
 from mainspring.errors import CapabilityUnsupported, InvalidOption
-from mainspring.operations.capabilities import Promises, promises
 from mainspring.operations.views import WorkerView
 from mainspring.options import KeyOption, KeyTtl, SpanOption, checked_limits
 from mainspring.registry import ExecutorKind, FailureDetail, Registry
@@ -36,6 +35,7 @@ from mainspring.runtime.outboxing import Outbox
 from mainspring.runtime.outboxing import Relay as OutboxRelay
 from mainspring.runtime.supervisor import crew_of
 from mainspring.runtime.worker import WorkerPlan
+from mainspring.store.database import Capabilities
 from mainspring.system import RealSystem, process_name
 from mainspring.tasks import CollectDecorator, Decorator, Task
 from mainspring.telemetry.metrics import Metrics, Served
@@ -262,9 +262,10 @@ class App:
         return await asyncio.to_thread(self.tick, every=every)
 
     @property
-    def capabilities(self) -> Promises:
+    def capabilities(self) -> Capabilities:
         """What this app's database promises, as flags. What one denies is refused before any effect."""
-        return promises(self.client.database)
+        promised: Capabilities = self.client.database.capabilities
+        return promised
 
     def observe(self) -> Metrics:
         """Count from now on what this process does with this app; see ``mainspring.telemetry.metrics.registry``.
@@ -288,7 +289,7 @@ class App:
             CapabilityUnsupported: on PostgreSQL, where any connection of yours will do.
         """
         database = self.client.database
-        promises(database).require("lends_connections", "pass a connection of your own to options(using=…)")
+        database.capabilities.require("lends_connections", "pass a connection of your own to options(using=…)")
         handed_out: AbstractContextManager[Any] = database.exclusive()
         return handed_out
 

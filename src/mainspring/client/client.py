@@ -12,7 +12,7 @@ from mainspring.client.handles import Handle, Member
 from mainspring.client.keys import Keys, with_fields
 from mainspring.client.limits import LimitsAtWork
 from mainspring.client.queues import Queues
-from mainspring.client.requests import Request, are_alike
+from mainspring.client.requests import Request, are_alike, check_promises
 from mainspring.client.reruns import FindTask
 from mainspring.client.runs import Runs
 from mainspring.client.ticking import Tick, tick
@@ -150,6 +150,7 @@ class Client:
         delivered = using is None and self._delivered(requests)
         if using is None and are_alike(requests) and self._trace() is None and not delivered:
             return self._submit_alike(requests)
+        check_promises(self.database.capabilities, requests, using)
         if using is None or not hasattr(self.database, "exclusive"):
             self._intern(requests)
         new, keyed = self._plan(requests)
@@ -197,6 +198,7 @@ class Client:
 
     def prepare(self, request: Request) -> tuple[NewRun, dict[str, Keyed]]:
         """What creating one run takes, with its lane and its policy in place: for ``run_now``, which creates it itself."""
+        check_promises(self.database.capabilities, [request])
         self._intern([request])
         new, keyed = self._plan([request])
         return new[0], keyed
@@ -219,6 +221,7 @@ class Client:
             return handles
 
     async def _asubmit(self, requests: Sequence[Request], using: Any) -> list[Handle[Any]]:
+        check_promises((await asyncio.to_thread(lambda: self.database)).capabilities, requests, using)
         new, keyed = await asyncio.to_thread(self._plan, requests)
         plan = await asyncio.to_thread(self._create_in, requests, new, keyed)
         try:

@@ -39,6 +39,7 @@ def prune(tx: Transaction, namespace: str, *, cut_off: int, states: Sequence[Sta
     Raises:
         InvalidOption: a state that is not terminal, or no cursor of ours; refused before anything is read.
     """
+    tx.capabilities.require("prunes", "what has ended stays, as long as the database keeps it")
     live = sorted(set(states) - TERMINAL)
     if live:
         raise InvalidOption(f"only ended runs can be pruned, and {live[0]} is not an end", option="states")
@@ -101,6 +102,8 @@ def forget_slice(tx: Transaction, *, most: int) -> Slice:
     Any number may call: one walks and the others find nothing to do. At its end the walk rests for an hour, and begins anew. It
     reads no run that is younger than the shortest time anything is kept.
     """
+    if not tx.capabilities.prunes:
+        return Slice(0, 0, False)
     tx.execute("retention.begin", what=_WALK, place=_FIRST_ID)
     row = tx.one("retention.walk", what=_WALK)
     if row is None:
