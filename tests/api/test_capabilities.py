@@ -65,7 +65,7 @@ def test_a_call_that_needs_what_is_not_promised_is_refused_and_leaves_nothing(
     assert app.limits.list() == []
 
 
-def test_a_queue_with_deliveries_is_refused_as_the_app_connects(new_app: NewApp, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_with_deliveries_is_refused_as_the_app_connects(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     deny(monkeypatch, "deliveries")
     app.queue("mail", delivery=LocalTransport())
     with pytest.raises(CapabilityUnsupported, match="delivery="):
