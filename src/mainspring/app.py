@@ -25,9 +25,8 @@ from mainspring.core.durations import Duration, parse_duration
 from mainspring.core.limits import Limit, Rate, Scope
 from mainspring.core.names import check_name
 from mainspring.errors import CapabilityUnsupported, InvalidOption
-from mainspring.operations.capabilities import Promises, promises
 from mainspring.operations.views import WorkerView
-from mainspring.options import KeyOption, KeyTtl, SpanOption, checked_limits
+from mainspring.options import Kept, KeyOption, KeyTtl, SpanOption, checked_limits
 from mainspring.registry import ExecutorKind, FailureDetail, Registry
 from mainspring.runtime.delivered import Delivered
 from mainspring.runtime.hosting import WorkerProcess
@@ -36,6 +35,7 @@ from mainspring.runtime.outboxing import Outbox
 from mainspring.runtime.outboxing import Relay as OutboxRelay
 from mainspring.runtime.supervisor import crew_of
 from mainspring.runtime.worker import WorkerPlan
+from mainspring.store.database import Capabilities
 from mainspring.system import RealSystem, process_name
 from mainspring.tasks import CollectDecorator, Decorator, Task
 from mainspring.telemetry.metrics import Metrics, Served
@@ -64,6 +64,10 @@ class App:
     ``blobs`` (``Directory(...)``, ``Objects(...)``) takes payloads and results over 256 KiB, up to 2 MiB. ``redact`` names texts
     and patterns to hide in messages, tracebacks and progress notes, beside what looks like a secret; ``failure_detail="code"``
     keeps of a failure its code, and of its text only what the task itself said with ``Fail`` or ``Retry``.
+
+    ``run_ttl`` (30 days), ``result_ttl`` (7 days, ``"0s"`` keeps none) and ``receipt_ttl`` (tracebacks, 14 days) say how long what
+    has ended is kept; those of a queue, and of a task, say it for theirs. It is captured with each run. Runs with an open dead
+    letter stay as they are.
     """
 
     def __init__(
@@ -80,11 +84,15 @@ class App:
         redact: Sequence[str | re.Pattern[str]] = (),
         failure_detail: FailureDetail = "full",
         limits: Sequence[Limit | Rate] = (),
+        run_ttl: Duration | None = None,
+        result_ttl: Duration | None = None,
+        receipt_ttl: Duration | None = None,
     ) -> None:
         self.name = check_name(name, "app name")
         self.keeping = keeping_of(codec, blobs, redact, follow)
         self.namespace = check_name(namespace, "namespace")
-        self.registry = Registry(queue=queue, largest=self.keeping.largest, failure_detail=failure_detail)
+        kept = Kept.checked(run_ttl, result_ttl, receipt_ttl)
+        self.registry = Registry(queue=queue, largest=self.keeping.largest, failure_detail=failure_detail, kept=kept)
         self._url = database
         self._limits = checked_limits(limits, "limits", keys=False)
         self._wanted_transport = transport
@@ -109,6 +117,9 @@ class App:
         delivery: str | Transport | None = None,
         dispatch: str = "eager",
         dispatch_timeout: Duration | None = None,
+        run_ttl: Duration | None = None,
+        result_ttl: Duration | None = None,
+        receipt_ttl: Duration | None = None,
     ) -> str:
         """Declare a queue. ``limit``: at most so many of its runs at once, over the whole fleet; ``limits`` says it in full, for
         each concurrency key too: ``[Limit(50), Limit(5, each_key=True), Rate(100, per="1s", burst=20)]``. An operator may change
@@ -121,9 +132,12 @@ class App:
         (``execute_delivery``): ``dispatch="eager"`` right after the commit, ``"deferred"`` by the next worker. With
         ``dispatch_timeout`` a slot of the limit is kept for each run before it is told of, for so long.
 
+        ``run_ttl``, ``result_ttl`` and ``receipt_ttl`` say how long its runs are kept, as those of ``App``.
+
         Returns the name, to be used as ``queue=`` of tasks.
         """
-        added = self.registry.add_queue(name, limit, limits, max_waiting, overflow)
+        kept = Kept.checked(run_ttl, result_ttl, receipt_ttl)
+        added = self.registry.add_queue(name, limit, limits, max_waiting, overflow, kept)
         if delivery is not None:
             self._delivering[added] = Delivering.checked(
                 added, delivery, dispatch, dispatch_timeout, is_limited=limit is not None or bool(limits)
@@ -175,7 +189,9 @@ class App:
         never_on: Sequence[type[BaseException]] | type[BaseException] = (),
         timeout: Duration | None = "1h",
         heartbeat_timeout: Duration | None = None,
-        result_ttl: Duration = "7d",
+        run_ttl: Duration | None = None,
+        result_ttl: Duration | None = None,
+        receipt_ttl: Duration | None = None,
         grace: Duration = "30s",
         key: KeyOption = None,
         key_ttl: KeyTtl | None = None,
@@ -262,9 +278,10 @@ class App:
         return await asyncio.to_thread(self.tick, every=every)
 
     @property
-    def capabilities(self) -> Promises:
+    def capabilities(self) -> Capabilities:
         """What this app's database promises, as flags. What one denies is refused before any effect."""
-        return promises(self.client.database)
+        promised: Capabilities = self.client.database.capabilities
+        return promised
 
     def observe(self) -> Metrics:
         """Count from now on what this process does with this app; see ``mainspring.telemetry.metrics.registry``.
@@ -288,7 +305,7 @@ class App:
             CapabilityUnsupported: on PostgreSQL, where any connection of yours will do.
         """
         database = self.client.database
-        promises(database).require("lends_connections", "pass a connection of your own to options(using=…)")
+        database.capabilities.require("lends_connections", "pass a connection of your own to options(using=…)")
         handed_out: AbstractContextManager[Any] = database.exclusive()
         return handed_out
 

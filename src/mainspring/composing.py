@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from mainspring.client import BatchHandle, Client, Handle, Request
+from mainspring.client.batches import MOST_DEEP, Tree
 from mainspring.codec import Reference
 from mainspring.core.dependencies import Condition, FiresOn, fires_on
 from mainspring.errors import InvalidOption, shown
@@ -164,7 +165,9 @@ def chain(*calls: Call[Any]) -> Chain[Any]:
 class Batch(Generic[R_co]):
     """Many runs, and those that start when so much of them has ended."""
 
-    def __init__(self, members: Iterable[Call[Any]], callbacks: Mapping[FiresOn, Call[Any]], *, is_open: bool) -> None:
+    def __init__(
+        self, members: "Iterable[Call[Any] | Batch[Any]]", callbacks: Mapping[FiresOn, Call[Any]], *, is_open: bool
+    ) -> None:
         self._members = members
         self._callbacks = dict(callbacks)
         self._is_open = is_open
@@ -173,25 +176,60 @@ class Batch(Generic[R_co]):
         """Create members and callbacks: all or nothing up to 1,000 members, beyond that piece by piece.
 
         Raises:
-            InvalidOption: neither members nor callbacks; a call with a key; more than a million members.
+            InvalidOption: neither members nor callbacks; a call with a key; more than a million members. Of batches inside: more
+                than 8 deep, more than 1,000 runs in all, or no callback that can stand for one.
         """
+        if isinstance(self._members, Sequence) and any(isinstance(member, Batch) for member in self._members):
+            tree = self._tree(1)
+            return self._client().batches.create_tree(tree)
         members = iter(self._members)
         first = next(members, None)
         some = next(iter(self._callbacks.values()), first)
         if some is None:
             raise InvalidOption("a batch without members and without callbacks is nothing", option="members")
-        requests = (call.request for call in itertools.chain([] if first is None else [first], members))
+        requests = (_requested(call) for call in itertools.chain([] if first is None else [first], members))
         callbacks = {on: call.request for on, call in self._callbacks.items()}
+        if isinstance(some, Batch):
+            raise _unlisted()
         return some.home.client.batches.create(requests, callbacks, seal=not self._is_open)
 
     async def aenqueue(self) -> BatchHandle[R_co]:
         """``enqueue`` for an event loop."""
         return await in_thread(self.enqueue)
 
+    def _tree(self, depth: int) -> Tree:
+        """What it asks for, with all that is inside."""
+        if depth > MOST_DEEP:
+            raise InvalidOption(f"batches inside batches go {MOST_DEEP} deep at most", option="members")
+        if not isinstance(self._members, Sequence):
+            raise _unlisted()
+        members: list[Request | Tree] = []
+        for member in self._members:
+            if isinstance(member, Batch):
+                member._check_standing()
+                members.append(member._tree(depth + 1))
+            else:
+                members.append(member.request)
+        return Tree(members, {on: call.request for on, call in self._callbacks.items()}, not self._is_open)
+
+    def _check_standing(self) -> None:
+        first = next(iter(self._callbacks), None)
+        if first is None or first == "any_failed":
+            raise InvalidOption(
+                'a batch inside a batch needs a callback that stands for it: then= with on="all_succeeded" or "done"', option="then"
+            )
+        if self._is_open:
+            raise InvalidOption("a batch inside a batch cannot be open: its members are those it has", option="open")
+
+    def _client(self) -> Client:
+        for each in (*self._callbacks.values(), *self._members):
+            return each._client() if isinstance(each, Batch) else each.home.client
+        raise InvalidOption("a batch without members and without callbacks is nothing", option="members")
+
 
 @overload
 def batch(
-    members: Iterable[Call[Any]],
+    members: Iterable[Call[Any] | Batch[Any]],
     *,
     then: Call[R],
     on: FiresOn = "done",
@@ -202,7 +240,7 @@ def batch(
 ) -> Batch[R]: ...
 @overload
 def batch(
-    members: Iterable[Call[Any]],
+    members: Iterable[Call[Any] | Batch[Any]],
     *,
     then: None = None,
     on: FiresOn = "done",
@@ -212,7 +250,7 @@ def batch(
     open: bool = False,
 ) -> Batch[Any]: ...
 def batch(
-    members: Iterable[Call[Any]],
+    members: Iterable[Call[Any] | Batch[Any]],
     *,
     then: Call[Any] | None = None,
     on: FiresOn = "done",
@@ -225,7 +263,8 @@ def batch(
 
     ``done`` starts once when the last member has ended, ``all_succeeded`` if all of them succeeded, ``any_failed`` as soon as one
     failed for good. One that can no longer start ends ``upstream_failed``. ``then`` with ``on`` is the short form of one of them.
-    With ``open`` more members may join, until somebody seals it: ``handle.add``, ``ctx.batch.add`` in a member.
+    With ``open`` more members may join, until somebody seals it: ``handle.add``, ``ctx.batch.add`` in a member. A member may be a
+    batch itself, up to 8 deep and with 1,000 runs in all: its first callback (``then``) stands for it.
 
     Raises:
         InvalidOption: naming what to write.
@@ -240,6 +279,17 @@ def batch(
     if isinstance(members, Sequence) and not members and not callbacks:
         raise InvalidOption("a batch without members and without then= is nothing", option="members")
     return Batch(members, callbacks, is_open=open)
+
+
+def _requested(member: Any) -> Request:
+    if isinstance(member, Batch):
+        raise _unlisted()
+    request: Request = member.request
+    return request
+
+
+def _unlisted() -> InvalidOption:
+    return InvalidOption("with batches among them, the members of a batch are a list, and not an iterator", option="members")
 
 
 def _resolved(value: Any, earlier: Mapping[int, str]) -> Any:

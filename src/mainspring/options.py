@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from mainspring.client import condition_of, upstreams_of
 from mainspring.core import retry
@@ -29,6 +29,43 @@ KeyTtl = Duration | Literal["active"]
 SpanOption = Duration | datetime | Callable[..., Any] | None
 
 _MOST_POOLS = 4
+_PLAIN = Policy()
+
+
+class Kept(NamedTuple):
+    """How long (µs, from the end on) runs, their results and the receipts of their attempts are kept. None: whoever is asked next
+    says: the task, then its queue, then the app, then ``Policy``."""
+
+    run: int | None = None
+    result: int | None = None
+    receipt: int | None = None
+
+    @classmethod
+    def checked(cls, run_ttl: Duration | None, result_ttl: Duration | None, receipt_ttl: Duration | None) -> "Kept":
+        """What a program wrote.
+
+        Raises:
+            InvalidOption: naming the option and what to write.
+        """
+        return cls(
+            None if run_ttl is None else positive(run_ttl, "run_ttl"),
+            None if result_ttl is None else parse_duration(result_ttl, option="result_ttl"),
+            None if receipt_ttl is None else parse_duration(receipt_ttl, option="receipt_ttl"),
+        )
+
+    def captured(self, policy: Policy, *more: "Kept") -> Policy:
+        """``policy`` with what is said here, or else by ``more``, in that order."""
+        run, result, receipt = (next((ttl for ttl in said if ttl is not None), None) for said in zip(self, *more, strict=True))
+        plain = _PLAIN
+        return replace(
+            policy,
+            run_ttl_us=plain.run_ttl_us if run is None else run,
+            result_ttl_us=plain.result_ttl_us if result is None else result,
+            receipt_ttl_us=plain.receipt_ttl_us if receipt is None else receipt,
+        )
+
+
+UNSAID = Kept()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +75,7 @@ class Options:
     queue: str
     priority: int = 0
     policy: Policy = field(default_factory=Policy)
+    kept: Kept = UNSAID
     delay: int = 0
     due_at: int | None = None
     key: KeyOption = None
@@ -107,7 +145,6 @@ def policy_of(
     timeout: Duration | None = "1h",
     grace: Duration = "30s",
     heartbeat_timeout: Duration | None = None,
-    result_ttl: Duration = "7d",
     retry_on: Any = (),
     never_on: Any = (),
     deadline: SpanOption = None,
@@ -127,7 +164,6 @@ def policy_of(
         timeout_us=_timeout(timeout, deadline),
         grace_us=parse_duration(grace, option="grace"),
         heartbeat_timeout_us=None if heartbeat_timeout is None else positive(heartbeat_timeout, "heartbeat_timeout"),
-        result_ttl_us=parse_duration(result_ttl, option="result_ttl"),
         kinds=retry.kinds_of(retry_on, never_on),
     )
 
@@ -270,6 +306,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 
 #: Options that a run captures as its policy, and those that are about a call.
 POLICY_OPTIONS = frozenset(inspect.signature(policy_of).parameters)
+KEPT_OPTIONS = frozenset(inspect.signature(Kept.checked).parameters)
 OWN_OPTIONS = frozenset(
     {
         "queue", "priority", "key", "key_ttl", "singleton", "on_singleton", "debounce", "throttle", "concurrency_key", "requires",
@@ -284,6 +321,6 @@ def refuse_unknown(options: Mapping[str, Any]) -> None:
     Raises:
         InvalidOption: naming it, and those there are.
     """
-    known = POLICY_OPTIONS | OWN_OPTIONS
+    known = POLICY_OPTIONS | OWN_OPTIONS | KEPT_OPTIONS
     if unknown := sorted(options.keys() - known):
         raise InvalidOption(f"{unknown[0]}= is no option of a task; there are {', '.join(sorted(known))}", option=unknown[0])

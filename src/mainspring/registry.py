@@ -18,6 +18,7 @@ from mainspring.core import retry
 from mainspring.core.capacity import Overflow, check_bound
 from mainspring.core.collecting import Collect
 from mainspring.core.dependencies import Condition
+from mainspring.core.durations import Duration
 from mainspring.core.lanes import Lane
 from mainspring.core.limits import Limit, Rate
 from mainspring.core.names import check_name
@@ -26,6 +27,8 @@ from mainspring.operations.enqueue import DEFAULT_KEY_TTL, policy_row
 from mainspring.options import (
     OWN_OPTIONS,
     POLICY_OPTIONS,
+    UNSAID,
+    Kept,
     Options,
     bounded_by,
     called,
@@ -50,6 +53,7 @@ class QueueSpec:
     limits: tuple[Limit | Rate, ...] = ()
     max_waiting: int | None = None
     overflow: Overflow = "refuse"
+    kept: Kept = UNSAID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +159,11 @@ class TaskSpec:
 class Registry:
     """The tasks of one app."""
 
-    def __init__(self, *, queue: str, largest: int = codec.LARGEST, failure_detail: FailureDetail = "full") -> None:
+    def __init__(
+        self, *, queue: str, largest: int = codec.LARGEST, failure_detail: FailureDetail = "full", kept: Kept = UNSAID
+    ) -> None:
         self._largest = largest
+        self._kept = kept
         self._failure_detail: FailureDetail = _detail(failure_detail)
         self.default_queue = check_name(queue, "queue")
         self.queues: dict[str, QueueSpec] = {self.default_queue: QueueSpec()}
@@ -176,6 +183,9 @@ class Registry:
         limits: Sequence[Limit | Rate] = (),
         failure_detail: FailureDetail | None = None,
         collect: Collect | None = None,
+        run_ttl: Duration | None = None,
+        result_ttl: Duration | None = None,
+        receipt_ttl: Duration | None = None,
         **options: Any,
     ) -> TaskSpec:
         """Register a function as a task; see ``App.task`` for the options.
@@ -192,7 +202,8 @@ class Registry:
         schema = codec.payload_schema(one, Context, largest=self._largest)
         backoff = options.get("backoff")
         policy = policy_of(**{option: value for option, value in options.items() if option in POLICY_OPTIONS})
-        plain = Options(queue=options.get("queue") or self.default_queue, policy=policy)
+        kept = Kept.checked(run_ttl, result_ttl, receipt_ttl)
+        plain = Options(queue=options.get("queue") or self.default_queue, policy=policy, kept=kept)
         own = self.changed(plain, **{option: value for option, value in options.items() if option in OWN_OPTIONS})
         spec = TaskSpec(
             name=named,
@@ -218,7 +229,9 @@ class Registry:
         Raises:
             InvalidOption: a value that cannot be; UnknownQueue: a queue nobody registered.
         """
-        return changed(options, self.known_queue, given)
+        new = changed(options, self.known_queue, given)
+        policy = new.kept.captured(new.policy, self.queues[new.queue].kept, self._kept)
+        return new if policy == new.policy else replace(new, policy=policy)
 
     def add_queue(
         self,
@@ -227,13 +240,23 @@ class Registry:
         limits: Sequence[Limit | Rate] = (),
         max_waiting: int | None = None,
         overflow: Overflow = "refuse",
+        kept: Kept = UNSAID,
     ) -> str:
-        """Declare a queue."""
+        """Declare a queue.
+
+        Raises:
+            InvalidOption: naming the option and what to write.
+        """
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
             raise InvalidOption(f"limit= of queue {name!r} must be a whole number from 0, or None, not {limit!r}", option="limit")
         given = checked_limits([*([] if limit is None else [Limit(limit)]), *limits], "limits", keys=True)
         check_bound(max_waiting, overflow)
-        self.queues[check_name(name, "queue")] = QueueSpec(limits=given, max_waiting=max_waiting, overflow=overflow)
+        spec = QueueSpec(limits=given, max_waiting=max_waiting, overflow=overflow, kept=kept)
+        if kept != self.queues.get(name, spec).kept and any(task.options.queue == name for task in self._tasks.values()):
+            raise InvalidOption(
+                f"declare queue {name!r} before its tasks: how long their runs are kept is theirs already", option="queue"
+            )
+        self.queues[check_name(name, "queue")] = spec
         return name
 
     def add_pool(self, name: str, limits: Sequence[Limit | Rate]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from mainspring import App, Context, Encrypted, Fail, PayloadInvalid, RunFailed, batch, chain, result_of
 from mainspring.codec import Memory
-from mainspring.composing import Call
+from mainspring.composing import Batch, Call
 from mainspring.core.states import State
 from mainspring.errors import InvalidOption, LeaseLost, UnknownRun
 from mainspring.operations.batches import Fence
@@ -475,3 +475,99 @@ def test_a_run_may_wait_for_a_batch(shop: App, drain: Drain) -> None:
     handle = shop.client.submit([spec.request(spec.about(shop.namespace, options), options, ("behind",), {})])[0]
     drain(shop)
     assert handle.result(timeout="10s") == ["behind", 1, 4]
+
+
+# -- batches inside batches ------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_inside_a_batch_is_counted_by_the_callback_that_stands_for_it(app: App, drain: Drain) -> None:
+    order: list[str] = []
+
+    @app.task
+    def say(word: str) -> str:
+        order.append(word)
+        return word
+
+    @app.task
+    def words(ctx: Context, name: str) -> list[Any]:
+        found = [member.result for member in ctx.members()]
+        order.append(name)
+        return found
+
+    inner = batch([say.call("b"), say.call("c")], then=words.call("inner"), on="all_succeeded")
+    outer = batch([say.call("a"), inner, say.call("d")], then=words.call("outer"), on="all_succeeded").enqueue()
+    drain(app)
+    assert outer.callback is not None
+    assert outer.callback.result(timeout=1) == ["a", ["b", "c"], "d"]
+    assert order.index("inner") > max(order.index("b"), order.index("c"))
+    assert order[-1] == "outer"
+    assert len(outer.members) == 3
+
+
+def test_what_fails_inside_fails_the_batch_around_it(app: App, drain: Drain) -> None:
+    @app.task(max_attempts=1)
+    def fail() -> None:
+        raise ValueError
+
+    @app.task
+    def after() -> None: ...
+
+    inner = batch([fail.call()], then=after.call(), on="all_succeeded")
+    outer = batch([inner], all_succeeded=after.call(), done=after.call()).enqueue()
+    drain(app)
+    states = {on: app.runs.get(handle.id).run.state for on, handle in outer.callbacks.items()}
+    assert states == {"all_succeeded": "upstream_failed", "done": "succeeded"}
+    assert app.batches.get(outer.id).failed == 1
+
+
+def test_cancelling_a_batch_cancels_those_inside_it(app: App, drain: Drain) -> None:
+    @app.task
+    def work() -> None: ...
+
+    @app.task
+    def after() -> None: ...
+
+    inmost = batch([work.call(), work.call()], then=after.call(), on="all_succeeded")
+    inner = batch([inmost, work.call()], then=after.call(), on="all_succeeded")
+    outer = batch([work.call(), inner], then=after.call(), on="done").enqueue()
+    outer.cancel()
+    assert app.runs.counts() == {"cancelled": 4, "upstream_failed": 2, "queued": 1}
+    drain(app)
+    assert app.batches.get(outer.id).is_over
+    assert outer.callback is not None
+    assert app.runs.get(outer.callback.id).run.state == "succeeded"
+
+
+def test_batches_go_eight_deep_and_no_deeper(app: App, drain: Drain) -> None:
+    @app.task
+    def work() -> None: ...
+
+    def nested(depth: int) -> Batch[None]:
+        return batch([work.call() if depth == 1 else nested(depth - 1)], then=work.call(), on="all_succeeded")
+
+    with pytest.raises(InvalidOption, match="8 deep"):
+        nested(9).enqueue()
+    assert app.runs.counts() == {}
+    handle = nested(8).enqueue()
+    drain(app)
+    assert app.runs.counts() == {"succeeded": 9}
+    assert handle.callback is not None
+    assert handle.callback.result(timeout=1) is None
+
+
+def test_a_batch_inside_a_batch_that_nothing_could_stand_for_is_refused_and_nothing_is_created(app: App) -> None:
+    @app.task
+    def work() -> None: ...
+
+    listed: list[Call[None] | Batch[None]] = [work.call(), batch([work.call()], then=work.call())]
+    for inner, option in (
+        (batch([work.call()]), "then"),
+        (batch([work.call()], any_failed=work.call()), "then"),
+        (batch([work.call()], then=work.call(), open=True), "open"),
+        (batch([work.call()] * 1000, then=work.call()), "members"),
+        (batch(iter(listed), then=work.call()), "members"),
+    ):
+        with pytest.raises(InvalidOption) as refused:
+            batch([work.call(), inner], then=work.call()).enqueue()
+        assert refused.value.details["option"] == option
+    assert app.runs.counts() == {}

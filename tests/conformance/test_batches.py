@@ -267,3 +267,27 @@ def test_members_stay_on_record_until_their_batch_is_over(fleet: Fleet) -> None:
     assert fleet.prune().runs == 0
     fleet.finish(fleet.claim(queues=["summaries"]))
     assert fleet.prune().runs == 2
+
+
+def test_a_batch_inside_another_is_cancelled_with_it_and_counted_by_the_run_that_stands_for_it(fleet: Fleet) -> None:
+    outer, inner = fleet.new_id(), fleet.new_id()
+    member, alone = fleet.new(), fleet.new()
+    standing = fleet.new(task="summary", queue="summaries", blocked="batch")
+
+    def fn(tx: Transaction) -> None:
+        fleet._intern(tx)
+        batches.create(tx, outer, [alone], namespace=fleet.namespace, seal=False)
+        then: dict[batches.FiresOn, NewRun] = {"all_succeeded": standing}
+        batches.create(tx, inner, [member], namespace=fleet.namespace, callbacks=then, outer_id=outer)
+        batches.close(tx, outer, namespace=fleet.namespace)
+
+    fleet.database.write("batches.create", fn)
+    fleet.database.write("batches.create", fn)  # as after a commit whose answer was lost
+    assert fleet.sql("SELECT total, open FROM batches ORDER BY total DESC") == [(2, 2), (1, 1)]
+    marked = fleet.database.write("batches.cancel", lambda tx: batches.cancel(tx, outer, namespace=fleet.namespace))
+    assert marked == [outer, inner]
+    assert fleet.database.read("batches.cancelling", lambda tx: len(batches.cancelling(tx, most=10))) == 2
+    for _ in range(3):  # one batch in each pass
+        fleet.tick()
+    assert fleet.states([alone.id, member.id, standing.id]) == [State.CANCELLED, State.CANCELLED, State.UPSTREAM_FAILED]
+    assert fleet.sql("SELECT open, failed, stopped FROM batches WHERE outer_id IS NULL") == [(0, 1, 1)]

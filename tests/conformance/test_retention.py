@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mainspring.codec import keeping
 from mainspring.core.attempts import Failed, Succeeded, Unworkable
+from mainspring.core.budgets import Budgets
 from mainspring.core.durations import DAY, HOUR, SECOND
 from mainspring.core.policy import Policy
 from mainspring.core.states import TERMINAL, State
@@ -245,7 +247,7 @@ def test_the_walk_of_retention_goes_slice_by_slice_rests_at_its_end_and_begins_a
     fleet.enqueue_many(5)
     fleet.finish(fleet.claim())
     fleet.pass_time(40 * DAY)
-    assert [forget(fleet, most=2) for _ in range(4)] == [(2, 0, True), (2, 0, True), (1, 0, False), (0, 0, False)]
+    assert [forget(fleet, most=2) for _ in range(4)] == [(2, 0, 0, True), (2, 0, 0, True), (1, 0, 0, False), (0, 0, 0, False)]
     fleet.finish(fleet.running())
     fleet.pass_time(40 * DAY)
     assert forget(fleet, most=2).runs == 1
@@ -261,3 +263,49 @@ def test_two_who_walk_at_once_walk_once(fleet: Fleet, rival: AnyDatabase) -> Non
         second = started(rival, lambda: rival.write("retention.forget", lambda tx: retention.forget_slice(tx, most=2)))
     assert first.runs + second().runs in {2, 3}
     assert fleet.one("SELECT count(*) FROM runs") == 3 - first.runs - second().runs
+
+
+def test_each_run_is_kept_as_long_as_its_policy_says(fleet: Fleet) -> None:
+    brief, lasting = fleet.running(policy=Policy(run_ttl_us=HOUR)), fleet.running(policy=Policy(run_ttl_us=60 * DAY))
+    fleet.finish([brief, lasting])
+    fleet.pass_time(2 * HOUR)
+    assert forget(fleet).runs == 1
+    fleet.pass_time(40 * DAY)
+    assert forget(fleet).runs == 0
+    assert fleet.sql("SELECT id FROM runs") == [(lasting.id,)]
+    fleet.pass_time(30 * DAY)
+    assert forget(fleet).runs == 1
+
+
+def test_receipts_go_after_their_time_and_what_else_is_told_stays(fleet: Fleet) -> None:
+    policy = Policy(receipt_ttl_us=HOUR, budgets=Budgets(max_attempts=2))
+    held = fleet.running(policy=policy)
+    fleet.finish(held, Failed(code="bad", message="no", traceback="line 1"))
+    again = fleet.reclaim(held.id)
+    fleet.pass_time(2 * HOUR)
+    assert forget(fleet).receipts == 0  # it has not ended
+    fleet.finish(again)
+    fleet.pass_time(2 * HOUR)
+    (told,) = [event.data for event in fleet.ledger(held.id) if event.type == "retry_scheduled"]
+    assert told["traceback"] == "line 1"
+    assert forget(fleet).receipts == 1
+    (left,) = [event.data for event in fleet.ledger(held.id) if event.type == "retry_scheduled"]
+    assert left == {name: value for name, value in told.items() if name != "traceback"}
+    fleet.pass_time(2 * HOUR)
+    assert forget(fleet).receipts == 0
+
+
+def test_what_is_sealed_is_known_by_how_it_begins() -> None:
+    assert retention.SEALED == keeping._TOLD
+
+
+def test_the_receipts_of_an_open_dead_letter_stay_until_it_is_dismissed(fleet: Fleet) -> None:
+    held = fleet.running(policy=Policy(receipt_ttl_us=HOUR))
+    fleet.finish(held, Failed(code="bad", message=f"{retention.SEALED}c2VhbGVk", traceback="line 1", final=True))
+    fleet.pass_time(2 * HOUR)
+    assert forget(fleet).receipts == 0
+    fleet.sql("UPDATE dead_letters SET closed_at = opened_at")
+    fleet.pass_time(2 * HOUR)
+    assert forget(fleet).receipts == 1
+    told = fleet.ledger(held.id)[-1].data
+    assert (told["message"], "traceback" in told, told["code"]) == ("", False, "bad")

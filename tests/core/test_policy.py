@@ -60,5 +60,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         "heartbeat_timeout_us": None,
         "retry_on": [],
         "never_on": [],
+        "run_ttl_us": 2_592_000_000_000,
         "result_ttl_us": 604_800_000_000,
+        "receipt_ttl_us": 1_209_600_000_000,
     }

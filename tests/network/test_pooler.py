@@ -147,3 +147,5 @@ def test_behind_a_pooler_hints_are_sent_and_the_poll_takes_the_place_of_hearing_
         stop.set()
         assert list(behind.notifications("mainspring_test", stop)) == [""]
     assert heard == ["work"]
+    assert not behind.capabilities.notify
+    assert direct.capabilities.notify

@@ -129,12 +129,11 @@ def _folder(file: Path) -> Line:
 
 def _facts(client: Client) -> Iterator[Line]:
     from mainspring.core.durations import format_duration
-    from mainspring.operations.capabilities import promises
     from mainspring.store.inspection import facts
 
     found = facts(client.database, client.system.now())
     yield Line("database", "ok", f"{found.kind} {found.server} ({found.driver}), schema current")
-    given = promises(client.database).as_data()
+    given = client.database.capabilities.as_data()
     denied = ", ".join(name for name, is_given in given.items() if not is_given)
     yield Line("promises", "ok", ", ".join(name for name, is_given in given.items() if is_given) + f"; not: {denied}")
     if found.journal is not None:

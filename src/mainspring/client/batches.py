@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mainspring.client.handles import BatchHandle, Handle, Member
 from mainspring.client.requests import Request
@@ -13,7 +13,9 @@ from mainspring.core.ids import parse_run_id
 from mainspring.errors import InvalidOption
 from mainspring.operations import batches, views
 from mainspring.operations.batches import Fence
+from mainspring.operations.creation import NewRun
 from mainspring.operations.releasing import BatchRow
+from mainspring.store.database import Transaction
 
 if TYPE_CHECKING:
     from mainspring.client.client import Client
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHUNK = 1_000
+MOST_DEEP = 8
 _PIECE = 100
 
 
@@ -44,6 +47,38 @@ class BatchView:
     def is_over(self) -> bool:
         """Whether nobody can join it and every member has ended."""
         return self.sealed_at is not None and self.open == 0
+
+
+class Tree(NamedTuple):
+    """A batch with batches among its members, before it is created."""
+
+    members: "list[Request | Tree]"
+    callbacks: Mapping[FiresOn, Request]
+    seal: bool
+
+
+class _Planned(NamedTuple):
+    """A batch of a tree with its ids."""
+
+    id: str
+    members: list[NewRun]
+    inside: "list[_Planned]"
+    callbacks: dict[FiresOn, NewRun]
+    seal: bool
+
+    @property
+    def member_ids(self) -> list[str]:
+        """The runs that are its members: its own, and those that stand for batches."""
+        standing = [next(iter(each.callbacks.values())).id for each in self.inside]
+        return sorted([*(run.id for run in self.members), *standing])
+
+    def create(self, tx: Transaction, namespace: str, outer_id: str | None = None) -> None:
+        """Create it, with all that is inside."""
+        batches.create(tx, self.id, self.members, namespace=namespace, callbacks=self.callbacks, seal=False, outer_id=outer_id)
+        for each in self.inside:
+            each.create(tx, namespace, self.id)
+        if self.seal:
+            batches.close(tx, self.id, namespace=namespace)
 
 
 class Batches:
@@ -83,6 +118,37 @@ class Batches:
         handles = {on: Handle[Any](client, then[on].id, "created", request.decode) for on, request in callbacks.items()}
         return BatchHandle(batch_id, ids, handles, self)
 
+    def create_tree(self, tree: Tree) -> BatchHandle[Any]:
+        """Create a batch with batches among its members, in one transaction. The first callback of each inner one is a member of
+        the outer one, and stands for it.
+
+        Raises:
+            InvalidOption: deeper than 8, more than 1,000 runs, or a request with keys or upstreams; nothing was created.
+        """
+        client = self._client
+        requests = list(_requests_of(tree))
+        if len(requests) > CHUNK:
+            raise InvalidOption(f"{len(requests):,} runs in batches inside a batch; {CHUNK:,} in all is the most", option="members")
+        _check(requests)
+        client._intern(requests)
+        planned = self._planned(tree)
+        self._write("batches.create", lambda tx: planned.create(tx, client.namespace))
+        client.tell_work(sorted({request.lane.queue for request in requests}))
+        then = planned.callbacks
+        handles = {on: Handle[Any](client, then[on].id, "created", request.decode) for on, request in tree.callbacks.items()}
+        return BatchHandle(planned.id, planned.member_ids, handles, self)
+
+    def _planned(self, tree: Tree) -> _Planned:
+        client = self._client
+        batch_id, members, inside = client.system.new_id(), list[NewRun](), list[_Planned]()
+        for each in tree.members:  # ids in this order, for it is the order of members
+            if isinstance(each, Tree):
+                inside.append(self._planned(each))
+            else:
+                members.append(client._new_run(each))
+        callbacks = {on: client._new_run(request) for on, request in tree.callbacks.items()}
+        return _Planned(batch_id, members, inside, callbacks, tree.seal)
+
     def add(self, batch_id: str, members: Iterable[Any], *, fence: Fence | None = None) -> list[str]:
         """Let more members (calls) join a batch that is open, 1,000 in a transaction; their ids in order. ``fence``: on behalf of
         an attempt at a member, as long as that holds its lease.
@@ -103,20 +169,23 @@ class Batches:
         self._write("batches.seal", lambda tx: batches.close(tx, named, namespace=self._client.namespace))
 
     def cancel(self, batch_id: str, *, reason: str | None = None) -> None:
-        """Cancel every member that has not ended, a hundred in a transaction; nobody joins any more. Callbacks for ``done`` still
-        run. If this call is cut off, a worker goes on with it.
+        """Cancel every member that has not ended, also of batches inside, a hundred in a transaction; nobody joins any more.
+        Callbacks for ``done`` still run. If this call is cut off, a worker goes on with it.
 
         Raises:
             UnknownRun: no such batch.
         """
-        client, after = self._client, batches.FIRST_ID
-        named = parse_run_id(batch_id)
-        self._write("batches.cancel", lambda tx: batches.cancel(tx, named, namespace=client.namespace))
-        while after:
-            after = self._write(
-                "batches.cancel_some",
-                lambda tx, at=after: batches.cancel_some(tx, named, at, most=_PIECE, actor=client.actor, reason=reason) or "",
-            )
+        client, named = self._client, parse_run_id(batch_id)
+        marked: list[str] = self._write("batches.cancel", lambda tx: batches.cancel(tx, named, namespace=client.namespace))
+        for each in marked:
+            after = batches.FIRST_ID
+            while after:
+                after = self._write(
+                    "batches.cancel_some",
+                    lambda tx, of=each, at=after: (
+                        batches.cancel_some(tx, of, at, most=_PIECE, actor=client.actor, reason=reason) or ""
+                    ),
+                )
 
     def get(self, batch_id: str) -> BatchView:
         """A batch as it stands.
@@ -193,6 +262,16 @@ class JoinedBatch:
 def _requests(members: Iterable[Any]) -> Iterator[Request]:
     """The requests of calls, as they come."""
     return (member if isinstance(member, Request) else member.request for member in members)
+
+
+def _requests_of(tree: Tree) -> Iterator[Request]:
+    """Every request of a tree."""
+    for each in tree.members:
+        if isinstance(each, Tree):
+            yield from _requests_of(each)
+        else:
+            yield each
+    yield from tree.callbacks.values()
 
 
 def _chunks(members: Iterable[Request]) -> Iterator[list[Request]]:

@@ -12,7 +12,7 @@ from mainspring.client.handles import Handle, Member
 from mainspring.client.keys import Keys, with_fields
 from mainspring.client.limits import LimitsAtWork
 from mainspring.client.queues import Queues
-from mainspring.client.requests import Alike, Request, as_alike
+from mainspring.client.requests import Alike, Request, as_alike, check_promises
 from mainspring.client.reruns import FindTask
 from mainspring.client.runs import Runs
 from mainspring.client.ticking import Tick, tick
@@ -152,6 +152,7 @@ class Client:
         alike = as_alike(requests) if using is None and not delivered else None
         if alike is not None and self._trace() is None and sum(map(len, alike.bodies)) <= _MOST_BYTES:
             return self._submit_alike(alike)
+        check_promises(self.database.capabilities, requests, using)
         if using is None or not hasattr(self.database, "exclusive"):
             self._intern(requests)
         new, keyed = self._plan(requests)
@@ -199,6 +200,7 @@ class Client:
 
     def prepare(self, request: Request) -> tuple[NewRun, dict[str, Keyed]]:
         """What creating one run takes, with its lane and its policy in place: for ``run_now``, which creates it itself."""
+        check_promises(self.database.capabilities, [request])
         self._intern([request])
         new, keyed = self._plan([request])
         return new[0], keyed
@@ -221,6 +223,7 @@ class Client:
             return handles
 
     async def _asubmit(self, requests: Sequence[Request], using: Any) -> list[Handle[Any]]:
+        check_promises((await asyncio.to_thread(lambda: self.database)).capabilities, requests, using)
         new, keyed = await asyncio.to_thread(self._plan, requests)
         plan = await asyncio.to_thread(self._create_in, requests, new, keyed)
         try:

@@ -7,6 +7,7 @@ from mainspring import codec
 from mainspring.core.debounce import Debounce, OnSingleton
 from mainspring.core.dependencies import Condition
 from mainspring.core.lanes import Lane
+from mainspring.store.database import Capabilities
 
 
 class Request(NamedTuple):
@@ -30,6 +31,22 @@ class Request(NamedTuple):
     on_singleton: OnSingleton = "existing"
     debounce: Debounce | None = None
     after: tuple[tuple[str, Condition], ...] = ()
+
+
+def check_promises(given: Capabilities, requests: Sequence[Request], using: Any = None) -> None:
+    """Refuse what the database does not promise, before anything is written.
+
+    Raises:
+        CapabilityUnsupported: naming the promise and what to leave out.
+    """
+    if using is not None:
+        given.require(
+            "transactional_enqueue", "leave using= out, and enqueue after your commit; or write to app.outbox(connection)"
+        )
+    if not given.idempotency and any(request.key is not None for request in requests):
+        given.require("idempotency", "leave key= out")
+    if not given.singleton and any(request.singleton is not None for request in requests):
+        given.require("singleton", "leave singleton= out")
 
 
 class Alike(Sequence[Request]):

@@ -307,6 +307,7 @@ class Runs:
         return {"namespace": self._client.namespace, "actor": self._client.actor}
 
     def _events(self, tx: Transaction, run_id: str, after: int) -> "Ledger":
+        tx.capabilities.require("reads_history", "look at the run itself: runs.get")
         view = views.get(tx, self._client.namespace, parse_run_id(run_id))
         return views.events(tx, view.run.id, after=after)
 

@@ -17,8 +17,8 @@ class Policy:
     """How often a run is tried, how long it waits between, and how long one attempt may take.
 
     ``timeout_us`` bounds one attempt, from the start of user code (None: its deadline does); ``heartbeat_timeout_us`` is how long
-    it may say nothing; ``grace_us`` is how long it may then take to stop. ``result_ttl_us`` is how long its result is kept, from
-    the end on; 0 keeps none.
+    it may say nothing; ``grace_us`` is how long it may then take to stop. From its end on the run is kept for ``run_ttl_us``, its
+    result for ``result_ttl_us`` (0 keeps none), and the receipts of its attempts (tracebacks) for ``receipt_ttl_us``.
     """
 
     budgets: Budgets = field(default_factory=Budgets)
@@ -28,7 +28,9 @@ class Policy:
     grace_us: int = 30 * SECOND
     heartbeat_timeout_us: int | None = None
     kinds: retry.Kinds = field(default_factory=retry.Kinds)
+    run_ttl_us: int = 30 * DAY
     result_ttl_us: int = 7 * DAY
+    receipt_ttl_us: int = 14 * DAY
 
     def as_data(self) -> dict[str, Any]:
         """The policy as JSON-able data, every field named."""
@@ -43,7 +45,9 @@ class Policy:
             "heartbeat_timeout_us": self.heartbeat_timeout_us,
             "retry_on": list(self.kinds.on),
             "never_on": list(self.kinds.never),
+            "run_ttl_us": self.run_ttl_us,
             "result_ttl_us": self.result_ttl_us,
+            "receipt_ttl_us": self.receipt_ttl_us,
         }
 
     @staticmethod
@@ -61,5 +65,7 @@ class Policy:
             grace_us=data["grace_us"],
             heartbeat_timeout_us=data["heartbeat_timeout_us"],
             kinds=retry.Kinds(on=tuple(data["retry_on"]), never=tuple(data["never_on"])),
+            run_ttl_us=data["run_ttl_us"],
             result_ttl_us=data["result_ttl_us"],
+            receipt_ttl_us=data["receipt_ttl_us"],
         )

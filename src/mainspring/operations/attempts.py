@@ -256,6 +256,7 @@ def register(
 ) -> None:
     """A worker says hello; its lease lasts ``ttl`` µs from now and covers whatever it will hold. ``skills`` (JSON) says which
     ``versions`` of tasks it knows and its ``capabilities``, for ``explain``."""
+    tx.capabilities.require("leases", "runs can be created here, and no worker can claim them")
     params: dict[str, Any] = {"id": worker_id, "namespace": namespace, "tasks": tasks, "queues": queues}
     tx.execute("workers.register", **params, concurrency=concurrency, ttl=ttl, skills=skills)
 

@@ -37,15 +37,19 @@ def create(
     fires_on: FiresOn = "done",
     callbacks: Mapping[FiresOn, NewRun] | None = None,
     seal: bool = True,
+    outer_id: str | None = None,
 ) -> None:
     """Create a batch with members and callbacks, all or nothing. An empty batch that is sealed starts its callbacks at once.
 
-    ``callback`` with ``fires_on`` is the short form of one of ``callbacks``. A repeat changes nothing.
+    ``callback`` with ``fires_on`` is the short form of one of ``callbacks``. ``outer_id`` is the batch it is inside of, where its
+    first callback is a member and stands for it. A repeat changes nothing.
     """
-    tx.execute("batches.create", id=batch_id, namespace=namespace)
+    tx.execute("batches.create", id=batch_id, namespace=namespace, outer_id=outer_id)
     wanted = {**(callbacks or {}), **({fires_on: callback} if callback else {})}
     then = [run._replace(blocked="batch", after=((batch_id, _condition(name)),)) for name, run in wanted.items()]
-    drive(tx, create_runs(then, {}))
+    if outer_id is not None:
+        add(tx, outer_id, then[:1], namespace=namespace)
+    drive(tx, create_runs(then[1 if outer_id is not None else 0 :], {}))
     add(tx, batch_id, members, namespace=namespace)
     if seal:
         close(tx, batch_id, namespace=namespace)
@@ -86,16 +90,25 @@ def close(tx: Transaction, batch_id: str, *, namespace: str) -> None:
         _tell(tx, batch)
 
 
-def cancel(tx: Transaction, batch_id: str, *, namespace: str) -> None:
-    """Seal a batch and note that its members are to be cancelled, which ``cancel_some`` does. A second call changes nothing.
+def cancel(tx: Transaction, batch_id: str, *, namespace: str) -> list[str]:
+    """Seal a batch and those inside it, and note that their members are to be cancelled, which ``cancel_some`` does; their ids. A
+    second call changes nothing.
 
     Raises:
         UnknownRun: no such batch.
     """
-    batch = _lock(tx, batch_id, namespace)
-    if batch.cancelled_at is None:
-        tx.execute("batches.cancel", id=batch_id, start=FIRST_ID)
-        _tell(tx, batch)
+    get(tx, batch_id, namespace=namespace)
+    ids, level = [batch_id], [batch_id]
+    while level := [row[0] for row in tx.rows("batches.inside", ids=level)]:
+        ids += level
+    batches = lock_batches(tx, ids)
+    for batch in batches.values():
+        if batch.cancelled_at is None:
+            tx.execute("batches.cancel", id=batch.id, start=FIRST_ID)
+    for batch in batches.values():
+        if batch.cancelled_at is None:
+            _tell(tx, batch)
+    return ids
 
 
 def cancel_some(tx: Transaction, batch_id: str, after: str, *, most: int, actor: str, reason: str | None) -> str | None:

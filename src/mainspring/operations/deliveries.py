@@ -33,6 +33,8 @@ class Delivery:
 
 def declare(tx: Transaction, namespace: str, queue: str, *, dispatch: Dispatch | None, dispatch_timeout: int | None) -> None:
     """What code says of a queue's deliveries; ``dispatch`` None: it has none. ``dispatch_timeout`` (µs) bounds a reservation."""
+    if dispatch is not None:
+        tx.capabilities.require("deliveries", f"declare queue {queue!r} without delivery=, and have workers poll")
     tx.execute("deliveries.declare", namespace=namespace, queue=queue, dispatch=dispatch, dispatch_timeout=dispatch_timeout)
 
 

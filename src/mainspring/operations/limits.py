@@ -295,6 +295,7 @@ def load(tx: Transaction, namespace: str) -> Limits:
 
 def declare(tx: Transaction, namespace: str, scope: Scope, name: str, limit: Limit | Rate) -> None:
     """What code says of a limit. One that an operator changed stays as the operator left it."""
+    tx.capabilities.require("limits", "declare none, and bound what runs at once by the workers' concurrency=")
     row = _row(namespace, scope, name, "", limit)
     tx.execute("limits.declare", **row)
 
@@ -303,6 +304,7 @@ def put(
     tx: Transaction, namespace: str, scope: Scope, name: str, limit: Limit | Rate | None, *, key: str = "", measure: Measure
 ) -> None:
     """An operator sets a limit, or lifts it (None). What runs already keeps running, and counts."""
+    tx.capabilities.require("limits", "set none, and bound what runs at once by the workers' concurrency=")
     if limit is None:
         limit, size = Limit(0) if measure is Measure.AT_ONCE else Rate(0, per="1s"), None
     else:

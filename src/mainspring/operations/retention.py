@@ -1,7 +1,7 @@
-"""Forgetting: ended runs older than their retention, with everything that hangs on them, and results before that."""
+"""Forgetting: ended runs older than their retention, with everything that hangs on them; results and receipts before that."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -11,15 +11,17 @@ from mainspring.core.policy import Policy
 from mainspring.core.states import TERMINAL, State
 from mainspring.errors import InvalidOption, shown
 from mainspring.operations.moves import lock_runs
+from mainspring.operations.rows import encode_data
+from mainspring.operations.views import decode_data
 from mainspring.store.database import Transaction
 
-#: How long ended runs are kept where nobody says otherwise. Results go earlier: ``Policy.result_ttl_us``.
-RUNS_KEPT_US = 30 * DAY
 #: How long acts on many runs are remembered.
 ACTIONS_KEPT_US = 30 * DAY
 _REST_US = 1 * HOUR
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 _WALK = "runs"
+#: How a message begins that is sealed together with its traceback (``codec/keeping.py``).
+SEALED = "mainspring-sealed:"
 
 
 class Pruned(NamedTuple):
@@ -39,6 +41,7 @@ def prune(tx: Transaction, namespace: str, *, cut_off: int, states: Sequence[Sta
     Raises:
         InvalidOption: a state that is not terminal, or no cursor of ours; refused before anything is read.
     """
+    tx.capabilities.require("prunes", "what has ended stays, as long as the database keeps it")
     live = sorted(set(states) - TERMINAL)
     if live:
         raise InvalidOption(f"only ended runs can be pruned, and {live[0]} is not an end", option="states")
@@ -92,39 +95,56 @@ class Slice(NamedTuple):
 
     runs: int
     results: int
+    receipts: int
     more: bool
 
 
 def forget_slice(tx: Transaction, *, most: int) -> Slice:
-    """The next slice of a walk over all that is old enough to be forgotten: results after their time, runs after 30 days.
+    """The next slice of a walk over all that is old enough to be forgotten: results, receipts and runs, each after the time that
+    was captured with the run.
 
     Any number may call: one walks and the others find nothing to do. At its end the walk rests for an hour, and begins anew. It
     reads no run that is younger than the shortest time anything is kept.
     """
+    if not tx.capabilities.prunes:
+        return Slice(0, 0, 0, False)
     tx.execute("retention.begin", what=_WALK, place=_FIRST_ID)
     row = tx.one("retention.walk", what=_WALK)
     if row is None:
-        return Slice(0, 0, False)
-    kept = _result_ttls(tx)
-    page = tx.rows("retention.page", after=row[0], below=uuid7_floor(tx.now - min([*kept.values(), RUNS_KEPT_US])), most=most)
+        return Slice(0, 0, 0, False)
+    kept = _policies(tx)
+    shortest = min([ttl for said in kept.values() for ttl in (said.run_ttl_us, said.result_ttl_us, said.receipt_ttl_us)], default=0)
+    page = tx.rows("retention.page", after=row[0], below=uuid7_floor(tx.now - shortest), most=most)
     over = len(page) < most
     tx.execute("retention.go_on", what=_WALK, place=_FIRST_ID if over else page[-1][0], rest=_REST_US if over else 0)
-    old = [row[0] for row in page if row[3] is not None and row[3] < tx.now - RUNS_KEPT_US]
-    removed = remove(tx, old)
-    gone = set(removed)
-    stale = [
-        run_id
-        for run_id, _, policy_id, ended_at in page
-        if ended_at is not None and ended_at < tx.now - kept[policy_id] and run_id not in gone
-    ]
-    results = tx.execute("retention.results", ids=stale) if stale else 0
-    return Slice(len(removed), results, not over)
+    ended = [(row[0], tx.now - row[3], kept[row[2]]) for row in page if row[3] is not None]
+    gone = set(remove(tx, [run_id for run_id, age, said in ended if age > said.run_ttl_us]))
+    left = [each for each in ended if each[0] not in gone]
+    results = [run_id for run_id, age, said in left if age > said.result_ttl_us]
+    receipts = [run_id for run_id, age, said in left if age > said.receipt_ttl_us]
+    return Slice(
+        len(gone),
+        tx.execute("retention.results", ids=results) if results else 0,
+        _forget_receipts(tx, receipts) if receipts else 0,
+        not over,
+    )
 
 
-def _result_ttls(tx: Transaction) -> dict[int, int]:
-    """How long each policy keeps results. There are few policies."""
-    rows = tx.rows("policies.all")
-    return {row[0]: Policy.from_data(msgspec.json.decode(row[1])).result_ttl_us for row in rows}
+def _policies(tx: Transaction) -> dict[int, Policy]:
+    """Every captured policy. There are few."""
+    return {row[0]: Policy.from_data(msgspec.json.decode(row[1])) for row in tx.rows("policies.all")}
+
+
+def _forget_receipts(tx: Transaction, run_ids: Sequence[str]) -> int:
+    """Forget the tracebacks of these runs' attempts; where they are sealed together with their messages, those too. How many."""
+    told = [(row[0], row[1], decode_data(row[2])) for row in tx.rows("retention.receipts", ids=run_ids)]
+    batch = sorted((run_id, seq, encode_data(_without_receipt(data))) for run_id, seq, data in told)
+    return tx.execute("retention.forget_receipts", batch=batch) if batch else 0
+
+
+def _without_receipt(data: Mapping[str, Any]) -> dict[str, Any]:
+    left = {name: value for name, value in data.items() if name != "traceback"}
+    return left | {"message": ""} if str(left.get("message", "")).startswith(SEALED) else left
 
 
 def _parse(cursor: str) -> tuple[int, str]:

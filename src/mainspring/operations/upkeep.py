@@ -184,7 +184,7 @@ def _keys(tx: Transaction, terms: Terms) -> Done:
 
 def _forget(tx: Transaction, terms: Terms) -> Done:
     made = retention.forget_slice(tx, most=MOST_FORGOTTEN)
-    return Done(made.runs + made.results, made.more)
+    return Done(made.runs + made.results + made.receipts, made.more)
 
 
 #: What frees comes before what fills. Lapsed leases include those of runs that were asked to stop: an abandoned cancel ends there.

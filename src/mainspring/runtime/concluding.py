@@ -76,6 +76,7 @@ class Concluding:
     def _begin(self) -> None:
         if self._is_used:
             raise InvalidOption("an attempt succeeds once; put everything into one ctx.transaction()", option="transaction")
+        self._database.capabilities.require("transactional_enqueue", "write first, and return the result")
         self._is_used = True
 
     def _undo(self) -> None:

@@ -6,8 +6,10 @@ nothing else. Telemetry, fault injection and kill tests use the same names.
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
+
+from mainspring.errors import CapabilityUnsupported
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -27,11 +29,45 @@ Plan = Generator[Query, list[Row], T]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a database can do beyond the portable subset; chosen at start-up, forced off to test the portable profile."""
+    """What a database promises, as flags. ``mainspring.testing.conformance.StorageSuite`` proves those that are given; what depends
+    on one that is not is refused before any effect, and never half emulated.
+
+    ``row_locks``: rows can be locked while others go on. ``skip_locked``: claims pass over what others are at. ``notify``: the
+    server itself carries hints. ``durable``: what was committed survives the process. ``process_local``: only this process reaches
+    it, as in memory. ``transactional_enqueue``: a run can be part of the caller's transaction (``using=``, ``ctx.transaction()``).
+    ``leases``: workers may claim here. ``reads_history``: ledgers can be read. ``prunes``: ended runs can be removed.
+    ``partitions``: the ledger is kept in parts. ``lends_connections``: ``app.connection()``. The others name what the library does.
+    """
 
     row_locks: bool
     skip_locked: bool
     notify: bool
+    durable: bool = True
+    process_local: bool = False
+    transactional_enqueue: bool = True
+    leases: bool = True
+    idempotency: bool = True
+    singleton: bool = True
+    limits: bool = True
+    occurrences: bool = False
+    deliveries: bool = True
+    reads_history: bool = True
+    prunes: bool = True
+    partitions: bool = False
+    lends_connections: bool = False
+
+    def require(self, name: str, instead: str) -> None:
+        """Refuse what needs a promise that is not given; ``instead`` says what to do.
+
+        Raises:
+            CapabilityUnsupported: it is not given.
+        """
+        if not getattr(self, name):
+            raise CapabilityUnsupported(f"this database does not promise {name}: {instead}", capability=name)
+
+    def as_data(self) -> dict[str, bool]:
+        """Flags by name."""
+        return asdict(self)
 
 
 class Transaction(Protocol):
@@ -39,7 +75,7 @@ class Transaction(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What its database can do beyond the portable subset."""
+        """What its database promises."""
 
     @property
     def now(self) -> int:
@@ -67,7 +103,7 @@ class Database(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this database can do beyond the portable subset."""
+        """What this database promises."""
 
     def write(self, name: str, fn: Callable[[Transaction], T], /) -> T:
         """Run ``fn`` in a read-write transaction and return what it returned, once that is durable.

@@ -215,10 +215,10 @@ class PostgresDatabase:
 
     def __init__(self, conninfo: str, *, portable: bool = False, pool_size: int = _POOL) -> None:
         self.conninfo = conninfo
-        self.capabilities = Capabilities(row_locks=True, skip_locked=not portable, notify=not portable)
         self.answer_seconds = _ANSWER_SECONDS
         self._line = make_conninfo("", **cast("Any", _LINE | conninfo_to_dict(conninfo)))
         self.is_pooled, version = _look_at(self._line)
+        self.capabilities = Capabilities(row_locks=True, skip_locked=not portable, notify=not portable and not self.is_pooled)
         self._settings = _SETTINGS | ({"transaction_timeout": _TRANSACTION_TIMEOUT} if version >= 170_000 else {})
         self._begin_read = self._beginning_of_a_read()
         source = "portable" if portable else "postgres"

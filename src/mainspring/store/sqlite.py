@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +43,8 @@ _STATEMENT_CACHE = 512
 _WAL_TRIES = 20
 _WAL_PAGES = 4000
 _MAGIC = b"SQLite format 3\x00"
-_CAPABILITIES = Capabilities(row_locks=False, skip_locked=False, notify=False)
+_CAPABILITIES = Capabilities(row_locks=False, skip_locked=False, notify=False, lends_connections=True)
+_IN_MEMORY = replace(_CAPABILITIES, durable=False, process_local=True)
 
 
 class SqliteTransaction:
@@ -166,7 +168,7 @@ class SqliteDatabase:
     @property
     def capabilities(self) -> Capabilities:
         """One writer at a time, so there are no locked rows to skip; and no bus between processes."""
-        return _CAPABILITIES
+        return _IN_MEMORY if self._in_memory else _CAPABILITIES
 
     def write(self, name: str, fn: Callable[[Transaction], T], /) -> T:
         """Run ``fn`` in a durable commit, together with whatever else waits for one."""

@@ -16,7 +16,7 @@ _METHODS = ("start", "close", "publish", "subscribe")
 
 def native(database: Any) -> Transport:
     """What the database itself has: LISTEN/NOTIFY, the change counter of a file, or nothing beyond this process."""
-    if database.capabilities.notify:
+    if database.capabilities.notify or getattr(database, "is_pooled", False):  # what is sent through a pooler is heard past it
         return ListenNotify(database)
     if hasattr(database, "change_counter"):
         return ChangeCounter(database)

@@ -30,3 +30,7 @@ CREATE INDEX changes_of_subject ON changes (namespace, subject, at);
 
 -- A bounded queue counts what waits in it. Only runs that were delayed, retried, released or held back are in this.
 CREATE INDEX runs_waiting_in_lane ON runs (lane_id) WHERE state IN ('scheduled', 'blocked', 'retrying', 'released');
+
+-- A batch inside another one: its first callback is a member there, and stands for it.
+ALTER TABLE batches ADD COLUMN outer_id {{uuid}};
+CREATE INDEX batches_inside ON batches (outer_id) WHERE outer_id IS NOT NULL;

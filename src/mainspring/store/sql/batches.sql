@@ -1,7 +1,7 @@
 -- name: batches.create
 -- Open a batch. A repeat changes nothing.
-INSERT INTO batches (id, namespace, total, open, failed, stopped, created_at, touched_at)
-VALUES (:id, :namespace, 0, 0, 0, 0, {{now}}, {{now}})
+INSERT INTO batches (id, namespace, total, open, failed, stopped, created_at, touched_at, outer_id)
+VALUES (:id, :namespace, 0, 0, 0, 0, {{now}}, {{now}}, :outer_id)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: batches.lock
@@ -56,9 +56,18 @@ ORDER BY r.id
 LIMIT :most;
 
 -- name: batches.live_members
--- A page of the members that have not ended, in member order.
+-- A page of the members that have not ended, in member order, but for those that still stand for a batch inside this one.
 -- columns: id text
-SELECT id FROM runs WHERE batch_id = :id AND id > :after AND ended_at IS NULL ORDER BY id LIMIT :most;
+SELECT r.id FROM runs r
+WHERE r.batch_id = :id AND r.id > :after AND r.ended_at IS NULL
+  AND NOT (r.state = 'blocked' AND EXISTS (SELECT 1 FROM dependencies d JOIN batches b ON b.id = d.upstream_id
+                                           WHERE d.run_id = r.id AND b.outer_id = :id))
+ORDER BY r.id LIMIT :most;
+
+-- name: batches.inside
+-- The batches directly inside these.
+-- columns: id text
+SELECT id FROM batches WHERE outer_id {{any ids uuid}} ORDER BY id;
 
 -- name: batches.cancel
 -- Nobody joins from now on, and the members are to be cancelled, piece by piece.

@@ -90,6 +90,18 @@ WHERE run_id {{any ids uuid}} AND type IN ('succeeded', 'cancelled') AND body IS
   AND NOT EXISTS (SELECT 1 FROM runs r JOIN dependencies d ON d.upstream_id IN (r.id, r.batch_id) JOIN runs w ON w.id = d.run_id
                   WHERE r.id = events.run_id AND w.ended_at IS NULL);
 
+-- name: retention.receipts
+-- What is told in these runs' ledgers and is more than a line: tracebacks, and what is sealed. Of an open dead letter it is kept.
+-- columns: run_id text, seq int, data text
+SELECT e.run_id, e.seq, e.data FROM events e
+WHERE e.run_id {{any ids uuid}} AND (e.data LIKE '%"traceback":%' OR e.data LIKE '%"mainspring-sealed:%')
+  AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.run_id = e.run_id AND d.closed_at IS NULL);
+
+-- name: retention.forget_receipts
+-- Tell less in ledgers of runs that ended.
+-- input batch: run_id uuid, seq int, data text
+UPDATE events AS e SET data = i.data FROM {{batch}} AS i WHERE e.run_id = i.run_id AND e.seq = i.seq;
+
 -- name: retention.actions
 -- Forget acts on many runs that are over.
 DELETE FROM bulk_items WHERE action_id IN (SELECT a.id FROM bulk_actions a WHERE a.finished_at < :before OR (a.ready = 0 AND a.touched_at < :before));

@@ -5,6 +5,7 @@ collects ``test_…`` methods run it. Not here: our own back ends' servers (``te
 """
 
 from mainspring.testing.conformance.faulty import FaultyTransport
+from mainspring.testing.conformance.storage import StorageSuite
 from mainspring.testing.conformance.transport import TransportSuite
 
-__all__ = ["FaultyTransport", "TransportSuite"]
+__all__ = ["FaultyTransport", "StorageSuite", "TransportSuite"]
