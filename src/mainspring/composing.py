@@ -118,12 +118,12 @@ class Chain(Generic[R_co]):
     """Calls that run one after another."""
 
     def __init__(self, calls: Sequence[Call[Any]]) -> None:
-        for call in calls:
-            if not isinstance(call, Call):
-                raise InvalidOption(f"a chain is made of calls, task.call(...), not {shown(call)}", option="calls")
         if not calls:
             raise InvalidOption("a chain without calls is nothing", option="calls")
-        self._calls = list(calls)
+        self._calls = [_checked(call, "chain", "calls") for call in calls]
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(repr, self._calls))})"
 
     def enqueue(self) -> ChainHandle[R_co]:
         """Create all its runs, in one transaction. If one ends otherwise than succeeded, those behind it end ``upstream_failed``.
@@ -155,7 +155,11 @@ class Chain(Generic[R_co]):
         return ChainHandle(steps, steps[-1])
 
 
-def chain(*calls: Call[Any]) -> Chain[Any]:
+@overload
+def chain(*calls: *tuple[*tuple[Call[Any], ...], Call[R]]) -> Chain[R]: ...
+@overload
+def chain(*calls: Call[Any]) -> Chain[Any]: ...
+def chain(*calls: Call[Any]) -> Chain[Any]:  # type: ignore[misc]  # the first signature says which of them is the last
     """Calls one after another: each begins when the one before has succeeded, and gets its result as the first argument, unless it
     takes none, or names it itself with ``result_of``."""
     return Chain(calls)
@@ -166,16 +170,19 @@ class Batch(Generic[R_co]):
 
     def __init__(self, members: Iterable[Call[Any]], callbacks: Mapping[FiresOn, Call[Any]], *, is_open: bool) -> None:
         self._members = members
-        self._callbacks = dict(callbacks)
+        self._callbacks = {on: _checked(call, "batch", on) for on, call in callbacks.items()}
         self._is_open = is_open
+
+    def __repr__(self) -> str:
+        return f"Batch({', '.join(f'{on}={call!r}' for on, call in self._callbacks.items())})"
 
     def enqueue(self) -> BatchHandle[R_co]:
         """Create members and callbacks: all or nothing up to 1,000 members, beyond that piece by piece.
 
         Raises:
-            InvalidOption: neither members nor callbacks; a call with a key; more than a million members.
+            InvalidOption: neither members nor callbacks; what is no call; a call with a key; more than a million members.
         """
-        members = iter(self._members)
+        members = (_checked(member, "batch", "members") for member in self._members)
         first = next(members, None)
         some = next(iter(self._callbacks.values()), first)
         if some is None:
@@ -240,6 +247,12 @@ def batch(
     if isinstance(members, Sequence) and not members and not callbacks:
         raise InvalidOption("a batch without members and without then= is nothing", option="members")
     return Batch(members, callbacks, is_open=open)
+
+
+def _checked(call: Any, what: str, option: str) -> Call[Any]:
+    if not isinstance(call, Call):
+        raise InvalidOption(f"a {what} is made of calls, task.call(...), not {shown(call)}", option=option)
+    return call
 
 
 def _resolved(value: Any, earlier: Mapping[int, str]) -> Any:

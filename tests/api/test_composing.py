@@ -475,3 +475,14 @@ def test_a_run_may_wait_for_a_batch(shop: App, drain: Drain) -> None:
     handle = shop.client.submit([spec.request(spec.about(shop.namespace, options), options, ("behind",), {})])[0]
     drain(shop)
     assert handle.result(timeout="10s") == ["behind", 1, 4]
+
+
+def test_what_is_no_call_is_refused_saying_what_to_write(app: App) -> None:
+    @app.task
+    def one(x: int = 0) -> int:
+        return x
+
+    for wrong in (lambda: chain(one), lambda: batch([one]).enqueue(), lambda: batch([one.call()], then=one)):  # type: ignore[call-overload, list-item]
+        with pytest.raises(InvalidOption, match=r"is made of calls, task\.call\(\.\.\.\), not Task\("):
+            wrong()
+    assert app.runs.counts() == {}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from mainspring.config import without_password
 from mainspring.errors import ConfigurationInvalid, shown
 from mainspring.transports.database import ChangeCounter, ListenNotify
 from mainspring.transports.local import LocalTransport
@@ -42,8 +43,8 @@ def open_transport(wanted: "str | Transport", database: Any) -> Transport:
             from mainspring.transports.nats import NatsTransport
 
             return NatsTransport(wanted)
-        case scheme:
-            raise ConfigurationInvalid(f"{shown(scheme)} is no kind of transport; {EXAMPLES}")
+        case _:
+            raise ConfigurationInvalid(f"{shown(without_password(wanted))} names no transport; {EXAMPLES}")
 
 
 def is_silent(transport: Transport) -> bool:
