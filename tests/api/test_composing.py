@@ -183,7 +183,7 @@ def test_what_is_wrong_with_a_chain_is_told_before_anything_is_written(app: App)
     with pytest.raises(InvalidOption, match="nothing"):
         chain()
     with pytest.raises(InvalidOption, match="made of calls"):
-        chain(plain)  # type: ignore[arg-type]
+        chain(plain)  # type: ignore[call-overload]
     with pytest.raises(PayloadInvalid):
         _ = plain.call().request
     assert app.runs.list().data == []

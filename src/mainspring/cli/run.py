@@ -180,7 +180,11 @@ def enqueue(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, and print the result as JSON.")] = False,
 ) -> None:
-    """Create a run of a task by name; prints its id. Without --app its worker checks the arguments."""
+    """Create a run of a task by name; prints its id.
+
+    Without --app nobody knows the task's own options: its worker checks the arguments, and retries, timeouts and keys are those of
+    a task without any.
+    """
     arguments = arguments_of(payload)
     options: Any = {"queue": queue, "priority": priority, "delay": delay, "key": key, "attributes": _attributes(attribute)}
     if code is not None:
