@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from mainspring.config import without_password
 from mainspring.errors import ConfigurationInvalid, shown
 from mainspring.transports.database import ChangeCounter, ListenNotify
 from mainspring.transports.local import LocalTransport
@@ -43,8 +42,8 @@ def open_transport(wanted: "str | Transport", database: Any) -> Transport:
             from mainspring.transports.nats import NatsTransport
 
             return NatsTransport(wanted)
-        case _:
-            raise ConfigurationInvalid(f"{shown(without_password(wanted))} names no transport; {EXAMPLES}")
+        case scheme:
+            raise ConfigurationInvalid(f"{shown(scheme or wanted)} names no transport; {EXAMPLES}")
 
 
 def is_silent(transport: Transport) -> bool:
