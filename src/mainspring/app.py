@@ -23,7 +23,7 @@ from mainspring.core.collecting import Collect
 from mainspring.core.debounce import Debounce, OnSingleton
 from mainspring.core.durations import Duration, parse_duration
 from mainspring.core.limits import Limit, Rate, Scope
-from mainspring.core.names import check_name
+from mainspring.core.names import check_name, hashed_key
 from mainspring.errors import CapabilityUnsupported, InvalidOption
 from mainspring.operations.views import WorkerView
 from mainspring.options import Kept, KeyOption, KeyTtl, SpanOption, checked_limits
@@ -162,6 +162,16 @@ class App:
     def limit(self, name: str, *limits: Limit | Rate) -> str:
         """Declare a named limit, of which tasks take units: ``gpu = app.limit("gpu", Limit(4))``, ``@app.task(uses={gpu: 2})``."""
         return self.registry.add_pool(name, limits)
+
+    @staticmethod
+    def key(*parts: str | int) -> str:
+        """A key made of what may be no key, or is nobody's to read: ids from elsewhere, addresses, whole documents. It is a hash of
+        the parts, the same everywhere and for ever: ``send.options(key=app.key("receipt", address))``.
+
+        Raises:
+            InvalidOption: a part that is neither text nor a whole number.
+        """
+        return hashed_key(*parts)
 
     @overload
     def task(self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...

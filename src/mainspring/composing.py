@@ -119,12 +119,12 @@ class Chain(Generic[R_co]):
     """Calls that run one after another."""
 
     def __init__(self, calls: Sequence[Call[Any]]) -> None:
-        for call in calls:
-            if not isinstance(call, Call):
-                raise InvalidOption(f"a chain is made of calls, task.call(...), not {shown(call)}", option="calls")
         if not calls:
             raise InvalidOption("a chain without calls is nothing", option="calls")
-        self._calls = list(calls)
+        self._calls = [_checked(call, "chain", "calls") for call in calls]
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(repr, self._calls))})"
 
     def enqueue(self) -> ChainHandle[R_co]:
         """Create all its runs, in one transaction. If one ends otherwise than succeeded, those behind it end ``upstream_failed``.
@@ -156,7 +156,11 @@ class Chain(Generic[R_co]):
         return ChainHandle(steps, steps[-1])
 
 
-def chain(*calls: Call[Any]) -> Chain[Any]:
+@overload
+def chain(*calls: *tuple[*tuple[Call[Any], ...], Call[R]]) -> Chain[R]: ...
+@overload
+def chain(*calls: Call[Any]) -> Chain[Any]: ...
+def chain(*calls: Call[Any]) -> Chain[Any]:  # type: ignore[misc]  # the first signature says which of them is the last
     """Calls one after another: each begins when the one before has succeeded, and gets its result as the first argument, unless it
     takes none, or names it itself with ``result_of``."""
     return Chain(calls)
@@ -169,28 +173,29 @@ class Batch(Generic[R_co]):
         self, members: "Iterable[Call[Any] | Batch[Any]]", callbacks: Mapping[FiresOn, Call[Any]], *, is_open: bool
     ) -> None:
         self._members = members
-        self._callbacks = dict(callbacks)
+        self._callbacks = {on: _checked(call, "batch", on) for on, call in callbacks.items()}
         self._is_open = is_open
+
+    def __repr__(self) -> str:
+        return f"Batch({', '.join(f'{on}={call!r}' for on, call in self._callbacks.items())})"
 
     def enqueue(self) -> BatchHandle[R_co]:
         """Create members and callbacks: all or nothing up to 1,000 members, beyond that piece by piece.
 
         Raises:
-            InvalidOption: neither members nor callbacks; a call with a key; more than a million members. Of batches inside: more
-                than 8 deep, more than 1,000 runs in all, or no callback that can stand for one.
+            InvalidOption: neither members nor callbacks; what is no call; a call with a key; more than a million members. Of batches
+                inside: more than 8 deep, more than 1,000 runs in all, or no callback that can stand for one.
         """
         if isinstance(self._members, Sequence) and any(isinstance(member, Batch) for member in self._members):
             tree = self._tree(1)
             return self._client().batches.create_tree(tree)
-        members = iter(self._members)
+        members = map(_single, self._members)
         first = next(members, None)
         some = next(iter(self._callbacks.values()), first)
         if some is None:
             raise InvalidOption("a batch without members and without callbacks is nothing", option="members")
-        requests = (_requested(call) for call in itertools.chain([] if first is None else [first], members))
+        requests = (call.request for call in itertools.chain([] if first is None else [first], members))
         callbacks = {on: call.request for on, call in self._callbacks.items()}
-        if isinstance(some, Batch):
-            raise _unlisted()
         return some.home.client.batches.create(requests, callbacks, seal=not self._is_open)
 
     async def aenqueue(self) -> BatchHandle[R_co]:
@@ -209,7 +214,7 @@ class Batch(Generic[R_co]):
                 member._check_standing()
                 members.append(member._tree(depth + 1))
             else:
-                members.append(member.request)
+                members.append(_checked(member, "batch", "members").request)
         return Tree(members, {on: call.request for on, call in self._callbacks.items()}, not self._is_open)
 
     def _check_standing(self) -> None:
@@ -281,15 +286,20 @@ def batch(
     return Batch(members, callbacks, is_open=open)
 
 
-def _requested(member: Any) -> Request:
+def _single(member: Any) -> Call[Any]:
     if isinstance(member, Batch):
         raise _unlisted()
-    request: Request = member.request
-    return request
+    return _checked(member, "batch", "members")
 
 
 def _unlisted() -> InvalidOption:
     return InvalidOption("with batches among them, the members of a batch are a list, and not an iterator", option="members")
+
+
+def _checked(call: Any, what: str, option: str) -> Call[Any]:
+    if not isinstance(call, Call):
+        raise InvalidOption(f"a {what} is made of calls, task.call(...), not {shown(call)}", option=option)
+    return call
 
 
 def _resolved(value: Any, earlier: Mapping[int, str]) -> Any:

@@ -213,7 +213,7 @@ def _checked_span(value: SpanOption, option: str) -> SpanOption:
 
 def bounded_by(value: SpanOption, option: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int | None, int | None]:
     """An instant, or a span from the call on."""
-    given = value(*args, **kwargs) if callable(value) else value
+    given = _answer(value, option, args, kwargs) if callable(value) else value
     return (None, None) if given is None else _instant_or_span(given, option)
 
 
@@ -260,7 +260,20 @@ def _changed_policy(policy: Policy, max_attempts: int | None, timeout: Duration 
 
 
 def called(key: KeyOption, what: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-    return check_key(key(*args, **kwargs), what) if callable(key) else key
+    return check_key(_answer(key, what, args, kwargs), what) if callable(key) else key
+
+
+def _answer(function: Callable[..., Any], option: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What a function of the payload gives. It is called with the arguments as the caller gave them.
+
+    Raises:
+        InvalidOption: it raised; nothing was created.
+    """
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        told = f"the function of {option}= raised {type(error).__qualname__}: {error}; it is given the arguments of the call"
+        raise InvalidOption(told, option=option) from error
 
 
 def _checked_key(key: KeyOption, what: str) -> KeyOption:

@@ -195,6 +195,7 @@ class Registry:
         """
         if not inspect.isroutine(function):
             raise InvalidOption(f"a task is a function, not {shown(function)}; write a `def` or `async def`", option="task")
+        _refuse_shape(function)
         refuse_unknown(options)
         function = self.around(function)
         named = check_name(_full_name(function) if name is None else name, "task name")
@@ -227,9 +228,11 @@ class Registry:
         """``options`` with what is given changed; None leaves an option as it is.
 
         Raises:
-            InvalidOption: a value that cannot be; UnknownQueue: a queue nobody registered.
+            InvalidOption: a value that cannot be, a limit nobody declared; UnknownQueue: a queue nobody registered.
         """
         new = changed(options, self.known_queue, given)
+        for pool, _ in new.uses:
+            self._known_pool(pool)
         policy = new.kept.captured(new.policy, self.queues[new.queue].kept, self._kept)
         return new if policy == new.policy else replace(new, policy=policy)
 
@@ -274,6 +277,12 @@ class Registry:
             known = ", ".join(sorted(self.queues))
             raise UnknownQueue(f"no queue {name!r} (there are {known}); declare it with app.queue({name!r})")
         return name
+
+    def _known_pool(self, name: str) -> None:
+        if name not in self.pools:
+            known = ", ".join(sorted(self.pools)) or "none"
+            told = f"uses= names limit {name!r} (there are {known}); declare it with app.limit({name!r}, Limit(…)) before"
+            raise InvalidOption(told, option="uses")
 
     def get(self, name: str) -> TaskSpec:
         """The task of that name or alias.
@@ -348,6 +357,19 @@ def _lane(
         namespace=namespace, queue=queue, task=task, priority=priority, version=version, fingerprint=fingerprint,
         requires=requires, uses=uses,
     )  # fmt: skip
+
+
+def _refuse_shape(function: Callable[..., Any]) -> None:
+    """Functions that could be enqueued, and would fail in every worker."""
+    name = function.__qualname__
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        told = f"{name} yields, and a run has one result: return it, or a list; enqueue a run for each where they are many"
+        raise InvalidOption(told, option="task")
+    if next(iter(inspect.signature(function).parameters), "") in {"self", "cls"}:
+        told = (
+            f"{name} is a method, and a worker has no object to call it on: write a function, or put @staticmethod above @app.task"
+        )
+        raise InvalidOption(told, option="task")
 
 
 def _full_name(function: Callable[..., Any]) -> str:

@@ -183,7 +183,7 @@ def test_what_is_wrong_with_a_chain_is_told_before_anything_is_written(app: App)
     with pytest.raises(InvalidOption, match="nothing"):
         chain()
     with pytest.raises(InvalidOption, match="made of calls"):
-        chain(plain)  # type: ignore[arg-type]
+        chain(plain)  # type: ignore[call-overload]
     with pytest.raises(PayloadInvalid):
         _ = plain.call().request
     assert app.runs.list().data == []
@@ -570,4 +570,15 @@ def test_a_batch_inside_a_batch_that_nothing_could_stand_for_is_refused_and_noth
         with pytest.raises(InvalidOption) as refused:
             batch([work.call(), inner], then=work.call()).enqueue()
         assert refused.value.details["option"] == option
+    assert app.runs.counts() == {}
+
+
+def test_what_is_no_call_is_refused_saying_what_to_write(app: App) -> None:
+    @app.task
+    def one(x: int = 0) -> int:
+        return x
+
+    for wrong in (lambda: chain(one), lambda: batch([one]).enqueue(), lambda: batch([one.call()], then=one)):  # type: ignore[call-overload, list-item]
+        with pytest.raises(InvalidOption, match=r"is made of calls, task\.call\(\.\.\.\), not Task\("):
+            wrong()
     assert app.runs.counts() == {}

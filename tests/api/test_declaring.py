@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from mainspring import App, Context, exponential, fixed, linear, steps
+from mainspring import App, Context, Limit, exponential, fixed, linear, steps
 from mainspring.errors import CallerMistake, DuplicateTask, InvalidName, InvalidOption, UnknownQueue
 
 # -- forms -----------------------------------------------------------------------------------------------------------------
@@ -311,3 +312,64 @@ def test_a_message_shows_a_huge_value_only_in_part(idle: App) -> None:
         idle.queue("x" * 1_000_000)
     assert len(refused.value.message) < 500
     assert re.search("x{10}", refused.value.message)
+
+
+def test_what_could_only_fail_in_a_worker_is_no_task(idle: App) -> None:
+    def rows(count: int) -> Any:
+        yield from range(count)
+
+    async def pages(count: int) -> Any:
+        yield count
+
+    class Shop:
+        def send(self, to: str) -> None: ...
+
+    for function, told in ((rows, "yields"), (pages, "yields"), (Shop.send, "is a method")):
+        with pytest.raises(InvalidOption, match=told):
+            idle.task(function)
+
+
+def test_units_of_a_limit_nobody_declared_are_refused(idle: App) -> None:
+    gpu = idle.limit("gpu", Limit(4))
+
+    @idle.task(uses={gpu: 1})
+    def train() -> None: ...
+
+    with pytest.raises(InvalidOption, match=r"limit 'gpus' \(there are gpu\); declare it with app\.limit\('gpus'"):
+        idle.task(name="other", uses={"gpus": 1})(train.function)
+    with pytest.raises(InvalidOption, match="gpus"):
+        train.options(uses={"gpus": 1})
+    shared = idle.limit("theirs")  # of another app's making, or an operator's
+    assert train.options(uses={shared: 2})._options.uses == (("theirs", 2),)
+
+
+def test_a_parameter_that_cannot_be_stored_is_named(idle: App) -> None:
+    def draw(size: int, surface: threading.Event) -> None: ...
+
+    with pytest.raises(InvalidOption, match="draw cannot be stored: surface is a Event, which has no JSON form"):
+        idle.task(draw)
+
+
+def test_a_function_of_the_payload_that_raises_is_named(idle: App) -> None:
+    @idle.task(key=lambda order: order.number, expires=lambda order: "1h" if "number" in order else order.soon)
+    def send(order: dict[str, int]) -> None: ...
+
+    with pytest.raises(InvalidOption, match=r"key= raised AttributeError: 'dict' object has no attribute 'number'") as refused:
+        send.call({"number": 1})
+    assert isinstance(refused.value.__cause__, AttributeError)
+    with pytest.raises(InvalidOption, match=r"expires= raised AttributeError"):
+        send.options(key="seven").call({"letter": 1})
+
+
+def test_a_worker_told_to_run_until_nobody_knows_when_does_not_begin(idle: App) -> None:
+    with pytest.raises(InvalidOption, match="until must be one of stopped, drained, empty, not 'drain'"):
+        idle.worker().run(until="drain")  # type: ignore[arg-type]
+
+
+def test_a_key_may_be_made_of_anything(idle: App) -> None:
+    @idle.task
+    def send(to: str) -> None: ...
+
+    made = idle.key("receipt", "Zoë <zoe@example.org>\n" * 1_000, 7)
+    assert send.options(key=made).call("zoe").request.key == made
+    assert made == App.key("receipt", "Zoë <zoe@example.org>\n" * 1_000, 7)

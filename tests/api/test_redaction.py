@@ -8,7 +8,7 @@ from typing import Any
 import pydantic
 import pytest
 
-from mainspring import App, Context, Fail, PayloadInvalid, Release, RunFailed, State
+from mainspring import App, Context, Encrypted, Fail, PayloadInvalid, Release, RunFailed, State
 from mainspring.codec import Redactor
 from mainspring.errors import InvalidOption
 from mainspring.runtime.outcomes import MESSAGE_BYTES
@@ -257,3 +257,53 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], told: str) 
 def test_a_detail_that_cannot_be_is_refused_at_the_task(idle: App) -> None:
     with pytest.raises(InvalidOption, match="failure_detail"):
         idle.task(failure_detail="some")(lambda: None)  # type: ignore[call-overload]
+
+
+# -- what a worker's log tells of it ---------------------------------------------------------------------------------------
+
+
+def test_the_log_of_a_worker_tells_why_an_attempt_failed_and_where_without_secrets(
+    app: App, drain: Drain, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task(name="leaky", max_attempts=1)
+    def leaky() -> None:
+        raise ValueError("connecting with password=hunter22 failed")
+
+    run = leaky.enqueue()
+    drain(app)
+    (told,) = [record.getMessage() for record in caplog.records if run.id in record.getMessage()]
+    assert told.startswith(f"run {run.id}: leaky failed (error): connecting with password=*** failed\nTraceback")
+    assert "in leaky" in told
+    assert "hunter22" not in told
+
+
+def test_the_log_tells_nothing_but_the_code_of_what_is_sealed(
+    new_app: NewApp, drain: Drain, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = new_app(codec=Encrypted(keys={"k": b"0" * 32}, current="k"))
+
+    @app.task(name="private", max_attempts=1)
+    def private() -> None:
+        raise Fail("refused", "Ann is ill")
+
+    run = private.enqueue()
+    drain(app)
+    assert [record.getMessage() for record in caplog.records if run.id in record.getMessage()] == [
+        f"run {run.id}: private failed (refused)"
+    ]
+
+
+def test_a_traceback_begins_with_the_task(app: App, drain: Drain) -> None:
+    @app.task(max_attempts=1)
+    def broken() -> None:
+        raise LookupError("nothing")
+
+    @app.task(max_attempts=1)
+    async def abroken() -> None:
+        raise LookupError("nothing")
+
+    runs = [broken.enqueue(), abroken.enqueue()]
+    drain(app)
+    for run in runs:
+        trace = app.runs.events(run.id)[-1].data["traceback"]
+        assert trace.splitlines()[1].endswith("broken"), trace

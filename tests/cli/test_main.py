@@ -113,3 +113,9 @@ def test_an_unknown_variable_is_refused_and_the_file_counts(on_sqlite: Shell) ->
     (on_sqlite.folder / "mainspring.toml").write_text(f'database = "{on_sqlite.url}"\n')
     assert on_sqlite.run("run", "list", url=None).code == 0
     assert "(mainspring.toml)" in on_sqlite.run("doctor", url=None).out
+
+
+def test_a_transport_that_is_none_is_refused_by_its_name_and_without_its_password(on_sqlite: Shell) -> None:
+    for told, shown in (("carrier-pigeon", "'carrier-pigeon'"), ("kafka://me:geheim@host", "'kafka'")):
+        refused = on_sqlite.run("--transport", told, "worker", "shop:app", "--drain")
+        assert (refused.code, refused.err.startswith(f"mainspring: {shown} names no transport; write ")) == (2, True), refused.err

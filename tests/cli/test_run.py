@@ -185,3 +185,16 @@ def test_what_is_not_there_is_3_and_what_cannot_be_is_2(on_sqlite: Shell) -> Non
         ["enqueue", "greet", "--priority", "5000"],
     ):
         assert on_sqlite.run(*arguments).code == 2, arguments
+
+
+def test_a_failure_is_told_by_the_worker_and_shown_with_its_traceback_apart(shell: Shell) -> None:
+    run_id = shell.enqueue("greet", who="you", times=[])
+    lost = shell.run("enqueue", "lose", "--app", "shop:app").out.strip()
+    said = shell.run("worker", "shop:app", "--drain", tasks_raise=True).err
+    assert f"run {run_id}: greet needs attention (invalid_payload)" in said
+    assert f"run {lost}: lose failed (error): 'nothing'\nTraceback" in said
+    fields = dict(line.split("\t", 1) for line in shell.run("run", "get", lost).out.splitlines())
+    assert "traceback" not in fields["failure"]
+    assert fields["traceback"].startswith("Traceback (most recent call last):\\n  File")
+    for command in ("events", "watch"):
+        assert "Traceback" not in shell.run("run", command, lost).out

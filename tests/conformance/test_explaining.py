@@ -215,6 +215,15 @@ def test_a_full_limit_says_how_much_of_it_is_held_by_whom_and_for_how_long(fleet
     assert str(found).startswith("queued: main/acme is full (2/2, oldest ")
 
 
+def test_a_run_that_needs_more_than_a_limit_has_is_told_that_it_will_not_begin_so(fleet: Fleet) -> None:
+    declare(fleet, Scope.POOL, "gpu", Limit(4))
+    found = explain(fleet, fleet.enqueue(lane={"uses": (("gpu", 9),)}))
+    (hold,) = [hold for hold in found.holds if hold.kind is HoldKind.LIMIT]
+    assert hold.text == "pool gpu has 4 in all and this run needs 9: it begins only if that limit is raised"
+    assert hold.likely is None
+    assert found.unknown == "a person ends this hold"
+
+
 def test_at_most_ten_holders_are_named(fleet: Fleet) -> None:
     declare(fleet, Scope.QUEUE, "main", Limit(12))
     fleet.enqueue_many(12)

@@ -1,8 +1,10 @@
 """What may be a name, a key and a priority."""
 
+from typing import Any
+
 import pytest
 
-from mainspring.core.names import check_key, check_name, check_priority
+from mainspring.core.names import check_key, check_name, check_priority, hashed_key
 from mainspring.errors import InvalidName, InvalidOption
 
 
@@ -26,7 +28,9 @@ def test_a_key_is_up_to_512_printable_characters(key: str) -> None:
 
 @pytest.mark.parametrize("key", ["", "k" * 513, "a\x00b", "a\nb", "\x7f", "\x85", "\ud800", None, 7])
 def test_a_bad_key_is_refused_naming_it_and_the_way_out(key: object) -> None:
-    with pytest.raises(InvalidName, match=r"^singleton must be a string of 1-512 .*; hash what does not fit$") as caught:
+    with pytest.raises(
+        InvalidName, match=r"^singleton must be a string of 1-512 .*; app\.key\(\.\.\.\) makes one of anything$"
+    ) as caught:
         check_key(key, "singleton")
     assert caught.value.details == {"option": "singleton"}
     assert len(caught.value.message) < 250
@@ -42,3 +46,16 @@ def test_a_bad_priority_is_refused_saying_what_to_write(priority: object) -> Non
     with pytest.raises(InvalidOption, match="priority must be a whole number from -1000 to 1000") as caught:
         check_priority(priority)
     assert caught.value.details == {"option": "priority"}
+
+
+def test_a_hashed_key_is_the_same_for_ever_and_knows_its_parts_apart() -> None:
+    assert hashed_key("receipt", 7) == "4b290cdfe9dcf482447e6052cc9a38e486114afa8f2f16926612e4d39022e302"
+    assert len({hashed_key("a", "b"), hashed_key("ab"), hashed_key("b", "a"), hashed_key("a", "b", "")}) == 4
+    assert hashed_key("7") != hashed_key(7)
+    assert check_key(hashed_key("\x00\ud800"), "key")
+
+
+@pytest.mark.parametrize("parts", [(), (None,), (True,), (1.5,), ("a", ["b"])])
+def test_a_hashed_key_is_made_of_texts_and_whole_numbers(parts: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"write app\.key\(str\(value\)\)"):
+        hashed_key(*parts)

@@ -117,8 +117,7 @@ def run(page: Path) -> None:
             continue
         if named := _FILE.match(text):
             Path(f"{named['stem']}.py").write_text(text)
-            module = import_module(named["stem"])
-            namespace |= {key: value for key, value in vars(module).items() if not key.startswith("_")}
+            import_module(named["stem"])
         else:
             code = compile("\n" * (block.line - 1) + text, name_of(page), "exec", dont_inherit=True)
             exec(code, namespace)

@@ -36,6 +36,7 @@ MAY_CATCH_ALL = {
     "runtime/child.py",
     "runtime/outcomes.py",  # asks exceptions of user code for their text
     "codec/upcasting.py",  # an upcaster is the user's
+    "options.py",  # a function of the payload is the user's
     "transports/outgoing.py",  # a transport may be the user's, and must not end the thread that uses it
     "store/sqlite.py",  # hands an error to the caller whose part of a group commit it was
 }  # the last: the executor's half in a child

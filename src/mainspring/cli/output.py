@@ -59,7 +59,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, no_wrap=column == "ID", overflow="fold")
+        table.add_column(column, no_wrap=column in {"ID", "AT"}, overflow="fold")
     for line in lines:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in line))
     Console().print(table)
@@ -70,7 +70,7 @@ def show_fields(fields: Mapping[str, Any]) -> None:
     present = {name: text_of(value) for name, value in fields.items() if value is not None and value != ""}
     if not is_terminal():
         for name, value in present.items():
-            print(f"{name}\t{value}")
+            print(f"{name}\t{value}".replace("\n", "\\n"))
         return
     from rich.console import Console
     from rich.table import Table

@@ -56,7 +56,7 @@ def get(context: typer.Context, run_id: RunId, json: output.Json = False) -> Non
     if json:
         output.show_json(found)
     else:
-        output.show_fields(found)
+        output.show_fields(_trace_apart(found))
 
 
 @app.command("events")
@@ -69,7 +69,7 @@ def events(context: typer.Context, run_id: RunId, json: output.Json = False) -> 
         return
     output.show_table(
         ["SEQ", "AT", "EVENT", "STATE", "BY", "DATA"],
-        [[entry.seq, output.at(entry.at), entry.type, entry.state, entry.actor, entry.data or None] for entry in entries],
+        [[entry.seq, output.at(entry.at), entry.type, entry.state, entry.actor, _said(entry)] for entry in entries],
     )
 
 
@@ -153,13 +153,13 @@ def fail(context: typer.Context, run_id: RunId, reason: Reason) -> None:
 
 @app.command("why")
 def why(context: typer.Context, run_id: RunId, json: output.Json = False) -> None:
-    """What a run waits for."""
+    """Why a run is where it is, in one line; `run explain` names everything that holds it."""
     with connected(context) as client:
-        view, reason = client.runs.get(run_id), client.runs.why(run_id)
+        found = client.runs.explain(run_id)
     if json:
-        output.show_json({"id": view.run.id, "state": view.run.state, "why": reason})
+        output.show_json({"id": found.run_id, "state": found.state, "why": found.summary})
     else:
-        print(f"{view.run.state}: {reason or 'it waits for nothing'}")
+        print(f"{found.state}: {found.summary}")
 
 
 def enqueue(
@@ -180,7 +180,11 @@ def enqueue(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, and print the result as JSON.")] = False,
 ) -> None:
-    """Create a run of a task by name; prints its id. Without --app its worker checks the arguments."""
+    """Create a run of a task by name; prints its id.
+
+    Without --app nobody knows the task's own options: its worker checks the arguments, and retries, timeouts and keys are those of
+    a task without any.
+    """
     arguments = arguments_of(payload)
     options: Any = {"queue": queue, "priority": priority, "delay": delay, "key": key, "attributes": _attributes(attribute)}
     if code is not None:
@@ -246,6 +250,20 @@ def _told(entries: list[Event]) -> dict[str, Any]:
         "result": output.stored(last.body) if last.state == "succeeded" else None,
         "failure": output.plain(last.data) if failed else None,
     }
+
+
+def _said(event: Event) -> dict[str, Any] | None:
+    """What an event says to people; ``--json`` has all of it, and ``run get`` the traceback of a failure."""
+    return {name: value for name, value in event.data.items() if name not in {"lane", "policy", "traceback"}} or None
+
+
+def _trace_apart(found: dict[str, Any]) -> dict[str, Any]:
+    """The traceback of a failure as a text of its own, which a terminal shows line by line."""
+    failure = found["failure"]
+    if not failure or "traceback" not in failure:
+        return found
+    rest = {name: value for name, value in failure.items() if name != "traceback"}
+    return found | {"failure": rest, "traceback": failure["traceback"].rstrip()}
 
 
 def _split(states: list[str] | None) -> list[str] | None:
@@ -314,7 +332,7 @@ def _progress_text(progress: Any) -> str:
 
 
 def _show_event(event: Event) -> None:
-    print(f"{output.at(event.at)}\t{event.type}\t{event.state}\t{output.text_of(event.data or None)}".rstrip(), flush=True)
+    print(f"{output.at(event.at)}\t{event.type}\t{event.state}\t{output.text_of(_said(event))}".rstrip(), flush=True)
 
 
 def _show_end(last: Event) -> None:

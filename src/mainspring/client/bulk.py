@@ -55,6 +55,9 @@ class Selection:
         self._client = client
         self._seen = seen
 
+    def __repr__(self) -> str:
+        return f"Selection({self.count} runs)"
+
     @property
     def count(self) -> int:
         """How many runs there are; exact up to 100,000, and never more."""
@@ -111,6 +114,9 @@ class Bulk:
         self._is_written = False
         self.action = action
         self.id = client.system.new_id()
+
+    def __repr__(self) -> str:
+        return f"Bulk({self.id!r}, {self.action} of {self.count} runs)"
 
     @property
     def count(self) -> int:
@@ -219,7 +225,7 @@ def due_at(client: "Client", at: datetime | str | None, delay: Duration | None) 
         InvalidOption: both, or neither.
     """
     if (at is None) == (delay is None):
-        raise InvalidOption("give at=<instant> or delay=<how long from now>, and not both", option="at")
+        raise InvalidOption("give one of at (an instant) and delay (how long from now)", option="at")
     if at is not None:
         return parse_instant(at, option="at")
     now: int = client.database.read("clock", lambda tx: tx.now)

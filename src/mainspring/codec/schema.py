@@ -11,7 +11,7 @@ import msgspec.inspect
 
 from mainspring.codec.fingerprint import fingerprint
 from mainspring.codec.values import LARGEST, MISFITS, culprit, decode_hook, encode, largest_part, oddity, readable, remedy
-from mainspring.errors import InvalidOption, PayloadInvalid, PayloadTooLarge, shown
+from mainspring.errors import InvalidOption, PayloadInvalid, PayloadTooLarge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +126,12 @@ def payload_schema(function: Callable[..., Any], context_type: type, *, largest:
     try:
         struct = msgspec.defstruct("Payload", fields, forbid_unknown_fields=True, gc=False)
         decoder = msgspec.json.Decoder(struct, dec_hook=decode_hook)
-        odd = next((kind for field, kind, *_ in fields for kind in _unstorable(kind)), None)
+        odd = next(((field, odd) for field, kind, *_ in fields for odd in _unstorable(kind)), None)
     except TypeError as error:
         raise InvalidOption(f"the parameters of {name} cannot be stored: {error}", option="parameters") from None
     if odd is not None:
-        raise InvalidOption(f"the parameters of {name} cannot be stored: {shown(odd)} has no JSON form", option="parameters")
+        told = f"{odd[0]} is a {odd[1].__qualname__}, which has no JSON form; make that a dataclass, or pass its id"
+        raise InvalidOption(f"the parameters of {name} cannot be stored: {told}", option="parameters")
     names = tuple(field[0] for field in fields)
     kept = [p for p in signature.parameters.values() if p.name != context]
     return PayloadSchema(

@@ -255,9 +255,11 @@ def _at_limit(seen: Snapshot, gate: Gate) -> Iterator[Hold]:
         parts += [f"oldest {oldest.run_id}, {format_duration(max(ages) // SECOND * SECOND)}"] if oldest is not None and ages else []
         parts += [f"it needs {gate.cost}"] if gate.cost > 1 else []
         soon = f"; next slot about {_at(likely)}" if likely is not None else ""
-        told = (
-            f"{gate.name} is full ({', '.join(parts)}){soon}" if gate.size else f"{gate.name} lets nothing begin (its limit is 0)"
-        )
+        told = f"{gate.name} is full ({', '.join(parts)}){soon}"
+        if gate.size == 0:
+            told = f"{gate.name} lets nothing begin (its limit is 0)"
+        elif gate.cost > gate.size:
+            told = f"{gate.name} has {gate.size} in all and this run needs {gate.cost}: it begins only if that limit is raised"
         yield Hold(kind=HoldKind.LIMIT, text=told, subject=gate.name, likely=likely, holders=gate.holders)
 
 
@@ -365,6 +367,8 @@ def _why_unknown(seen: Snapshot, hold: Hold) -> str:
             return "nobody knows when such a worker comes"
         case HoldKind.AHEAD if seen.lanes_ahead or seen.lanes_beside > 1:
             return "other lanes have their turn too"
+        case HoldKind.LIMIT if any(gate.name == hold.subject and gate.cost > gate.size for gate in seen.gates):
+            return "a person ends this hold"
         case HoldKind.LIMIT if not any(holder.since is not None for holder in hold.holders):
             return "nothing under it is at work"
         case _:

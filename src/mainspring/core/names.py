@@ -5,6 +5,8 @@ Here: the rules and the messages that say what to write instead. Not here: wheth
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 
 from mainspring.errors import InvalidName, InvalidOption, shown
@@ -33,9 +35,22 @@ def check_key(value: object, what: str) -> str:
         return value
     raise InvalidName(
         f"{what} must be a string of 1-{_KEY_MAX} characters without control characters, got {shown(value)};"
-        " hash what does not fit",
+        " app.key(...) makes one of anything",
         option=what,
     )
+
+
+def hashed_key(*parts: str | int) -> str:
+    """A key that stands for these parts, in this order, and for no others: the same in every process and for ever.
+
+    Raises:
+        InvalidOption: no part, or one that is neither text nor a whole number.
+    """
+    odd = [part for part in parts if not isinstance(part, str | int) or isinstance(part, bool)]
+    if odd or not parts:
+        told = f"not {shown(odd[0])}" if odd else "got none"
+        raise InvalidOption(f"a key is made of texts and whole numbers, {told}; write app.key(str(value))", option="key")
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
 
 
 def check_priority(value: object, what: str = "priority") -> int:

@@ -9,9 +9,10 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from mainspring.client import Client, Handle
+from mainspring.errors import InvalidOption, shown
 from mainspring.registry import Registry
 from mainspring.runtime import delivered
 from mainspring.runtime.delivered import Delivered
@@ -74,6 +75,8 @@ class WorkerProcess:
 
     async def arun(self, *, until: Until = "stopped", started: asyncio.Event | None = None) -> Report:
         """``run`` in this event loop, without touching signals; ``started`` is set once the worker runs."""
+        if until not in get_args(Until):
+            raise InvalidOption(f"until must be one of {', '.join(get_args(Until))}, not {shown(until)}", option="until")
         try:
             report = await self._run(until, started)
         except BaseException as error:

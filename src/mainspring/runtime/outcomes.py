@@ -6,9 +6,11 @@ the worker and as the app keeps them.
 an outcome means once an attempt was asked to stop (``executor``).
 """
 
+import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import TracebackType
 from typing import Any
 
 from mainspring import codec
@@ -34,6 +36,8 @@ from mainspring.errors import (
 from mainspring.operations.claims import Claimed
 from mainspring.registry import TaskSpec
 from mainspring.runtime.worker import Assignment
+
+log = logging.getLogger("mainspring")
 
 MESSAGE_BYTES = 4096
 _TRACEBACK_BYTES = 16_384
@@ -195,8 +199,16 @@ def _unexpected(error: BaseException) -> Failed:
         code=error.code if isinstance(error, MainspringError) else "error",
         message=_raw(_told(lambda: str(error))),
         type=bounded(type(error).__qualname__, _NAME_BYTES),
-        traceback=_raw(_told(lambda: "".join(traceback.format_exception(error)))),
+        traceback=_raw(_told(lambda: "".join(traceback.format_exception(type(error), error, _theirs(error))))),
     )
+
+
+def _theirs(error: BaseException) -> TracebackType | None:
+    """Where an exception came from, from the task's own function on: what called that is the same each time."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("mainspring.runtime."):
+        trace = trace.tb_next
+    return trace or error.__traceback__
 
 
 def _refused(error: ResultInvalid | ResultTooLarge) -> Failed:
@@ -233,11 +245,15 @@ def kept(keeping: Keeping, spec: TaskSpec, run: Claimed, outcome: Outcome) -> Ou
             except ResultTooLarge as error:
                 return kept(keeping, spec, run, _refused(error))
         case Failed():
-            message, trace = _kept_told(keeping, spec, run.id, outcome)
+            told = _redacted(keeping, spec, outcome)
+            log.warning("run %s: %s failed (%s)%s", run.id, spec.name, outcome.code, _shown(keeping, *told))
+            message, trace = keeping.keep_told(*told, run_id=run.id)
             kind = None if spec.failure_detail == "code" and outcome.type not in _TASK_FACING else outcome.type
             return replace(outcome, message=message, traceback=trace, type=kind)
         case Unworkable(code, message):
-            message, _ = _kept_told(keeping, spec, run.id, Failed(code=code, message=message))
+            told = _redacted(keeping, spec, Failed(code=code, message=message))
+            log.warning("run %s: %s needs attention (%s)%s", run.id, spec.name, code, _shown(keeping, *told))
+            message, _ = keeping.keep_told(*told, run_id=run.id)
             return Unworkable(code, message)
         case GaveItselfBack():
             return _kept_release(keeping, spec, run, outcome)
@@ -259,13 +275,20 @@ def _kept_release(keeping: Keeping, spec: TaskSpec, run: Claimed, back: GaveItse
     return replace(back, reason=reason, payload=payload)
 
 
-def _kept_told(keeping: Keeping, spec: TaskSpec, run_id: str, failed: Failed) -> tuple[str, str | None]:
+def _redacted(keeping: Keeping, spec: TaskSpec, failed: Failed) -> tuple[str, str | None]:
     message, trace = failed.message, failed.traceback
     if spec.failure_detail == "code":
         message, trace = message if failed.type in _TASK_FACING else _WITHHELD, None
     message = bounded(keeping.redactor.text(message), MESSAGE_BYTES)
     trace = None if trace is None else bounded(keeping.redactor.text(trace), _TRACEBACK_BYTES)
-    return keeping.keep_told(message, trace, run_id=run_id)
+    return message, trace
+
+
+def _shown(keeping: Keeping, message: str, trace: str | None) -> str:
+    """What the log may tell of a failure: nothing but its code where the database has it sealed."""
+    if keeping.codec is not None:
+        return ""
+    return f": {message}" + ("" if trace is None else f"\n{trace.rstrip()}")
 
 
 def bounded(text: str, most: int) -> str:

@@ -43,7 +43,7 @@ def open_transport(wanted: "str | Transport", database: Any) -> Transport:
 
             return NatsTransport(wanted)
         case scheme:
-            raise ConfigurationInvalid(f"{shown(scheme)} is no kind of transport; {EXAMPLES}")
+            raise ConfigurationInvalid(f"{shown(scheme or wanted)} names no transport; {EXAMPLES}")
 
 
 def is_silent(transport: Transport) -> bool:
