@@ -183,8 +183,8 @@ class Batch(Generic[R_co]):
         """Create members and callbacks: all or nothing up to 1,000 members, beyond that piece by piece.
 
         Raises:
-            InvalidOption: neither members nor callbacks; what is no call; a call with a key; more than a million members. Of batches
-                inside: more than 8 deep, more than 1,000 runs in all, or no callback that can stand for one.
+            InvalidOption: neither members nor callbacks; what is no call; a call with a key; more than a million members. Of
+                batches inside: more than 8 deep, more than 1,000 runs in all, or no callback that can stand for one.
         """
         if isinstance(self._members, Sequence) and any(isinstance(member, Batch) for member in self._members):
             tree = self._tree(1)
