@@ -137,7 +137,7 @@ def oddity(value: Any, body: bytes, path: str) -> str | None:
     reads it."""
     if b"null" in body and (found := _path_of_nan(_plain(value), path)):
         return f"{found} is not a number that JSON has"
-    if body.count(b"[") + body.count(b"{") > DEEPEST and _depth(body) > DEEPEST:
+    if len(body) > DEEPEST and body.count(b"[") + body.count(b"{") > DEEPEST and _depth(body) > DEEPEST:
         return f"{path} is nested deeper than {DEEPEST} levels" if path else f"nested deeper than {DEEPEST} levels"
     return None
 
