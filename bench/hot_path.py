@@ -37,7 +37,9 @@ def cpu_of_threads() -> dict[str, tuple[float, int]]:
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):
             nanoseconds = int((task / "schedstat").read_text().split()[0])
-            waits = next(int(line.split()[1]) for line in (task / "status").read_text().splitlines() if line.startswith("voluntary"))
+            waits = next(
+                int(line.split()[1]) for line in (task / "status").read_text().splitlines() if line.startswith("voluntary")
+            )
             found[names.get(int(task.name), task.name)] = (nanoseconds / 1000, waits)
     return found
 

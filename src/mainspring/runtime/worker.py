@@ -298,8 +298,10 @@ class Worker:
         actor = f"worker:{self._id}"
         kept = attempts.heartbeat(tx, beats)
         lost = {(beat.run_id, beat.token) for beat in beats if beat.run_id not in kept}
-        ending = {end.held.id for end in ended}
-        held = [now for now in attempts.held(tx, self._id) if now.run_id not in ending] if check else None
+        held = None
+        if check:
+            ending = {end.held.id for end in ended}
+            held = [now for now in attempts.held(tx, self._id) if now.run_id not in ending]
         wants = room > 0 or (self.company is not None and not self._stopping and self.company.is_wanted)
         gone, claims = attempts.finish_and(
             tx, ended, lambda: self._claim(tx, room) if wants else [], actor=actor, limits=limits > 0
@@ -378,8 +380,7 @@ class Worker:
             self._drop(end.held.id, end.held.token)
         for run_id, token in turn.lost:
             self._lose(run_id, token)
-        for assignment in turn.claims:
-            self._held[assignment.claimed.id] = assignment.claimed
+        self._held.update((assignment.claimed.id, assignment.claimed) for assignment in turn.claims)
         self.finished += len(ended)
         if ended:
             self._on_finished(ended)
@@ -413,7 +414,8 @@ class Worker:
 
     def _drop(self, run_id: str, token: int) -> bool:
         """Let go of a run, unless it is held under a newer fence by now."""
-        self.concluding.discard((run_id, token))
+        if self.concluding:
+            self.concluding.discard((run_id, token))
         return self._holds(run_id, token) and self._held.pop(run_id, None) is not None
 
     def _lose(self, run_id: str, token: int) -> None:

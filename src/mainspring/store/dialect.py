@@ -180,7 +180,7 @@ def compile_sqlite(statement: Statement) -> Compiled:
                 pairs = statement.inputs[name]
                 lists[name] = _json_rows_encoder(name, pairs)
                 picked = ", ".join(f"{_sqlite_column(n, kind)} AS {column}" for n, (column, kind) in enumerate(pairs))
-                return f"(SELECT {picked} FROM json_each(:{name}))"
+                return f"(SELECT {picked} FROM jsonb_each(:{name}))"  # whose rows need no parsing for each column
             case other:
                 return _SQLITE_WORDS[other]
 
@@ -220,12 +220,15 @@ def _json_encoder(name: str) -> Callable[[Sequence[Any]], dict[str, Any]]:
 
 
 def _json_rows_encoder(name: str, pairs: Sequence[tuple[str, str]]) -> Callable[[Sequence[Any]], dict[str, Any]]:
-    blobs = {index for index, (_, kind) in enumerate(pairs) if kind == "bytes"}
+    blobs = [index for index, (_, kind) in enumerate(pairs) if kind == "bytes"]
 
-    def hexed(row: Sequence[Any]) -> list[Any]:
-        return [v.hex() if i in blobs and v is not None else v for i, v in enumerate(row)]
+    def hexed(rows: Sequence[Any]) -> list[Any]:
+        columns: list[Any] = list(zip(*rows, strict=True))
+        for index in blobs if columns else ():
+            columns[index] = [None if value is None else value.hex() for value in columns[index]]
+        return list(zip(*columns, strict=True))
 
     def encode(rows: Sequence[Any]) -> dict[str, Any]:
-        return {name: _encode_json([hexed(row) for row in rows] if blobs else rows).decode()}
+        return {name: _encode_json(hexed(rows) if blobs else rows).decode()}
 
     return encode

@@ -1,6 +1,6 @@
 -- name: attempts.pick
 -- The same as the portable one, and the plain case by itself: of one lane nothing has to be numbered or sorted, its heads lie in
--- order in the index. That takes a fifth of the time, and a claim is half of what SQLite does for a run.
+-- order in the index, which takes a fifth of the time. CROSS JOIN: SQLite joins in this order, whatever it thinks of lengths.
 -- input share: lane_id int, place int, turn int, weight int, quota int, cap int
 -- columns: id text, token int, seq int, lane_id int, policy_id int, failures int, interruptions int, releases int
 -- columns: idempotency_key text, singleton_key text, batch_id text, created_at int, due_at int, body bytes
@@ -11,7 +11,7 @@ WITH share AS MATERIALIZED (
            row_number() OVER (PARTITION BY s.place ORDER BY r.due_at, r.id) AS nth,
            row_number() OVER (PARTITION BY s.lane_id ORDER BY r.due_at, r.id) AS nth_of_lane
     FROM share AS s
-    JOIN runs r ON r.rowid IN (
+    CROSS JOIN runs r ON r.rowid IN (
         SELECT x.rowid FROM runs x WHERE x.lane_id = s.lane_id AND x.state = 'queued' ORDER BY x.due_at, x.id LIMIT :deepest)
     WHERE s.lanes > 1
 ), picked AS (
@@ -27,7 +27,7 @@ WITH share AS MATERIALIZED (
 SELECT r.id, r.token, r.seq, r.lane_id, r.policy_id, r.failures, r.interruptions, r.releases,
        r.idempotency_key, r.singleton_key, r.batch_id, r.created_at, r.due_at, e.body
 FROM picked p
-JOIN runs r ON r.rowid = p.row
-JOIN events e ON e.run_id = r.id AND e.seq = r.payload_seq
+CROSS JOIN runs r ON r.rowid = p.row
+CROSS JOIN events e ON e.run_id = r.id AND e.seq = r.payload_seq
 WHERE r.state = 'queued' AND (r.expires_at IS NULL OR r.token > 0 OR r.expires_at > {{now}})
   AND (r.deadline_at IS NULL OR r.deadline_at > {{now}});
