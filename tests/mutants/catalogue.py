@@ -398,10 +398,9 @@ MUTANTS = (
     Mutant(
         name="expired-is-claimed",
         bug="the claim does not look whether a run has expired",
-        file=_ATTEMPTS,
+        file="store/sql/sqlite/attempts.sql",
         old="(r.expires_at IS NULL OR r.token > 0 OR r.expires_at > {{now}})",
         new="(r.expires_at IS NULL OR r.token > 0 OR r.expires_at > 0)",
-        times=2,
     ),
     Mutant(
         name="deadline-spares-the-queued",

@@ -28,6 +28,7 @@ from mainspring.errors import InvalidOption, MainspringError, PayloadTooLarge, R
 _SEALED = b"\x01"
 _BLOB = b"\x02"
 _MARKS = (_SEALED, _BLOB)
+_WRAPPINGS = frozenset({*_MARKS, INPUTS})
 _TOLD = "mainspring-sealed:"
 
 
@@ -226,7 +227,7 @@ def keeping_of(
 
 def is_wrapped(stored: bytes | None) -> bool:
     """Whether a stored value is something else than its JSON."""
-    return stored is not None and stored[:1] in (*_MARKS, INPUTS)
+    return stored is not None and stored[:1] in _WRAPPINGS
 
 
 def blob_key(stored: bytes | None) -> str | None:

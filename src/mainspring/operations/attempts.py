@@ -80,7 +80,9 @@ def finish_and(
     if any(not end.policy.result_ttl_us for end in ended):
         ended = [_without_result(end) for end in ended]
     plain = [end for end in ended if type(end.outcome) is Succeeded and not _has_followers(end.held)]
-    rest = ended if not plain else [end for end in ended if type(end.outcome) is not Succeeded or _has_followers(end.held)]
+    rest = (
+        [end for end in ended if type(end.outcome) is not Succeeded or _has_followers(end.held)] if len(plain) < len(ended) else []
+    )
     succeeded = _succeed(tx, plain, actor)
     moved = _apply(tx, rest, actor)
     if limits:
@@ -130,6 +132,8 @@ def _succeed(tx: Transaction, ended: Sequence[Ended], actor: str) -> Callable[[]
 
 
 def _apply(tx: Transaction, ended: Sequence[Ended], actor: str) -> set[str]:
+    if not ended:
+        return set()
     known = releases.prepared(tx, ended)
     pairs = [(end.held, settle(end.held, State.RUNNING, end.outcome, end.policy, draw=end.draw, actor=actor)) for end in known]
     moved = moves.apply(tx, pairs)

@@ -91,14 +91,14 @@ class Claim(NamedTuple):
 def claim(tx: Transaction, who: Claimer, walk: Walk, *, most: int, meanwhile: Callable[[], None] = lambda: None) -> Claim:
     """Lease up to ``most`` runs to a worker, in any order.
 
-    ``meanwhile`` is called once the first question is on its way.
+    ``meanwhile`` is called once, if at all, when the last and longest question is on its way.
     """
     steps = max(STEPS, int(most * _STEPS_PER_RUN))
     ring = _ask_ring(tx, who, walk, steps)
     bounds = tx.ask("limits.and_pauses", **_queues(who))
-    meanwhile()
     rows = ring()
     if not rows:
+        meanwhile()
         bounds()
         walk.is_long = False
         return Claim([], False, None)
@@ -110,7 +110,7 @@ def claim(tx: Transaction, who: Claimer, walk: Walk, *, most: int, meanwhile: Ca
     plan = _plan(walk, who, waiting, gates, most, now)
     if plan.reservations:
         tx.execute("limits.reserve", batch=_one_for_each(plan.reservations))
-    runs = _take(tx, who.worker_id, plan.shares, most) if plan.shares else []
+    runs = _take(tx, who.worker_id, plan.shares, most, meanwhile) if plan.shares else []
     if gates.gates and runs:
         limits.spend(tx, gates, [(run.id, run.token, run.lane_id) for run in runs])
         served = {run.lane_id for run in runs}
@@ -227,9 +227,11 @@ def _one_for_each(made: Sequence[Reservation]) -> list[Reservation]:
     return sorted(strongest.values())
 
 
-def _take(tx: Transaction, worker_id: str, shares: Sequence[Share], most: int) -> list[Claimed]:
+def _take(tx: Transaction, worker_id: str, shares: Sequence[Share], most: int, meanwhile: Callable[[], None]) -> list[Claimed]:
     if tx.capabilities.skip_locked:
-        claimed = [Claimed(*row) for row in tx.rows("attempts.claim", worker_id=worker_id, share=shares, most=most)]
+        answer = tx.ask("attempts.claim", worker_id=worker_id, share=shares, most=most)
+        meanwhile()
+        claimed = [Claimed(*row) for row in answer()]
         return [run if run.body is not None else _with_payload(tx, run) for run in claimed]
     deepest = max(share.cap for share in shares)
     picked = tx.rows("attempts.pick", share=shares, most=most, deepest=deepest)

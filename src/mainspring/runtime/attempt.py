@@ -33,12 +33,13 @@ class Attempt:
     """One attempt under way; its context tells it what user code says."""
 
     __slots__ = (
+        "_context",
         "assignment",
         "company",
         "concluding",
-        "context",
         "deadline",
         "executor",
+        "fence",
         "heard_at",
         "pool",
         "reported",
@@ -59,10 +60,19 @@ class Attempt:
         self.pool: ProcessPool | None = None  # where it runs, if that is a process
         self.concluding: Concluding | None = None
         self.company: Group | None = None  # those it shares its call with
-        lane = assignment.lane
-        self.context: Context | None = Context(
-            assignment.claimed, task=lane.task, queue=lane.queue, sink=self, checkpoint=assignment.checkpoint
-        )
+        self.fence: Fence = (assignment.claimed.id, assignment.claimed.token)  # what tells this attempt from every other
+        self._context: Context | None = None
+
+    def context(self) -> Context:
+        """What user code knows of it: made when somebody asks first, for many tasks never do. That first one asks in the loop."""
+        if self._context is None:
+            run, lane, checkpoint = self.assignment.claimed, self.assignment.lane, self.assignment.checkpoint
+            self._context = Context(run, task=lane.task, queue=lane.queue, sink=self, checkpoint=checkpoint)
+        return self._context
+
+    def forget_context(self) -> None:
+        """It is over. User code may hold its context; nobody else does, so that it goes when user code lets go."""
+        self._context = None
 
     def tell(self, details: bytes | None, progress: str | None, now: bool) -> None:
         """A checkpoint or progress, from whatever thread user code runs in."""
@@ -72,8 +82,8 @@ class Attempt:
     def open(self, opened: Assignment) -> None:
         """Go on with what the claim held, now that it can be read."""
         self.assignment = opened
-        if self.context is not None:
-            self.context.restore(opened.checkpoint)
+        if self._context is not None:
+            self._context.restore(opened.checkpoint)
 
     @property
     def is_silent(self) -> bool:
@@ -86,15 +96,10 @@ class Attempt:
         """Whether it took its worker with it so often that it runs where it can take nobody."""
         return self.assignment.claimed.interruptions >= ALONE_FROM
 
-    @property
-    def fence(self) -> Fence:
-        """What tells this attempt from every other."""
-        return self.assignment.claimed.id, self.assignment.claimed.token
-
     def arguments(self) -> Sequence[Any]:
         """What user code is called with."""
-        assert self.context is not None
-        return arguments(self.spec.schema, self.context, self.assignment.claimed.body)
+        schema = self.spec.schema
+        return arguments(schema, None if schema.context_at is None else self.context(), self.assignment.claimed.body)
 
     def transaction(self, using: Any, result: Result) -> AbstractContextManager[Any]:
         """A transaction that ends with this attempt's success."""

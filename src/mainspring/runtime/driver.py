@@ -23,7 +23,8 @@ class Bell:
 
     def ring(self) -> None:
         """Wake whoever waits, now or at the next wait."""
-        self._rung.set()
+        if not self._rung.is_set():  # of a hundred attempts that end together the first one rings
+            self._rung.set()
 
     def wait(self, seconds: float) -> None:
         """Until rung, or so many seconds."""

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -121,8 +121,7 @@ class LoopExecutor:
         while self._inbox:
             self._report(self._inbox.popleft().claimed, Unstarted(), None)
         for attempt in self._running.values():
-            if attempt.context is not None:
-                attempt.context.stopping = True
+            attempt.context().stopping = True
         self.collecting.shut()
 
     def interrupt(self) -> None:
@@ -161,8 +160,9 @@ class LoopExecutor:
         self._fill()
 
     def _fill(self) -> None:
-        while self._inbox and self.busy < self._concurrency:
-            self._launch(self._inbox.popleft())
+        while self._inbox and (free := self._concurrency - self.busy) > 0:
+            for _ in range(min(free, len(self._inbox)) if not self.collecting.kinds else 1):
+                self._launch(self._inbox.popleft())
             if self.collecting.kinds:
                 self._bring_company()
 
@@ -184,7 +184,7 @@ class LoopExecutor:
         policy = assignment.policy
         seconds = math.inf if policy.timeout_us is None else policy.timeout_us / 1e6
         attempt = Attempt(self, assignment, spec, self._loop.time() + seconds)
-        self._running[claimed.id, claimed.token] = attempt
+        self._running[attempt.fence] = attempt
         if spec.collect is not None:
             self.collecting.admit(attempt)
         variables = None if self._spans is None else self._trace(self._spans, assignment)
@@ -242,7 +242,10 @@ class LoopExecutor:
         try:
             outcome = await self._put_on_record(attempt) if attempt.assignment.claimed.interruptions else None
             if outcome is None:
-                outcome = await self._run(attempt)
+                if not is_as_stored(attempt.spec, attempt.assignment):
+                    await self._open(attempt)
+                attempt.heard_at = time.monotonic()
+                outcome = await self._way(attempt)(attempt)
         except asyncio.CancelledError:
             outcome = Stopped()
         except BaseException as error:  # noqa: BLE001  (SystemExit of user code ends the attempt, not the worker)
@@ -254,21 +257,19 @@ class LoopExecutor:
             outcome = after_stop(attempt.why, outcome)
         self._finish(attempt, outcome, seconds)
 
-    async def _run(self, attempt: Attempt) -> Outcome:
-        if not is_as_stored(attempt.spec, attempt.assignment):
-            await self._open(attempt)
-        attempt.heard_at = time.monotonic()
+    def _way(self, attempt: Attempt) -> Callable[[Attempt], Coroutine[Any, Any, Outcome]]:
+        """Where its user code runs."""
         if attempt.spec.collect is not None:
-            return await self.collecting.join(attempt)
+            return self.collecting.join
         if attempt.is_dangerous and is_importable(attempt.spec):
-            return await self._alone(attempt)
+            return self._alone
         match attempt.spec.executor:
             case "async":
-                return await self._in_loop(attempt)
+                return self._in_loop
             case "thread":
-                return await self._in_thread(attempt)
+                return self._in_thread
             case "process":
-                return await self._in_process(attempt)
+                return self._in_process
 
     async def _open(self, attempt: Attempt) -> None:
         """Make what was claimed readable; in a thread where that fetches, or runs code of the user's."""
@@ -330,6 +331,7 @@ class LoopExecutor:
         return await self._on_thread(partial(tried, user_code))
 
     async def _in_thread(self, attempt: Attempt) -> Outcome:
+        attempt.context()  # made here and not there, where it could miss a word from here
         outcome: Outcome = await self._on_thread(partial(call, attempt))
         return outcome
 
@@ -408,8 +410,7 @@ class LoopExecutor:
         if attempt.why is not None and why != "lease_lost":
             return
         attempt.why = why
-        if attempt.context is not None:
-            attempt.context.stop(why)
+        attempt.context().stop(why)
         if attempt.pool is not None:
             attempt.pool.ask_to_stop(fence[0], why, token=fence[1])
         elif attempt.spec.executor == "async" and attempt.task is not None:
@@ -450,10 +451,11 @@ class LoopExecutor:
         if isinstance(outcome, Failed):
             outcome = delayed(attempt.spec, attempt.assignment, outcome)
         attempt.reported = True
-        attempt.context = None  # user code may hold it; nobody else does, so that it goes when user code lets go
+        attempt.forget_context()
         claimed = attempt.assignment.claimed
         del self._running[attempt.fence]
-        self.collecting.leave(attempt)
+        if attempt.company is not None:
+            self.collecting.leave(attempt)
         if self._spans is not None:
             self._spans.ended(attempt.fence, outcome, lost=attempt.why == "lease_lost")
         if attempt.why != "lease_lost":

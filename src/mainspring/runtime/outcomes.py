@@ -108,8 +108,8 @@ def current(spec: TaskSpec, body: bytes, version: int) -> bytes:
     return spec.upcasters.upcast(body, version)
 
 
-def arguments(schema: codec.PayloadSchema, context: Context, body: bytes | None) -> Sequence[Any]:
-    """Positional arguments in the order of the function's parameters, the context where it belongs."""
+def arguments(schema: codec.PayloadSchema, context: Context | None, body: bytes | None) -> Sequence[Any]:
+    """Positional arguments in the order of the function's parameters, the context where it belongs (None: nowhere)."""
     try:
         values = schema.decode(body or b"{}")
     except PayloadInvalid as error:

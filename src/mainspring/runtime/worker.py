@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from mainspring.core.attempts import Failed, Outcome, Unstarted
+from mainspring.core.attempts import Failed, Outcome, Succeeded, Unstarted
 from mainspring.core.lanes import CLASS_SPAN, Lane
 from mainspring.core.lease import trusted_until
 from mainspring.core.policy import Policy
@@ -148,8 +148,8 @@ class Worker:
         if seconds is not None:
             mean = self._mean_seconds
             self._mean_seconds = seconds if mean is None else mean + _MEAN_WEIGHT * (seconds - mean)
-        policy = self._policies[held.policy_id]
-        self._ended.append(Ended(held, outcome, policy, self._system.draw()))
+        draw = 0.0 if type(outcome) is Succeeded else self._system.draw()
+        self._ended.append(Ended(held, outcome, self._policies[held.policy_id], draw))
 
     def tell(self, held: Claimed, details: bytes | None, progress: str | None, now: bool) -> None:
         """An attempt saves a checkpoint or progress; written at most once a second, and before its outcome."""
@@ -253,10 +253,12 @@ class Worker:
     def _take_ended(self) -> list[Ended]:
         """What ended, each run once: of two attempts at one run only the newer has a word."""
         ended = [self._ended.popleft() for _ in range(min(len(self._ended), 2 * BATCH))]
+        if len({end.held.id for end in ended}) == len(ended):
+            return ended
         newest: dict[str, int] = {}
         for end in ended:
             newest[end.held.id] = max(newest.get(end.held.id, 0), end.held.token)
-        return ended if len(newest) == len(ended) else [end for end in ended if end.held.token == newest[end.held.id]]
+        return [end for end in ended if end.held.token == newest[end.held.id]]
 
     def _write_alone(self, ended: Sequence[Ended]) -> None:
         """One of these outcomes cannot be written: write each by itself, and let that one fail alone."""
@@ -296,8 +298,10 @@ class Worker:
         actor = f"worker:{self._id}"
         kept = attempts.heartbeat(tx, beats)
         lost = {(beat.run_id, beat.token) for beat in beats if beat.run_id not in kept}
-        ending = {end.held.id for end in ended}
-        held = [now for now in attempts.held(tx, self._id) if now.run_id not in ending] if check else None
+        held = None
+        if check:
+            ending = {end.held.id for end in ended}
+            held = [now for now in attempts.held(tx, self._id) if now.run_id not in ending]
         wants = room > 0 or (self.company is not None and not self._stopping and self.company.is_wanted)
         gone, claims = attempts.finish_and(
             tx, ended, lambda: self._claim(tx, room) if wants else [], actor=actor, limits=limits > 0
@@ -376,8 +380,7 @@ class Worker:
             self._drop(end.held.id, end.held.token)
         for run_id, token in turn.lost:
             self._lose(run_id, token)
-        for assignment in turn.claims:
-            self._held[assignment.claimed.id] = assignment.claimed
+        self._held.update((assignment.claimed.id, assignment.claimed) for assignment in turn.claims)
         self.finished += len(ended)
         if ended:
             self._on_finished(ended)
@@ -411,7 +414,8 @@ class Worker:
 
     def _drop(self, run_id: str, token: int) -> bool:
         """Let go of a run, unless it is held under a newer fence by now."""
-        self.concluding.discard((run_id, token))
+        if self.concluding:
+            self.concluding.discard((run_id, token))
         return self._holds(run_id, token) and self._held.pop(run_id, None) is not None
 
     def _lose(self, run_id: str, token: int) -> None:

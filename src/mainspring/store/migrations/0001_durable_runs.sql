@@ -134,7 +134,7 @@ CREATE TABLE events (
     data        TEXT,
     body        {{bytes}},
     PRIMARY KEY (run_id, seq)
-) {{strict}};
+) {{clustered}};
 
 CREATE TABLE checkpoints (
     run_id      {{uuid}} NOT NULL PRIMARY KEY,
