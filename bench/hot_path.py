@@ -23,7 +23,7 @@ from typing import Any
 import psycopg
 
 from bench import limit, ours
-from bench.__main__ import fresh
+from bench.works import fresh
 from mainspring.runtime.driver import Driver
 from mainspring.testing.postgres import postgres_server
 
