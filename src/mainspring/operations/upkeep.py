@@ -47,14 +47,32 @@ class Done(NamedTuple):
     more: bool = False
 
 
+class Wanted(NamedTuple):
+    """What there is for stages that wait for no instant: slots reserved for deliveries, limits kept for the head of a lane, queues
+    with deliveries."""
+
+    reserved: bool
+    kept: bool
+    delivers: bool
+
+
+class Glance(NamedTuple):
+    """What one look tells of everything there may be to do."""
+
+    now: int
+    instants: Instants
+    wanted: Wanted
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One kind of upkeep. ``of``: the instant before which there is nothing to do. ``every``: how long (µs) a process that makes
-    passes all the time may leave it alone."""
+    """One kind of upkeep. ``of``: the instant before which there is nothing to do; ``wanted``: whether there can be anything. ``every``:
+    how long (µs) a process that makes passes all the time may leave it alone."""
 
     name: str
     work: Callable[[Database, Terms], Done]
     of: Callable[[Instants], int | None] | None = None
+    wanted: Callable[[Wanted], bool] | None = None
     every: int = 0
 
 
@@ -92,20 +110,22 @@ def make_pass(database: Database, terms: Terms, *, leave_out: Collection[str] = 
     Raises:
         StorageUnavailable: the database cannot be reached.
     """
-    now, instants = database.read("upkeep.instants", _instants)
-    stages = {stage.name: _report(stage, database, terms, now, instants) for stage in STAGES if stage.name not in leave_out}
+    glance = database.read("upkeep.glance", _glance)
+    stages = {stage.name: _report(stage, database, terms, glance) for stage in STAGES if stage.name not in leave_out}
     if any(report.done for report in stages.values()):
-        now, instants = database.read("upkeep.instants", _instants)
-    first = instants.first
-    return Pass(stages=stages, next_due_at=first, next_in=None if first is None else first - now)
+        glance = database.read("upkeep.glance", _glance)
+    first = glance.instants.first
+    return Pass(stages=stages, next_due_at=first, next_in=None if first is None else first - glance.now)
 
 
-def _instants(tx: Transaction) -> tuple[int, Instants]:
-    return tx.now, deadlines.next_instants(tx)
+def _glance(tx: Transaction) -> Glance:
+    return Glance(tx.now, deadlines.next_instants(tx), Wanted(*map(bool, tx.one("upkeep.wanted") or (True, True, True))))
 
 
-def _report(stage: Stage, database: Database, terms: Terms, now: int, instants: Instants) -> StageReport:
-    if stage.of is not None and ((at := stage.of(instants)) is None or at > now):
+def _report(stage: Stage, database: Database, terms: Terms, glance: Glance) -> StageReport:
+    if stage.of is not None and ((at := stage.of(glance.instants)) is None or at > glance.now):
+        return StageReport()
+    if stage.wanted is not None and not stage.wanted(glance.wanted):
         return StageReport()
     try:
         done = stage.work(database, terms)
@@ -189,15 +209,24 @@ def _forget(tx: Transaction, terms: Terms) -> Done:
 
 #: What frees comes before what fills. Lapsed leases include those of runs that were asked to stop: an abandoned cancel ends there.
 STAGES: Final = (
-    Stage(name="reservations", work=in_one("deliveries.expire", _reservations), every=SECOND),
+    Stage(
+        name="reservations", work=in_one("deliveries.expire", _reservations), wanted=lambda wanted: wanted.reserved, every=SECOND
+    ),
     Stage(name="due", work=in_one("attempts.due", _due), of=lambda instants: instants.due_at),
     Stage(name="expiry", work=in_one("deadlines.expire", _expiry), of=lambda instants: instants.expires_at),
     Stage(name="deadlines", work=in_one("deadlines.enforce", _deadlines), of=lambda instants: instants.deadline_at),
     Stage(name="leases", work=in_one("attempts.reap", _reap)),
     Stage(name="dependants", work=_left_over),
-    Stage(name="limits", work=in_one("limits.sweep", _sweep), every=SECOND),
-    Stage(name="deliveries", work=in_one("deliveries.look_after", _deliveries), every=SECOND),
-    Stage(name="undelivered", work=in_one("deliveries.catch_up", _undelivered), every=30 * SECOND),
+    Stage(name="limits", work=in_one("limits.sweep", _sweep), wanted=lambda wanted: wanted.kept, every=SECOND),
+    Stage(
+        name="deliveries", work=in_one("deliveries.look_after", _deliveries), wanted=lambda wanted: wanted.delivers, every=SECOND
+    ),
+    Stage(
+        name="undelivered",
+        work=in_one("deliveries.catch_up", _undelivered),
+        wanted=lambda wanted: wanted.delivers,
+        every=30 * SECOND,
+    ),
     Stage(name="unserved", work=in_one("runs.park", _unserved), every=MINUTE),
     Stage(name="acts", work=_acts, every=10 * SECOND),
     Stage(name="keys", work=in_one("retention.keys", _keys), every=HOUR),

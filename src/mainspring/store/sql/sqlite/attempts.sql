@@ -1,11 +1,12 @@
 -- name: attempts.pick
--- The same as the portable one, and the plain case by itself: of one lane nothing has to be numbered or sorted, its heads lie in
--- order in the index, which takes a fifth of the time. CROSS JOIN: SQLite joins in this order, whatever it thinks of lengths.
+-- The same as the portable one; and by itself (``exact``) the case in which every lane gives as many as every other, of which
+-- nothing has to be numbered or sorted: the heads of a lane lie in order in the index. CROSS JOIN: SQLite joins in this order,
+-- whatever it thinks of lengths.
 -- input share: lane_id int, place int, turn int, weight int, quota int, cap int
 -- columns: id text, token int, seq int, lane_id int, policy_id int, failures int, interruptions int, releases int
 -- columns: idempotency_key text, singleton_key text, batch_id text, created_at int, due_at int, body bytes
 WITH share AS MATERIALIZED (
-    SELECT s.*, count(*) OVER () AS lanes FROM {{share}} AS s
+    SELECT s.* FROM {{share}} AS s
 ), head AS (
     SELECT r.rowid AS row, r.id, r.due_at, s.place, s.turn, s.weight, s.quota, s.cap,
            row_number() OVER (PARTITION BY s.place ORDER BY r.due_at, r.id) AS nth,
@@ -13,12 +14,13 @@ WITH share AS MATERIALIZED (
     FROM share AS s
     CROSS JOIN runs r ON r.rowid IN (
         SELECT x.rowid FROM runs x WHERE x.lane_id = s.lane_id AND x.state = 'queued' ORDER BY x.due_at, x.id LIMIT :deepest)
-    WHERE s.lanes > 1
+    WHERE :exact = 0
 ), picked AS (
-    SELECT row FROM (
-        SELECT x.rowid AS row FROM runs x
-        WHERE x.lane_id = (SELECT lane_id FROM share WHERE lanes = 1) AND x.state = 'queued'
-        ORDER BY x.due_at, x.id LIMIT (SELECT coalesce(min(min(quota, cap, :most)), 0) FROM share WHERE lanes = 1))
+    SELECT r.rowid AS row
+    FROM share AS s
+    CROSS JOIN runs r ON r.rowid IN (
+        SELECT x.rowid FROM runs x WHERE x.lane_id = s.lane_id AND x.state = 'queued' ORDER BY x.due_at, x.id LIMIT :deepest)
+    WHERE :exact = 1
     UNION ALL
     SELECT row FROM (
         SELECT row FROM head WHERE nth <= quota AND nth_of_lane <= cap
