@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from mainspring.core.durations import SECOND
 from mainspring.errors import CommitUnknown, StorageConflict, StorageUnavailable
 from mainspring.store.database import Transaction
-from mainspring.testing.simulator.world import STRIKES, Crash, Line, Strike, Trace, World
+from mainspring.testing.simulator.world import STRIKES, Crash, Line, Stage, Strike, Trace, World
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    world = World(Trace(), slow_us=3 * SECOND)
-    yield world
-    world.close()
+    with closing(Stage()) as stage:
+        yield World(Trace(), stage, slow_us=3 * SECOND)
 
 
 def declare(tx: Transaction) -> str:

@@ -234,8 +234,7 @@ def _take(tx: Transaction, worker_id: str, shares: Sequence[Share], most: int, m
         claimed = [Claimed(*row) for row in answer()]
         return [run if run.body is not None else _with_payload(tx, run) for run in claimed]
     deepest = max(share.cap for share in shares)
-    exact = int(_is_exact(shares, most, deepest))
-    picked = tx.rows("attempts.pick", share=shares, most=most, deepest=deepest, exact=exact)
+    picked = tx.rows("attempts.pick", share=shares, most=most, deepest=deepest)
     if not picked:
         return []
     taken = tx.execute("attempts.take", worker_id=worker_id, batch=sorted((row[0], row[1], row[2]) for row in picked))
@@ -244,16 +243,6 @@ def _take(tx: Transaction, worker_id: str, shares: Sequence[Share], most: int, m
         return runs
     mine = {(row[0], row[1]) for row in tx.rows("attempts.held", worker_id=worker_id)}  # another claim was first with some
     return [run for run in runs if (run.id, run.token) in mine]
-
-
-def _is_exact(shares: Sequence[Share], most: int, cap: int) -> bool:
-    """Whether there is nothing to choose between the heads of these lanes: each is alone in its group, all give the same number,
-    and all that they give is wanted."""
-    return (
-        len(shares) * cap <= most
-        and all(share.cap == cap <= share.quota for share in shares)
-        and len({share.place for share in shares}) == len(shares)
-    )
 
 
 def _with_payload(tx: Transaction, run: Claimed) -> Claimed:

@@ -66,8 +66,8 @@ class Glance(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One kind of upkeep. ``of``: the instant before which there is nothing to do; ``wanted``: whether there can be anything. ``every``:
-    how long (µs) a process that makes passes all the time may leave it alone."""
+    """One kind of upkeep. ``of``: the instant before which there is nothing to do; ``wanted``: whether there can be anything.
+    ``every``: how long (µs) a process that makes passes all the time may leave it alone."""
 
     name: str
     work: Callable[[Database, Terms], Done]

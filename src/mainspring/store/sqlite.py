@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -124,6 +125,12 @@ class _Prepared:
         return bound
 
 
+@cache
+def _prepared() -> dict[str, _Prepared]:
+    """Every statement, spelt for SQLite once in a process."""
+    return {name: _Prepared(dialect.compile_sqlite(statement)) for name, statement in load("sqlite").items()}
+
+
 class _Request:
     """One write that waits for a commit, and its outcome afterwards."""
 
@@ -150,7 +157,7 @@ class SqliteDatabase:
         self._clock = clock
         self._busy_seconds = busy_seconds
         self._in_memory = path == ":memory:"
-        self._statements = {name: _Prepared(dialect.compile_sqlite(s)) for name, s in load("sqlite").items()}
+        self._statements = _prepared()
         self._waiting: deque[_Request] = deque()
         self._writer_lock = threading.RLock()
         self._readers: deque[apsw.Connection] = deque()

@@ -8,5 +8,6 @@ PostgreSQL's isolation.
 from mainspring.testing.simulator.scenario import Scenario, Settings, Step
 from mainspring.testing.simulator.shapes import Shape
 from mainspring.testing.simulator.simulation import SHAPES, Report, simulate
+from mainspring.testing.simulator.world import Stage
 
-__all__ = ["SHAPES", "Report", "Scenario", "Settings", "Shape", "Step", "simulate"]
+__all__ = ["SHAPES", "Report", "Scenario", "Settings", "Shape", "Stage", "Step", "simulate"]

@@ -53,19 +53,48 @@ class Trace:
         return self._hash.hexdigest()
 
 
+class Stage:
+    """A migrated database in memory on which story after story is played. What one leaves is cleared away before the next; the
+    statements that SQLite has prepared stay prepared."""
+
+    def __init__(self) -> None:
+        self.clock: Callable[[], int] = SimulatedClock()
+        self.database = SqliteDatabase(":memory:", clock=self._now)
+        migrate(self.database, dialect_name="sqlite")
+        with self.database.exclusive() as connection:
+            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+            self._pristine = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for (table,) in tables}
+
+    def _now(self) -> int:
+        return self.clock()
+
+    def clear(self) -> None:
+        """As it was when it was new."""
+        with self.database.exclusive() as connection:
+            for table, rows in self._pristine.items():
+                connection.execute(f"DELETE FROM {table}").fetchall()
+                for row in rows:
+                    connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row).fetchall()
+
+    def close(self) -> None:
+        """Forget the database."""
+        self.database.close()
+
+
 class World:
     """Time, the database, and what is noted of both. ``skew_us`` is how wrong the clock is that the database goes by
     now, ``slow_us`` how long a slow transaction takes, and ``meanwhile`` lets that time pass for everybody else."""
 
-    def __init__(self, trace: Trace, *, slow_us: int) -> None:
+    def __init__(self, trace: Trace, stage: Stage, *, slow_us: int) -> None:
         self.clock = SimulatedClock()
         self.slow_us = slow_us
         self.meanwhile: Callable[[str, int], None] = lambda name, us: self.clock.advance_us(us)
         self.trace = trace
         self.skew_us = 0
         self.outage_until = 0
-        self.database = SqliteDatabase(":memory:", clock=lambda: self.clock.now + self.skew_us)
-        migrate(self.database, dialect_name="sqlite")
+        self.database = stage.database
+        stage.clock = lambda: self.clock.now + self.skew_us
+        stage.clear()
 
     @property
     def elapsed(self) -> int:
@@ -76,10 +105,6 @@ class World:
         """Rows of the database as they are, past every line and clock."""
         with self.database.exclusive() as connection:
             return list(connection.execute(sql, values).fetchall())
-
-    def close(self) -> None:
-        """Forget the database."""
-        self.database.close()
 
 
 class Line:
