@@ -59,7 +59,7 @@ check: setup ## format, lint, types, layers, tests: exactly what the CI runs
 	@$(BIN)/lint-imports
 	@echo "== 5/5 tests"
 	@rm -f $(NOT_RUN)
-	@$(BIN)/pytest -q -n $(JOBS) -m "not serial" --not-run=$(NOT_RUN) $(ARGS)
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m "not serial" --not-run=$(NOT_RUN) $(ARGS)
 	@$(BIN)/pytest -q -m serial --not-run=$(NOT_RUN) $(ARGS) || [ $$? -eq 5 ]
 	@echo "== all checks passed; could not be run here:"
 	@sed 's/^/   /' $(NOT_RUN) 2>/dev/null || echo "   nothing"

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
+from psycopg.errors import UniqueViolation
+
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unstarted, Unworkable
 from mainspring.core.budgets import Budgets
 from mainspring.core.capacity import Overflow
@@ -19,6 +21,7 @@ from mainspring.core.limits import Limit, Measure, Rate, Scope
 from mainspring.core.policy import Policy
 from mainspring.core.retry import Fixed, Steps
 from mainspring.core.states import State
+from mainspring.errors import BrokenInvariant
 from mainspring.operations import attempts, batches, capacity, deadlines, explaining, keys, queues, retention, runs, steering, views
 from mainspring.operations import limits as limiting
 from mainspring.operations.attempts import Beat, Ended, HeldNow
@@ -103,7 +106,14 @@ def enqueue_alike(wish: Wish, ids: Sequence[str]) -> Act:
             fleet.create(tx, [])  # which interns the lane
             return tx.execute(query.statement, **query.params)
 
-        return fleet.database.write("runs.create", fn)
+        try:
+            return fleet.database.write("runs.create", fn)
+        except (
+            BrokenInvariant
+        ) as error:  # what is there already is refused on PostgreSQL, where ``single`` makes it a count of none
+            if isinstance(error.__cause__, UniqueViolation):
+                return 0
+            raise
 
     return act
 

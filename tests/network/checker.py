@@ -6,6 +6,7 @@ Here: reading a database, and pure functions that yield what does not hold. Not 
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ Found = Iterator[Violation]
 _NOTHING_DONE = {StorageUnavailable.code, StorageConflict.code}
 _MAY_BE_TOLD = {*_NOTHING_DONE, CommitUnknown.code}
 _NEVER_SAID = ("Traceback", "BrokenInvariant", "stopped:")
+_TASK_FAILED = re.compile(r"^run \S+: \w+ failed \(.*\n(?:Traceback .*\n(?:  .*\n)*\S.*\n?)?", re.MULTILINE)
 
 
 class Run(NamedTuple):
@@ -155,11 +157,12 @@ def a_fence_was_used_once(evidence: Evidence) -> Found:
 
 
 def nobody_spoke_of_a_bug(evidence: Evidence) -> Found:
-    """Workers report trouble with the database in one line; a traceback is something we did not think of."""
+    """Workers report trouble with the database in one line; a traceback that is not a task's is something we did not think of."""
+    said = _TASK_FAILED.sub("", evidence.log)
     for word in _NEVER_SAID:
-        if word in evidence.log:
-            at = evidence.log.index(word)
-            yield Violation("nobody_spoke_of_a_bug", word, evidence.log[max(0, at - 300) : at + 2000])
+        if word in said:
+            at = said.index(word)
+            yield Violation("nobody_spoke_of_a_bug", word, said[max(0, at - 300) : at + 2000])
 
 
 ORACLES: tuple[Callable[[Evidence], Found], ...] = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mainspring.core.lanes import QUEUE_SPAN, Lane, queue_floor
 from mainspring.operations.claims import Claimer
 from mainspring.operations.lanes import lanes_of
-from mainspring.operations.limits import Gate, Limits, load
+from mainspring.operations.limits import Gate, Limits, held, load
 from mainspring.store.database import Transaction
 
 #: Of each kind no more are counted than this; ``Remaining.at_least`` says that there are more.
@@ -87,7 +87,7 @@ def _shut(tx: Transaction, known: Limits, lanes: Sequence[Lane]) -> dict[int, st
     ids = sorted({gate.id for path in paths.values() for gate, _ in path})
     if not ids:
         return {}
-    used = {int(row[0]): int(row[1]) for row in tx.rows("limits.used", ids=ids)}
+    _, used = held(tx, known, [gate for path in paths.values() for gate, _ in path])
     instants = {int(row[0]): int(row[1]) for row in tx.rows("rates.get", ids=ids)}
     names: dict[int, str] = {}
     for lane_id, path in paths.items():

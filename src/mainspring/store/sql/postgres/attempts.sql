@@ -8,13 +8,18 @@
 -- columns: idempotency_key text, singleton_key text, batch_id text, created_at int, due_at int, body bytes
 WITH share AS MATERIALIZED (
     SELECT s.* FROM {{share}} AS s
+), how AS MATERIALIZED (
+    SELECT sum(cap) <= :most AND bool_and(cap <= quota) AND count(DISTINCT place) = count(*) AS exact FROM share
 ), head AS (
     SELECT s.lane_id, s.place, s.turn, s.weight, s.quota, h.due_at, h.id,
            row_number() OVER (PARTITION BY s.place ORDER BY h.due_at, h.id) AS nth
     FROM share s CROSS JOIN LATERAL (
         SELECT x.due_at, x.id FROM runs x WHERE x.lane_id = s.lane_id AND x.state = 'queued'
         ORDER BY x.due_at, x.id LIMIT s.cap) h
+    WHERE NOT (SELECT exact FROM how)
 ), number AS MATERIALIZED (
+    SELECT lane_id, cap AS runs FROM share WHERE (SELECT exact FROM how)
+    UNION ALL
     SELECT lane_id, count(*) AS runs FROM (
         SELECT lane_id FROM head WHERE nth <= quota ORDER BY turn, (nth - 1) / weight, place, due_at, id LIMIT :most) chosen
     GROUP BY lane_id
