@@ -108,9 +108,7 @@ def enqueue_alike(wish: Wish, ids: Sequence[str]) -> Act:
 
         try:
             return fleet.database.write("runs.create", fn)
-        except (
-            BrokenInvariant
-        ) as error:  # what is there already is refused on PostgreSQL, where ``single`` counts none
+        except BrokenInvariant as error:  # what is there already is refused on PostgreSQL, where ``single`` counts none
             if isinstance(error.__cause__, UniqueViolation):
                 return 0
             raise
