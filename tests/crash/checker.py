@@ -16,6 +16,7 @@ from mainspring.testing.invariants import Violation
 from tests.crash import jobs
 from tests.crash.evidence import Call, Event, Evidence, Line, Run
 from tests.crash.outages import Outage
+from tests.support.logs import without_failures_of_tasks
 
 Found = Iterator[Violation]
 
@@ -383,7 +384,8 @@ def a_process_ends_by_our_hand_only(evidence: Evidence) -> Found:
     """No process ended but by SIGKILL, or with 0 after it was told to stop; and none spoke of a bug."""
     for name, code in evidence.record.failed.items():
         yield _broken(a_process_ends_by_our_hand_only, name, f"ended with {code}")
-    for name, said in evidence.logs:
+    for name, log in evidence.logs:
+        said = without_failures_of_tasks(log)
         for word in _NEVER_SAID:
             if word in said:
                 yield _broken(a_process_ends_by_our_hand_only, name, said[max(0, said.index(word) - 200) :][:1500])

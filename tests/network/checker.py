@@ -6,7 +6,6 @@ Here: reading a database, and pure functions that yield what does not hold. Not 
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +18,13 @@ from mainspring.core.states import State
 from mainspring.errors import CommitUnknown, StorageConflict, StorageUnavailable
 from mainspring.testing.invariants import Violation
 from tests.network.jobs import Call, Line
+from tests.support.logs import without_failures_of_tasks
 
 Found = Iterator[Violation]
 
 _NOTHING_DONE = {StorageUnavailable.code, StorageConflict.code}
 _MAY_BE_TOLD = {*_NOTHING_DONE, CommitUnknown.code}
 _NEVER_SAID = ("Traceback", "BrokenInvariant", "stopped:")
-_TASK_FAILED = re.compile(r"^run \S+: \w+ failed \(.*\n(?:Traceback .*\n(?:  .*\n)*\S.*\n?)?", re.MULTILINE)
 
 
 class Run(NamedTuple):
@@ -158,7 +157,7 @@ def a_fence_was_used_once(evidence: Evidence) -> Found:
 
 def nobody_spoke_of_a_bug(evidence: Evidence) -> Found:
     """Workers report trouble with the database in one line; a traceback that is not a task's is something we did not think of."""
-    said = _TASK_FAILED.sub("", evidence.log)
+    said = without_failures_of_tasks(evidence.log)
     for word in _NEVER_SAID:
         if word in said:
             at = said.index(word)
