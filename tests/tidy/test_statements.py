@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import mainspring
 from mainspring.core.states import MOVES, State
 from mainspring.store.dialect import compile_postgres, compile_sqlite
 from mainspring.store.statements import Statement, load, parse
@@ -129,3 +131,14 @@ def test_a_semicolon_inside_a_line_ends_no_command() -> None:
 
 def names(text: str) -> Iterator[tuple[str, ...]]:
     return (statement.commands for statement in parse(text))
+
+
+def test_every_statement_that_code_asks_for_is_there() -> None:
+    asked = {
+        (path.name, name)
+        for path in Path(mainspring.__file__).parent.rglob("*.py")
+        for name in re.findall(r'\btx\.(?:rows|one|execute|send|ask)\(\s*"([a-z_]+\.[a-z_]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert len(asked) > 100
+    known = {name for dialect in DIALECTS for name in load(dialect)}
+    assert not {(where, name) for where, name in asked if name not in known}

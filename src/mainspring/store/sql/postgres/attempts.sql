@@ -1,7 +1,8 @@
 -- name: attempts.claim
 -- The whole claim of shares in one statement and one round trip. First the order is read from the heads without a lock, which gives
 -- each lane its number; then so many of each lane are locked, passing over runs that others are just claiming, and leased; and the
--- claim is logged. No join on what was picked: a plan made for few rows must not scan many (0001-table-layout).
+-- claim is logged. No join on what was picked: a plan made for few rows must not scan many (0001-table-layout). Where all that the
+-- lanes may give is wanted (`exact`) there is no order to be read.
 -- moves: queued -> running
 -- input share: lane_id int, place int, turn int, weight int, quota int, cap int
 -- columns: id text, token int, seq int, lane_id int, policy_id int, failures int, interruptions int, releases int
