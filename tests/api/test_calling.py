@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -671,6 +673,31 @@ async def test_a_worker_that_stops_gives_everything_back_and_spends_no_failure(a
     assert {run.state for run in runs} == {State.QUEUED}
     assert sum(run.failures for run in runs) == 0
     assert sum(run.interruptions for run in runs) == 1
+    (seen,) = await asyncio.to_thread(app.client.workers)
+    assert seen.state == "gone"
+
+
+@in_loop
+async def test_a_claim_whose_answer_comes_after_the_stop_goes_back_at_once(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    @app.task
+    async def quick() -> None:
+        pass
+
+    handle = await quick.aenqueue()
+    worker = app.worker(concurrency=1, poll="50ms", lease="1h")
+    write = app.client.database.write
+
+    def slowly(name: str, work: Callable[[Any], Any], /) -> Any:
+        turn = write(name, work)
+        if name == "worker.turn" and turn.claims:
+            worker.stop()
+            time.sleep(0.5)  # the answer is on its way, and there is nothing else to wait for
+        return turn
+
+    monkeypatch.setattr(app.client.database, "write", slowly)
+    await worker.arun()
+    run = (await asyncio.to_thread(app.runs.get, handle.id)).run
+    assert (run.state, run.failures, run.interruptions) == (State.QUEUED, 0, 0)
     (seen,) = await asyncio.to_thread(app.client.workers)
     assert seen.state == "gone"
 

@@ -266,6 +266,36 @@ def test_a_checkpoint_told_by_an_attempt_that_lost_its_lease_is_never_seen(stage
     assert stage.fleet.checkpoint(run_id) == b'"true"'
 
 
+def test_a_late_word_of_an_attempt_that_was_replaced_here_hides_none_of_its_successor(stage: Stage) -> None:
+    """User code cannot be cut off at once: the first attempt still speaks while the same worker runs the second."""
+    run_id = stage.fleet.enqueue()
+    post = stage.post()
+    post.step()
+    stage.freeze(DEFAULT_TTL)
+    stage.fleet.bury("w1")
+    post.settle()
+    assert post.last.token == 2
+    post.worker.tell(post.last, b'"true"', None, False)
+    post.worker.tell(post.hands[0], b'"late"', None, True)
+    post.step()
+    assert stage.fleet.checkpoint(run_id) == b'"true"'
+
+
+def test_a_checkpoint_that_could_not_be_written_outlives_the_progress_told_meanwhile(stage: Stage) -> None:
+    run_id = stage.fleet.enqueue()
+    post = stage.post()
+    post.step()
+    post.worker.tell(post.last, b"1", None, True)
+    post.line.upset("worker.turn", "lost before")
+    post.line.meanwhile = lambda: post.worker.tell(post.last, None, '{"done":5}', True)
+    with pytest.raises(CommitUnknown):
+        post.step()
+    post.line.meanwhile = lambda: None
+    post.step()
+    assert stage.fleet.checkpoint(run_id) == b"1"
+    assert stage.fleet.view(run_id).progress == {"done": 5}
+
+
 # -- cancels ---------------------------------------------------------------------------------------------------------------
 
 
@@ -609,6 +639,19 @@ def test_a_stopping_worker_claims_nothing_and_still_renews_and_reports(stage: St
     assert len(post.hands) == 2
     assert stage.fleet.get(post.hands[0].id).state is State.SUCCEEDED
     assert stage.fleet.one("SELECT expires_at FROM workers WHERE id = 'w1'") == stage.fleet.now + DEFAULT_TTL
+
+
+def test_a_worker_asked_to_stop_is_not_done_while_a_claim_is_on_its_way(stage: Stage) -> None:
+    stage.fleet.enqueue()
+    post = stage.post()
+    post.line.meanwhile = post.worker.stop
+    post.step()
+    post.line.meanwhile = lambda: None
+    assert not post.worker.is_done
+    post.end(post.last, Unstarted())
+    assert not post.worker.is_done
+    post.step()
+    assert post.worker.is_done
 
 
 @pytest.mark.case("jobs", 30)

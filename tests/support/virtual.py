@@ -55,6 +55,7 @@ class Line:
         waiting = self._troubles.get(name)
         trouble = waiting.popleft() if waiting else None
         if trouble == "lost before":
+            self.meanwhile()
             raise CommitUnknown("the line broke during the commit, which did not happen")
         result = self._database.write(name, fn)
         self.written.append(name)

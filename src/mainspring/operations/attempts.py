@@ -35,6 +35,13 @@ class Beat(NamedTuple):
     details: bytes | None
     progress: str | None
 
+    def over(self, before: "Beat") -> "Beat":
+        """This one, told after ``before`` by the same attempt."""
+        return self._replace(
+            details=before.details if self.details is None else self.details,
+            progress=before.progress if self.progress is None else self.progress,
+        )
+
 
 class HeldNow(NamedTuple):
     """What the database says of a run that a worker holds."""

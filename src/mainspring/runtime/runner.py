@@ -84,7 +84,7 @@ class Runner:
         try:
             with watched_loop():
                 await self._until(until, worker, executor, driver)
-                await self._wind_down(worker, executor)
+                await self._wind_down(worker, executor, driver)
         finally:
             guard.cancel()
             worn_out = executor.is_worn_out
@@ -224,7 +224,7 @@ class Runner:
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 
-    async def _wind_down(self, worker: Worker, executor: LoopExecutor) -> None:
+    async def _wind_down(self, worker: Worker, executor: LoopExecutor, driver: Driver) -> None:
         worker.stop()
         executor.give_back()
         self._bell.ring()
@@ -233,7 +233,7 @@ class Runner:
         await self._wait_for(lambda: executor.is_idle, _CUT_SECONDS, unless=self._hurry)
         executor.abandon()
         self._bell.ring()
-        await self._wait_for(lambda: worker.has_nothing, _GOODBYE_SECONDS, unless=None)
+        await self._wait_for(lambda: worker.is_done or driver.broken is not None, _GOODBYE_SECONDS, unless=None)
 
     async def _wait_for(self, is_so: Callable[[], bool], seconds: float, *, unless: asyncio.Event | None) -> None:
         loop = asyncio.get_running_loop()

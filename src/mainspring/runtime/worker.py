@@ -121,13 +121,14 @@ class Worker:
         self._lanes = self._walk.lanes
         self._ended: deque[Ended] = deque()
         self._claims: list[Assignment] = []
-        self._beats: dict[str, Beat] = {}
+        self._beats: dict[tuple[str, int], Beat] = {}  # by fence: an attempt that was replaced here may still speak
         self._beats_due_at = 0
         self._checked_at = 0
         self._confirmed_at = 0
         self._limits = 0
         self._registered = False
         self._stopping = False
+        self._claims_are_over = False
         self._mean_seconds: float | None = None
         self._suspicious = False
         self._id = plan.id
@@ -154,13 +155,14 @@ class Worker:
     def tell(self, held: Claimed, details: bytes | None, progress: str | None, now: bool) -> None:
         """An attempt saves a checkpoint or progress; written at most once a second, and before its outcome."""
         with self._lock:
-            before = self._beats.get(held.id)
-            if before is not None and before.token == held.token:
-                details = before.details if details is None else details
-                progress = before.progress if progress is None else progress
-            self._beats[held.id] = Beat(held.id, held.token, details, progress)
+            self._add_beat(Beat(held.id, held.token, details, progress))
             if now:
                 self._beats_due_at = 0
+
+    def _add_beat(self, beat: Beat) -> None:
+        fence = beat.run_id, beat.token
+        before = self._beats.get(fence)
+        self._beats[fence] = beat if before is None else beat.over(before)
 
     def start(self, held: Claimed) -> bool:
         """Put on record that user code is about to begin. False: the lease is lost."""
@@ -191,6 +193,11 @@ class Worker:
         return self._stopping
 
     @property
+    def is_done(self) -> bool:
+        """Whether it has stopped for good: it has nothing, and no claim that began before the stop is still on its way."""
+        return self._claims_are_over and self.has_nothing
+
+    @property
     def has_nothing(self) -> bool:
         """Whether it holds no run, as far as the database knows too, and has told everything."""
         return not self._held and not self._ended and not self._suspicious
@@ -210,6 +217,13 @@ class Worker:
 
     def step(self) -> Wake:
         """One transaction: outcomes, beats, renewal, claim. Answers when the next is due."""
+        was_stopping = self._stopping
+        try:
+            return self._step()
+        finally:
+            self._claims_are_over = was_stopping
+
+    def _step(self) -> Wake:
         ended = self._take_ended()
         beats = self._due_beats(ended)
         room = self._room(len(ended))
@@ -430,7 +444,8 @@ class Worker:
         self._ended.extendleft(reversed(ended))
         with self._lock:
             for beat in beats:
-                self._beats.setdefault(beat.run_id, beat)
+                since = self._beats.pop((beat.run_id, beat.token), None)
+                self._add_beat(beat if since is None else since.over(beat))
 
     def _be_reborn(self) -> None:
         """Declared gone: everything in hand is lost, and work goes on under a new name."""
@@ -473,7 +488,7 @@ class Worker:
                 due, self._beats = list(self._beats.values()), {}
                 self._beats_due_at = now + _BEAT_US
             else:
-                due = [self._beats.pop(run_id) for run_id in ending if run_id in self._beats]
+                due = [self._beats.pop(fence) for fence in ending.items() if fence in self._beats]
         alive = [beat for beat in due if (beat.run_id, beat.token) not in self.concluding]
         return [beat for beat in alive if beat.token == ending.get(beat.run_id) or self._holds(beat.run_id, beat.token)]
 

@@ -169,7 +169,7 @@ class WorkerNode:
     @property
     def is_done(self) -> bool:
         """Whether a process that stops has told everything."""
-        return self.is_leaving and self.executor.is_idle and self.worker.has_nothing
+        return self.is_leaving and self.executor.is_idle and self.worker.is_done
 
     def leave(self) -> bool:
         """Say goodbye. If that fails the lease runs out."""
