@@ -214,7 +214,7 @@ def limits_are_kept(select: Select, lowered: frozenset[str]) -> Iterator[Violati
     used: dict[int, int] = {}
     gates: dict[int, Gate] = {}
     for (lane_id,) in select("SELECT lane_id FROM runs WHERE worker_id IS NOT NULL"):
-        for gate, cost in limits[lanes[lane_id].namespace].of(lanes[lane_id]):
+        for gate, cost in limits[lanes[lane_id].namespace].path(lanes[lane_id]).steps:
             if not gate.is_rate:
                 gates[gate.id] = gate
                 used[gate.id] = used.get(gate.id, 0) + cost
