@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from mainspring.cli import user
+from mainspring.core.access import grant_of
 from mainspring.errors import NotAuthenticated
 from tests.cli.shell import Shell
 
@@ -58,7 +59,7 @@ def test_a_persons_life_from_the_command_line(on_sqlite: Shell) -> None:
     assert (made.code, made.out) == (0, "ann can log in\n")
     assert on_sqlite.run("user", "create", "ann", "--role", "viewer", stdin=f"{PASSWORD}\n").code == 4
     with closing(on_sqlite.client()) as client:
-        assert client.logins.open("ann", PASSWORD).identity.grant.namespaces == {"a", "b"}
+        assert client.logins.open("ann", PASSWORD).identity.grant == grant_of("operator", ["a", "b"])
     assert "end 1 logins" in on_sqlite.run("user", "disable", "ann", "--dry-run").out
     assert "must log in again" in on_sqlite.run("user", "password", "ann", stdin="another horse battery\n").out
     assert on_sqlite.run("user", "grant", "ann", "--role", "admin", "--every-namespace").out == "ann is admin now\n"
@@ -77,7 +78,12 @@ def test_a_password_is_asked_for_twice_and_not_shown_where_a_person_sits(monkeyp
     asked: list[dict[str, object]] = []
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(typer, "prompt", lambda question, **options: (asked.append({"question": question} | options), PASSWORD)[1])
+
+    def prompt(question: str, **options: object) -> str:
+        asked.append({"question": question} | options)
+        return PASSWORD
+
+    monkeypatch.setattr(typer, "prompt", prompt)
     assert user._password("Password of ann") == PASSWORD
     assert asked == [{"question": "Password of ann", "hide_input": True, "confirmation_prompt": True, "err": True}]
 

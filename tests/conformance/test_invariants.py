@@ -20,8 +20,9 @@ def inhabited(database: AnyDatabase, fleet: Fleet) -> Fleet:
     fleet.batch([fleet.new(queue="slow"), fleet.new(queue="slow")])
     fleet.running(singleton="site", key="held")
     fleet.enqueue(delay=1_000_000, queue="slow")
-    told = {"action": "queue.paused", "namespace": "test", "actor": "user:ann"}
-    database.write("audit.record", lambda tx: audit.record(tx, "queue:main", **told))
+    database.write(
+        "audit.record", lambda tx: audit.record(tx, "queue:main", action="queue.paused", namespace="test", actor="user:ann")
+    )
     assert invariants.violations(database) == []
     return fleet
 

@@ -32,7 +32,7 @@ def client(fleet: Fleet) -> Client:
 
 def fail(client: Client, name: str = "ann", times: int = 1) -> None:
     for _ in range(times):
-        with pytest.raises(NotAuthenticated, match="^the name or the password is wrong$"):
+        with pytest.raises(NotAuthenticated, match=r"^the name or the password is wrong$"):
             client.logins.open(name, "a wrong password")
 
 
@@ -53,12 +53,12 @@ def test_each_login_is_another_credential(client: Client) -> None:
     assert one.text != other.text
     assert one.csrf != other.csrf
     assert client.logins.close(one.text)
-    assert client.logins.verify(other.text)
+    assert client.logins.verify(other.text).identity.actor == "user:ann"
 
 
 def test_a_csrf_token_of_another_login_is_refused(client: Client) -> None:
     one, other = client.logins.open("ann", PASSWORD), client.logins.open("ann", PASSWORD)
-    assert client.logins.verify(one.text, csrf=one.csrf)
+    assert client.logins.verify(one.text, csrf=one.csrf).identity.actor == "user:ann"
     for wrong in (other.csrf, "", one.text):
         with pytest.raises(NotAuthenticated, match="the CSRF token is not the one of this login"):
             client.logins.verify(one.text, csrf=wrong)
@@ -92,7 +92,7 @@ def test_every_login_of_a_person_ends_at_once(client: Client) -> None:
     for text in texts:
         with pytest.raises(NotAuthenticated):
             client.logins.verify(text)
-    assert client.logins.verify(bob.text)
+    assert client.logins.verify(bob.text).identity.actor == "user:bob"
     assert client.logins.close_all("ann") == 0
 
 
@@ -121,7 +121,7 @@ def test_people_change_their_own_password_in_exchange_for_the_one_they_have(clie
     client.logins.change_password("ann", PASSWORD, "another horse battery")
     with pytest.raises(NotAuthenticated):
         client.logins.verify(text)
-    assert client.logins.open("ann", "another horse battery")
+    assert client.logins.open("ann", "another horse battery").identity.actor == "user:ann"
     (told,) = client.audit.list(action="user.password_set").data
     assert (told.subject, told.actor) == ("user:ann", "user:ann")
 
@@ -134,7 +134,7 @@ def test_a_password_hashed_with_other_parameters_is_hashed_anew_by_the_next_logi
         client.logins.open("ann", PASSWORD)
         assert "t=2" in fleet.one("SELECT password FROM users")
         client.logins.open("ann", PASSWORD)
-    assert client.logins.verify(text)
+    assert client.logins.verify(text).identity.actor == "user:ann"
 
 
 # -- guesses -----------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_too_many_failures_make_the_next_try_wait_even_with_the_right_password(c
         client.logins.open("ann", PASSWORD)
     assert 0 < refused.value.retry_after <= 1
     fleet.pass_time(2 * SECOND)
-    assert client.logins.open("ann", PASSWORD)
+    assert client.logins.open("ann", PASSWORD).identity.actor == "user:ann"
     fail(client, times=FREE_FAILURES)  # a login that succeeded made an end of the count
 
 
@@ -154,7 +154,7 @@ def test_failures_are_counted_by_name_and_names_nobody_has_are_counted_alike(cli
     fail(client, "nobody", times=FREE_FAILURES)
     with pytest.raises(LoginThrottled):
         client.logins.open("nobody", PASSWORD)
-    assert client.logins.open("ann", PASSWORD)
+    assert client.logins.open("ann", PASSWORD).identity.actor == "user:ann"
 
 
 def test_failures_outlast_the_process_that_saw_them(client: Client, rival: AnyDatabase) -> None:

@@ -76,7 +76,7 @@ def test_another_password_ends_every_login_and_only_it_opens_one(client: Client)
             client.logins.verify(text)
     with pytest.raises(NotAuthenticated):
         client.logins.open("ann", PASSWORD)
-    assert client.logins.open("ann", "another horse battery")
+    assert client.logins.open("ann", "another horse battery").identity.actor == "user:ann"
     assert '{"logins_ended":2}' in [entry.data for entry in client.audit.list(action="user.password_set").data]
 
 
@@ -90,7 +90,7 @@ def test_a_person_who_is_kept_out_is_out_at_once_and_comes_in_again_when_enabled
         client.logins.open("ann", PASSWORD)
     assert client.users.get("ann").disabled_by == "cli:root"
     assert [client.users.enable("ann"), client.users.enable("ann")] == [True, False]
-    assert client.logins.open("ann", PASSWORD)
+    assert client.logins.open("ann", PASSWORD).identity.actor == "user:ann"
     assert [action for action, _ in actions(client)] == [
         "user.created", "login.opened", "user.disabled", "user.enabled", "login.opened",
     ]  # fmt: skip

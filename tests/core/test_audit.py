@@ -69,6 +69,6 @@ def test_text_that_moves_from_one_column_to_the_next_gives_another_hash(one: str
 
 
 def test_a_hash_is_the_same_for_ever() -> None:
-    assert BEGINNING == Place(seq=0, hash="9473407c26a45fdc16f936e425924954bfa4d1bd3b4a40ea5f4611c7b4b8eeb0")
+    assert Place(seq=0, hash="9473407c26a45fdc16f936e425924954bfa4d1bd3b4a40ea5f4611c7b4b8eeb0") == BEGINNING
     assert chain(2)[1].hash == "845d576d1631966f96f9e69bc8c5a4221438a75a1139fa17e68569f84b5481c9"
     assert str(Place(seq=2, hash="ab")) == "2:ab"

@@ -78,9 +78,7 @@ def test_names_share_a_bounded_number_of_counters() -> None:
     assert bucket_of("ann") == bucket_of("ann")
 
 
-@pytest.mark.parametrize(
-    "password", ["short", "x" * 1_025, "\x00" * 20, "\ud800" * 20, None, "annalise-anna", "Annalise-Anna1"]
-)
+@pytest.mark.parametrize("password", ["short", "x" * 1_025, "\x00" * 20, "\ud800" * 20, None, "annalise-anna", "Annalise-Anna1"])
 def test_a_password_that_cannot_be_one_is_refused_and_not_repeated(password: str) -> None:
     with pytest.raises(InvalidOption) as refused:
         checked_password(password, "annalise-anna")
