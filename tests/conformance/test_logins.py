@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from mainspring import Client
+from mainspring.codec import passwords
 from mainspring.core.durations import DAY, HOUR, MINUTE, SECOND
 from mainspring.core.logins import FREE_FAILURES, IDLE_US, MOST_LOGINS
 from mainspring.errors import InvalidOption, LoginThrottled, MainspringError, NotAuthenticated
 from tests.support.access import PASSWORD, quick_passwords
 from tests.support.builders import AnyDatabase, Fleet, together
+from tests.support.faults import Fault, Faulty
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +137,51 @@ def test_a_password_hashed_with_other_parameters_is_hashed_anew_by_the_next_logi
         assert "t=2" in fleet.one("SELECT password FROM users")
         client.logins.open("ann", PASSWORD)
     assert client.logins.verify(text).identity.actor == "user:ann"
+
+
+# -- what goes wrong beside it -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("meanwhile", ["set_password", "disable"])
+def test_a_password_that_is_taken_away_while_it_is_checked_opens_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    def change(password: str, stored: str) -> bool:
+        if meanwhile == "disable":
+            client.users.disable("ann")
+        else:
+            client.users.set_password("ann", "another horse battery")
+        return True
+
+    monkeypatch.setattr(passwords, "is_right", change)
+    with pytest.raises(NotAuthenticated, match="the name or the password is wrong"):
+        client.logins.open("ann", PASSWORD)
+    assert client.logins.list("ann") == []
+
+
+ACTS: dict[str, Callable[[Client], object]] = {
+    "api_tokens.create": lambda client: client.api_tokens.create("ci", "viewer").token,
+    "api_tokens.revoke": lambda client: client.api_tokens.revoke(client.api_tokens.create("ci", "viewer").token.id),
+    "users.create": lambda client: client.users.create("bob", PASSWORD, "viewer"),
+    "users.set_password": lambda client: client.users.set_password("ann", "another horse battery"),
+    "users.set_grant": lambda client: client.users.set_grant("ann", "viewer"),
+    "users.disable": lambda client: client.users.disable("ann"),
+    "logins.open": lambda client: client.logins.open("ann", PASSWORD),
+    "logins.change_password": lambda client: client.logins.change_password("ann", PASSWORD, "another horse battery"),
+    "logins.close": lambda client: client.logins.close(client.logins.open("ann", PASSWORD).text),
+    "logins.close_all": lambda client: (client.logins.open("ann", PASSWORD), client.logins.close_all("ann")),
+}
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_an_act_repeated_after_an_unknown_commit_is_done_and_recorded_once(client: Client, fleet: Fleet, name: str) -> None:
+    fault = Fault(name=name, nth=1, when="after", action="raise")
+    troubled = Client(Faulty(fleet.database, [fault]), namespace="test", actor="cli:root")
+    ACTS[name](troubled)
+    told = [entry.action for entry in client.audit.list().data if (entry.action, entry.subject) != ("user.created", "user:ann")]
+    assert told
+    assert len(set(told)) == len(told)
+    assert client.audit.verify().broken is None
 
 
 # -- guesses -----------------------------------------------------------------------------------------------------------
