@@ -25,6 +25,12 @@ layer: it imports nothing of ours.
        │  ├─ NotTerminal                  not_terminal
        │  ├─ NotWaiting                   not_waiting
        │  ├─ DeadLetterClosed             dead_letter_closed
+       │  ├─ NotAuthenticated             not_authenticated
+       │  ├─ NotAllowed                   not_allowed             operation
+       │  ├─ UnknownToken                 unknown_token
+       │  ├─ UnknownUser                  unknown_user
+       │  ├─ UserExists                   user_exists
+       │  ├─ AuditBroken                  audit_broken            seq
        │  ├─ LeaseLost                    lease_lost
        │  ├─ CapabilityUnsupported        capability_unsupported
        │  ├─ ForeignSqlite                foreign_sqlite
@@ -38,6 +44,7 @@ layer: it imports nothing of ours.
        │  ├─ CommitUnknown                commit_unknown
        │  ├─ NoCapacity                   no_capacity             queue
        │  ├─ QueueFull                    queue_full              queue, retry_after
+       │  ├─ LoginThrottled               login_throttled         retry_after
        │  ├─ TransportFailed              transport_failed
        │  └─ ResultTimeout                result_timeout          (also a TimeoutError)
        ├─ RunUnsuccessful                 no fault of a call: the answer of handle.result()
@@ -56,6 +63,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "AuditBroken",
     "BrokenInvariant",
     "CallerMistake",
     "CapabilityUnsupported",
@@ -69,8 +77,11 @@ __all__ = [
     "KeyActive",
     "KeyConflict",
     "LeaseLost",
+    "LoginThrottled",
     "MainspringError",
     "NoCapacity",
+    "NotAllowed",
+    "NotAuthenticated",
     "NotTerminal",
     "NotWaiting",
     "PayloadInvalid",
@@ -94,6 +105,9 @@ __all__ = [
     "UnknownQueue",
     "UnknownRun",
     "UnknownTask",
+    "UnknownToken",
+    "UnknownUser",
+    "UserExists",
     "ValueUnreadable",
     "WorldTrouble",
     "shown",
@@ -259,6 +273,42 @@ class DeadLetterClosed(CallerMistake):
     code = "dead_letter_closed"
 
 
+class NotAuthenticated(CallerMistake):
+    """Nobody is known by what was shown: a wrong name or password, a token that is mistyped, unknown, expired or revoked."""
+
+    code = "not_authenticated"
+
+
+class NotAllowed(CallerMistake):
+    """Whoever asks is known, and may not do this; ``details["operation"]`` is the kind of operation that was refused."""
+
+    code = "not_allowed"
+
+
+class UnknownToken(CallerMistake):
+    """No API token has that id."""
+
+    code = "unknown_token"
+
+
+class UnknownUser(CallerMistake):
+    """No person is known by that name."""
+
+    code = "unknown_user"
+
+
+class UserExists(CallerMistake):
+    """A person is known by that name already; nothing was changed."""
+
+    code = "user_exists"
+
+
+class AuditBroken(CallerMistake):
+    """The audit log does not hold where it was to be pruned: nothing was removed. ``details["seq"]`` is the first broken entry."""
+
+    code = "audit_broken"
+
+
 class LeaseLost(CallerMistake):
     """The attempt's token is no longer the newest: the write changed nothing, and no later one will."""
 
@@ -343,6 +393,17 @@ class QueueFull(WorldTrouble):
     @property
     def retry_after(self) -> float:
         """Seconds until there will be room, if the queue goes on as it did."""
+        return float(self.details.get("retry_after", 1.0))
+
+
+class LoginThrottled(WorldTrouble):
+    """Too many tries to log in under this name failed; this one was not looked at."""
+
+    code = "login_throttled"
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until there may be another try."""
         return float(self.details.get("retry_after", 1.0))
 
 

@@ -417,6 +417,10 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
     "bulk_actions": ("created_at", "touched_at", "finished_at"),
     "retention_walks": ("rests_until",),
     "deliveries": ("available_at", "created_at"),
+    "api_tokens": ("created_at", "expires_at", "last_used_at", "revoked_at"),
+    "users": ("created_at", "changed_at", "disabled_at"),
+    "logins": ("opened_at", "seen_at", "expires_at"),
+    "login_throttles": ("opens_at",),
 }
 
 

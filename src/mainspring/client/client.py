@@ -5,17 +5,21 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from mainspring import codec
+from mainspring.client.api_tokens import ApiTokens
+from mainspring.client.audit import Audit
 from mainspring.client.batches import Batches
 from mainspring.client.blobs import SweptBlobs, sweep_blobs
 from mainspring.client.dead_letters import DeadLetters
 from mainspring.client.handles import Handle, Member
 from mainspring.client.keys import Keys, with_fields
 from mainspring.client.limits import LimitsAtWork
+from mainspring.client.logins import Logins
 from mainspring.client.queues import Queues
 from mainspring.client.requests import Alike, Request, as_alike, check_promises
 from mainspring.client.reruns import FindTask
 from mainspring.client.runs import Runs
 from mainspring.client.ticking import Tick, tick
+from mainspring.client.users import Users
 from mainspring.client.writing import write_again
 from mainspring.core.durations import LONGEST, Duration, parse_duration
 from mainspring.core.ids import parse_run_id
@@ -83,6 +87,10 @@ class Client:
         self.limits = LimitsAtWork(self)
         self.batches = Batches(self)
         self.dead_letters = DeadLetters(self)
+        self.api_tokens = ApiTokens(self)
+        self.users = Users(self)
+        self.logins = Logins(self)
+        self.audit = Audit(self)
         self.find_task: FindTask | None = None  # where the tasks' code is at hand: how their payloads are read
         self.keys = Keys(self)
         self._url = database if isinstance(database, str) else None
