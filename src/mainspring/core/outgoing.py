@@ -19,7 +19,8 @@ from mainspring.errors import ConfigurationInvalid, TargetRefused, shown
 LONGEST_URL = 8_192
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_ASCII = "".join(map(chr, range(0x21, 0x7F)))  # what stands in a target as it is; other letters are escaped
+_PLAIN = "".join(set(map(chr, range(0x21, 0x7F))) - set('"<>`{}^|'))  # what stands in a target as it is; the rest is escaped
+_LONE_PERCENT = re.compile(r"%(?![0-9a-fA-F]{2})")
 _UNFIT = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _ENTRY = re.compile(r"(?:\[(?P<inner>[^\]]+)\]|(?P<bare>[^:]*))(?::(?P<port>[0-9]{1,5}))?")
@@ -83,7 +84,7 @@ def place_of(url: str, *, to_ascii: Callable[[str], str] | None = None) -> Place
     host, address = _host(_without_port(parts.netloc), to_ascii)
     path = parts.path or "/"
     _check_path(path)
-    target = quote(f"{path}?{parts.query}" if parts.query else path, safe=_ASCII)
+    target = quote(_LONE_PERCENT.sub("%25", f"{path}?{parts.query}" if parts.query else path), safe=_PLAIN)
     return Place(scheme=scheme, host=host, port=DEFAULT_PORTS[scheme] if port is None else port, target=target, address=address)
 
 

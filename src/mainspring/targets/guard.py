@@ -17,6 +17,8 @@ from mainspring.core.addresses import Address
 from mainspring.core.outgoing import Place, Rules, judge, place_of
 from mainspring.errors import TargetRefused, shown
 
+_RESOLVING_SECONDS = 5.0
+
 #: Finds the addresses of a name for a port.
 #:
 #: Raises:
@@ -62,7 +64,8 @@ class Guard:
     async def _addresses(self, place: Place) -> tuple[Address, ...]:
         if place.address is not None:
             return (place.address,)
-        found = await self.resolve(place.host, place.port)
+        async with asyncio.timeout(_RESOLVING_SECONDS):
+            found = await self.resolve(place.host, place.port)
         if not found:
             raise OSError(f"{place.host} has no address")
         return tuple(dict.fromkeys(ip_address(text.partition("%")[0]) for text in found))

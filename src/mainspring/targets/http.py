@@ -38,7 +38,6 @@ MOST_READ = 10 * 1024 * 1024
 MOST_JUDGED = 1024 * 1024  # of an answer with conditions, which is held whole
 _MOST_HEADERS = 100
 _LONGEST_HEADER = 2_048
-_BASE = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "mainspring"}
 _EVERYWHERE = frozenset({"accept", "accept-language", "user-agent"})  # what another origin may see of the author's headers
 
 
@@ -182,22 +181,19 @@ class HttpTarget:
 
     async def _exchange(self, spec: HttpRequest, request: Filled, exchange: Exchange, sign: Sign) -> None:
         """Send, follow what may be followed, and read the last answer to its end."""
-        import httpx2
+        from mainspring.targets.transport import guarded_client
 
-        from mainspring.targets.transport import PinnedTransport
-
-        if self._tls is None:
-            self._tls = httpx2.create_ssl_context(trust_env=False)
-        timeout = httpx2.Timeout(spec.silence_us / 1e6, connect=spec.connect_us / 1e6, pool=None)
-        async with PinnedTransport(self._guard, tls=self._tls, on_peer=exchange.tries) as transport:
-            client = httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False, headers=_BASE)
+        opened = guarded_client(
+            self._guard,
+            tls=self._tls,
+            connect_seconds=spec.connect_us / 1e6,
+            silence_seconds=spec.silence_us / 1e6,
+            on_peer=exchange.tries,
+        )
+        async with opened as client:
             for left in range(spec.redirects, -1, -1):
-                sending = client.stream(
-                    request.method,
-                    httpx2.URL(request.place.url),
-                    headers=[*request.headers, *(() if request.is_abroad else sign(request))],
-                    content=request.body or None,
-                )
+                headers = [*request.headers, *(() if request.is_abroad else sign(request))]
+                sending = client.stream(request.method, request.place.url, headers=headers, content=request.body or None)
                 async with self._places.taken(request.place.host), sending as answer:
                     onward = _redirected(request, answer, exchange) if left else None
                     if onward is None:

@@ -2,19 +2,40 @@
 
 Here: the one place that connects. The address is put where the client would resolve the name, and the name stays in ``Host`` and
 in the TLS handshake, against which the certificate is checked. No connection outlives its request, so none is ever shared by two
-names. Not here: what is sent (``http``), and who is admitted (``guard``).
+names. The client logs headers and URLs, which may hold secrets: what it says of us is kept out of every log.
+Not here: what is sent (``http``), and who is admitted (``guard``).
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextvars import ContextVar
 
 import httpx2
 
 from mainspring.core.addresses import Address
 from mainspring.core.outgoing import Place
 from mainspring.targets.guard import Guard, read_place
+
+_OUR_OWN = ContextVar("mainspring_outgoing", default=False)
+_BASE = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "mainspring"}
+_LOGGERS = ("httpx2", "httpcore2.connection", "httpcore2.http11")
+
+
+@contextlib.asynccontextmanager
+async def guarded_client(
+    guard: Guard, *, tls: ssl.SSLContext | None, connect_seconds: float, silence_seconds: float, on_peer: Callable[[str], None]
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client for one attempt: it connects to what ``guard`` admits, asks no proxy, follows no redirect by itself, keeps no
+    connection, and is not logged. ``tls`` is who is trusted, otherwise whom the system trusts."""
+    context = httpx2.create_ssl_context(trust_env=False) if tls is None else tls
+    timeout = httpx2.Timeout(silence_seconds, connect=connect_seconds, pool=None)
+    with _quietly():
+        async with PinnedTransport(guard, tls=context, on_peer=on_peer) as transport:
+            yield httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False, headers=_BASE)
 
 
 class PinnedTransport(httpx2.AsyncBaseTransport):
@@ -59,3 +80,26 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close what is open."""
         await self._inner.aclose()
+
+
+# -- not being logged ------------------------------------------------------------------------------------------------
+
+
+class _OfOthers(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _OUR_OWN.get()
+
+
+_OF_OTHERS = _OfOthers()
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Nothing that the client does within is logged by it; what others do with it meanwhile is."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_OF_OTHERS)  # the same one twice is one
+    token = _OUR_OWN.set(True)
+    try:
+        yield
+    finally:
+        _OUR_OWN.reset(token)
