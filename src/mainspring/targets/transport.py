@@ -13,6 +13,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import cache
 
 import httpx2
 
@@ -31,11 +32,17 @@ async def guarded_client(
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client for one attempt: it connects to what ``guard`` admits, asks no proxy, follows no redirect by itself, keeps no
     connection, and is not logged. ``tls`` is who is trusted, otherwise whom the system trusts."""
-    context = httpx2.create_ssl_context(trust_env=False) if tls is None else tls
+    context = _system_trust() if tls is None else tls
     timeout = httpx2.Timeout(silence_seconds, connect=connect_seconds, pool=None)
     with _quietly():
         async with PinnedTransport(guard, tls=context, on_peer=on_peer) as transport:
             yield httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False, headers=_BASE)
+
+
+@cache
+def _system_trust() -> ssl.SSLContext:
+    """Whom this machine trusts; made once, for it takes as long as a request."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 class PinnedTransport(httpx2.AsyncBaseTransport):
