@@ -126,7 +126,7 @@ REFUSED = {
     "http://[127.0.0.1]/": "url|host",
     "http://[v1.x]/": "url|host",
     # other schemes, and none
-    "file:///etc/passwd": "scheme",
+    "FILE:///etc/passwd": "scheme",
     "ftp://example.com/": "scheme",
     "gopher://127.0.0.1:6379/_": "scheme",
     "javascript://example.com/": "scheme",

@@ -101,7 +101,7 @@ async def test_a_redirect_into_the_house_is_never_connected_to(inner: str) -> No
 
 @pytest.mark.case("schedules", 59)
 @pytest.mark.parametrize(
-    "location", ["file:///etc/passwd", "gopher://127.0.0.1:6379/_", "//user@127.0.0.1/", "http://[fe80::1%25lo]/"]
+    "location", ["FILE:///etc/passwd", "gopher://127.0.0.1:6379/_", "//user@127.0.0.1/", "http://[fe80::1%25lo]/"]
 )
 @in_loop
 async def test_a_redirect_to_what_is_no_such_url_is_refused(location: str) -> None:

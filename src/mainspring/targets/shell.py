@@ -268,8 +268,9 @@ async def kept(order: Mapping[str, Any], given: bytes, streams: Streams) -> Asyn
                 env={},
             )
         finally:
-            for end in (theirs, stdin, *writing):
-                end.close()
+            theirs.close()
+            for file in (stdin, *writing):
+                file.close()
         pumps = [
             asyncio.create_task(_pump(read, capture))
             for read, capture in zip(reading, (streams.stdout, streams.stderr), strict=True)
@@ -298,7 +299,7 @@ async def _pump(source: IO[bytes], capture: Capture) -> None:
 def _stdin(given: bytes) -> IO[bytes]:
     """A file that holds ``given`` and has no name; in memory, where the system can."""
     has_memory = hasattr(os, "memfd_create")
-    file = os.fdopen(os.memfd_create("stdin"), "w+b") if has_memory else tempfile.TemporaryFile()
+    file = os.fdopen(os.memfd_create("stdin"), "w+b") if has_memory else tempfile.TemporaryFile()  # noqa: SIM115
     file.write(given)
     file.seek(0)
     return file
