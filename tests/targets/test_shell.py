@@ -31,8 +31,10 @@ from tests.targets.servers import LAUNCH, Box
 SH = "/bin/sh"
 GIVEN = {"PATH": "/usr/bin:/bin"}
 CANARY = "canary-7f3a91c2d4"
+#: Ignores every request to end, and holds a pipe open as long as it lives.
 STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open({fifo!r}, 'w').write('up\\n'); time.sleep(1000)"
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "alive = open({fifo!r}, 'w', 1); alive.write('up\\n'); time.sleep(1000)"
 )
 
 

@@ -118,9 +118,6 @@ def start(order: Mapping[str, Any]) -> int:
     os.close(said)
     with open(heard, "rb") as stream:
         trouble = stream.read()
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):  # so that the streams end with whom they belong to
-        os.dup2(nothing, descriptor)
     if trouble:
         os.waitpid(pid, 0)
         raise OSError(trouble.decode("utf-8", "replace"))
