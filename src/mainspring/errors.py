@@ -32,6 +32,8 @@ layer: it imports nothing of ours.
        │  ├─ UserExists                   user_exists
        │  ├─ AuditBroken                  audit_broken            seq
        │  ├─ LeaseLost                    lease_lost
+       │  ├─ TargetInvalid                target_invalid          errors=[{path, value, message}]
+       │  ├─ TargetRefused                target_refused          rule
        │  ├─ CapabilityUnsupported        capability_unsupported
        │  ├─ ForeignSqlite                foreign_sqlite
        │  ├─ ConfigurationInvalid         configuration_invalid
@@ -101,6 +103,8 @@ __all__ = [
     "StorageConflict",
     "StorageUnavailable",
     "StorageUnwritable",
+    "TargetInvalid",
+    "TargetRefused",
     "TransportFailed",
     "UnknownQueue",
     "UnknownRun",
@@ -313,6 +317,28 @@ class LeaseLost(CallerMistake):
     """The attempt's token is no longer the newest: the write changed nothing, and no later one will."""
 
     code = "lease_lost"
+
+
+class TargetInvalid(CallerMistake):
+    """A target that cannot be run as it is written. ``errors`` names all that is wrong, and what to write instead."""
+
+    code = "target_invalid"
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """One entry for each mistake: ``path``, ``value``, ``message``."""
+        return list(self.details.get("errors", []))
+
+
+class TargetRefused(CallerMistake):
+    """A target that is well written and not allowed: an address, a port, a program or a user. ``rule`` says by what."""
+
+    code = "target_refused"
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule: ``loopback``, ``port``, ``SHELL_ALLOW``, ..."""
+        return str(self.details.get("rule", ""))
 
 
 class CapabilityUnsupported(CallerMistake):

@@ -173,9 +173,9 @@ MUTANTS = (
     Mutant(
         name="beat-after-its-outcome",
         bug="the last checkpoint of an attempt is lost when its lease was in doubt",
-        file="runtime/worker.py",
-        old="if beat.token == ending.get(beat.run_id) or self._holds(",
-        new="if self._holds(",
+        file="runtime/beats.py",
+        old="if beat.token == ending.get(beat.run_id) or holds(",
+        new="if holds(",
     ),
     # -- time
     Mutant(
