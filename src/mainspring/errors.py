@@ -12,6 +12,8 @@ layer: it imports nothing of ours.
        │  ├─ ResultInvalid                result_invalid
        │  ├─ ResultTooLarge               result_too_large
        │  ├─ ValueUnreadable              value_unreadable        key
+       │  ├─ RuleInvalid                  rule_invalid            errors=[{path, value, message}]
+       │  ├─ NeverDue                     never_due
        │  ├─ UnknownTask                  unknown_task
        │  ├─ UnknownQueue                 unknown_queue
        │  ├─ UnknownRun                   unknown_run
@@ -70,6 +72,7 @@ __all__ = [
     "KeyConflict",
     "LeaseLost",
     "MainspringError",
+    "NeverDue",
     "NoCapacity",
     "NotTerminal",
     "NotWaiting",
@@ -80,6 +83,7 @@ __all__ = [
     "ResultInvalid",
     "ResultTimeout",
     "ResultTooLarge",
+    "RuleInvalid",
     "RunCancelled",
     "RunFailed",
     "RunSkipped",
@@ -168,6 +172,23 @@ class ValueUnreadable(CallerMistake):
     what to give; ``details["key"]`` names the key."""
 
     code = "value_unreadable"
+
+
+class RuleInvalid(CallerMistake):
+    """A rule of a schedule cannot be as it is written. All that is wrong is told at once, and what to write instead."""
+
+    code = "rule_invalid"
+
+    @property
+    def errors(self) -> list[dict[str, str]]:
+        """One ``{"path": ..., "value": ..., "message": ...}`` for everything that is wrong."""
+        return list(self.details.get("errors", ()))
+
+
+class NeverDue(CallerMistake):
+    """A rule that is due at no instant of the next 50 years."""
+
+    code = "never_due"
 
 
 class UnknownTask(CallerMistake):
