@@ -28,7 +28,7 @@ _WHEN = re.compile(rf"(?:M(\d+)\.(\d+)\.(\d+)|J(\d+)|(\d+))(?:/{_TIME})?")
 
 def tz_version() -> str:
     """The version of the zone data in use, such as ``2026.6``."""
-    return tzdata.__version__
+    return str(tzdata.__version__)
 
 
 @lru_cache(maxsize=1024)

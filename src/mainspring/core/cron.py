@@ -73,8 +73,8 @@ class Days:
     def in_month(self, length: int, first_weekday: int) -> int:
         """The days of a month of that shape, as bits from 0: its first day is bit 0."""
         dates = self.dates >> 1
-        for special in self.date_specials:
-            dates |= _special_bits(special, length, first_weekday)
+        for date in self.date_specials:
+            dates |= _special_bits(date, length, first_weekday)
         weekdays = 0
         for each in members(self.weekdays):
             weekdays |= _WEEKLY << (each - first_weekday) % 7

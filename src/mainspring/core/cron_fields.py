@@ -107,7 +107,12 @@ def read_field(text: str, field: Field, *, seed: str) -> Values:
 
 def _from_monday(bits: int, field: Field) -> int:
     """Weekdays as a dialect counts them, counted from Monday as 0."""
-    return sum(1 << day for day in range(7) for number in (day + field.monday, day + field.monday - 7) if number >= 0 and bits >> number & 1)
+    return sum(
+        1 << day
+        for day in range(7)
+        for number in (day + field.monday, day + field.monday - 7)
+        if number >= 0 and bits >> number & 1
+    )
 
 
 def _read_item(item: str, field: Field, seed: str) -> tuple[int, str]:
@@ -172,7 +177,9 @@ def _number(text: str, field: Field, item: str) -> int:
 
 def _how(field: Field) -> str:
     names = f" or {' '.join(sorted(field.names, key=field.names.__getitem__))}" if field.names else ""
-    more = {True: ", L, L-3, LW or 15W"}.get(field.is_date, "") or (", 5L (the last) or 5#3 (the third)" if field.is_weekday else "")
+    more = {True: ", L, L-3, LW or 15W"}.get(field.is_date, "") or (
+        ", 5L (the last) or 5#3 (the third)" if field.is_weekday else ""
+    )
     return f"write {field.low}-{field.most}{names}, lists 1,2, ranges 1-3, steps */2{more}"
 
 
@@ -226,7 +233,9 @@ def _special_weekday(item: str, field: Field) -> Special | None:
     if found := _NTH_OF.fullmatch(item):
         day, nth = _number(found.group(1), field, item), int(found.group(2))
         if not 1 <= nth <= 5:
-            raise Refused(f"weekday {shown(item)} asks for a week that no month has: write #1 to #5, or {found.group(1)}L for the last")
+            raise Refused(
+                f"weekday {shown(item)} asks for a week that no month has: write #1 to #5, or {found.group(1)}L for the last"
+            )
         return NthWeekday((day - field.monday) % 7, nth)
     if found := _LAST_OF.fullmatch(item):
         return NthWeekday((_number(found.group(1), field, item) - field.monday) % 7, -1)

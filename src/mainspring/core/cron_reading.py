@@ -146,7 +146,8 @@ def _check_count(words: Sequence[str], fields: Sequence[Field], dialect: Dialect
     if least <= len(words) <= len(fields):
         return
     names = " ".join(field.name.replace(" ", "-") for field in fields)
-    told = f"{len(words)} fields; {dialect} has {'6 or 7' if dialect is Dialect.QUARTZ else least}: {names}"
+    wanted = "6 or 7" if dialect is Dialect.QUARTZ else least
+    told = f"{len(words)} field{'s' if len(words) > 1 else ''}; {dialect} has {wanted}: {names}"
     hint = ""
     if dialect is Dialect.CRON5 and len(words) in (6, 7):
         kinds = "cron6 or quartz" if len(words) == 6 else "quartz"

@@ -12,12 +12,16 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import date
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 DAY_SECONDS = 86_400
 FIRST_YEAR = 1900
 #: Nothing is due from this year on: the tables end there.
 END_YEAR = 2200
+
+#: How far ahead a rule is looked at: 50 years. What is not due until then is never due.
+HORIZON_SECONDS = 18_263 * DAY_SECONDS
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 FIRST_DAY = date(FIRST_YEAR, 1, 1).toordinal() - _EPOCH_ORDINAL
@@ -42,7 +46,7 @@ _TIME = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?")
 
 
 class Months(NamedTuple):
-    """Every month from 1900 on, by its index: ``starts`` is its first day, ``shapes`` its length and first weekday in one number."""
+    """Every month from 1900 on: ``starts`` is its first day, ``shapes`` its length and first weekday as one number."""
 
     starts: Sequence[int]
     shapes: bytes
@@ -54,7 +58,7 @@ def months() -> Months:
     starts = tuple(
         date(year, month, 1).toordinal() - _EPOCH_ORDINAL for year in range(FIRST_YEAR, END_YEAR + 1) for month in range(1, 13)
     )[: (END_YEAR - FIRST_YEAR) * 12 + 1]
-    shapes = bytes(shape(end - start, weekday(start)) for start, end in zip(starts, starts[1:], strict=False))
+    shapes = bytes(shape(end - start, weekday(start)) for start, end in pairwise(starts))
     return Months(starts, shapes)
 
 

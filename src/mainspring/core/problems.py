@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from mainspring.errors import RuleInvalid, shown
 
 
-class Refused(ValueError):
+class Refused(ValueError):  # noqa: N818  (it says what happened, as our errors do)
     """What was written cannot be read; ``sentences`` say what to write instead. Never leaves ``core``."""
 
     def __init__(self, *sentences: str) -> None:

@@ -52,11 +52,13 @@ def read_systemd(text: str) -> Cron:
     if words:
         raise Refused(f"{shown(' '.join(words))} is too much: {_HOW}")
     problems: list[str] = []
-    years, months, dates, specials = _tried(problems, _read_date, date, (None, 0, 0, ()))
-    hours, minutes, seconds, is_wildcard = _tried(problems, _read_time, time, (0, 0, 0, False))
-    on = _tried(problems, _read_weekdays, weekdays, 0)
-    if problems:
+    on = _tried(problems, _read_weekdays, weekdays)
+    on_date = _tried(problems, _read_date, date)
+    at_time = _tried(problems, _read_time, time)
+    if on is None or on_date is None or at_time is None:
         raise Refused(*problems)
+    years, months, dates, specials = on_date
+    hours, minutes, seconds, is_wildcard = at_time
     return Cron(
         text=text,
         dialect=Dialect.SYSTEMD,
@@ -71,12 +73,12 @@ def read_systemd(text: str) -> Cron:
     )
 
 
-def _tried(problems: list[str], read: Callable[[str], T], text: str, otherwise: T) -> T:
+def _tried(problems: list[str], read: Callable[[str], T], text: str) -> T | None:
     try:
         return read(text)
     except Refused as refused:
         problems += refused.sentences
-        return otherwise
+        return None
 
 
 def _read_weekdays(text: str) -> int:
@@ -88,7 +90,7 @@ def _read_weekdays(text: str) -> int:
         first, *last = re.split(r"\.\.|-", item, maxsplit=1)
         ends = [first, *last]
         if not all(end in _WEEKDAYS for end in ends):
-            names = listed(sorted((name.title() for name in _WEEKDAYS if len(name) == 3), key=lambda n: _WEEKDAYS[n.lower()]), "or")
+            names = listed((name[:3] for name in WEEKDAY_NAMES), "or")
             raise Refused(f"weekday {shown(item)} cannot be read: write {names}, lists with a comma, ranges as Mon..Fri")
         low, high = _WEEKDAYS[ends[0]], _WEEKDAYS[ends[-1]]
         if low > high:
@@ -101,7 +103,7 @@ def _read_weekdays(text: str) -> int:
 def _read_date(text: str) -> tuple[int | None, int, int, tuple[FromEnd, ...]]:
     """Years, months, dates and dates from the end of ``[year-]month-day``, or ``~`` before the day."""
     head, tilde, tail = text.partition("~")
-    parts = head.split("-") + [tail] if tilde else text.split("-")
+    parts = [*head.split("-"), tail] if tilde else text.split("-")
     if len(parts) == 2:
         parts.insert(0, "*")
     if len(parts) != 3 or not all(parts):
@@ -126,7 +128,9 @@ def _from_end(text: str) -> list[int]:
         first, step = int(match.group(1)), int(match.group(3) or 1)
         last = int(match.group(2)) if match.group(2) else (1 if match.group(3) else first)
         if not 1 <= last <= first <= 31 or step < 1:
-            raise Refused(f"day {shown('~' + item)} is out of range: write days from the end downwards, ~7..1, with a step of 1 or more")
+            raise Refused(
+                f"day {shown('~' + item)} is out of range: write days from the end downwards, ~7..1, with a step of 1 or more"
+            )
         found.update(range(first, last - 1, -step))
     return sorted(found)
 
@@ -171,4 +175,6 @@ def _check(item: str, what: str, span: tuple[int, int, int], low: int, high: int
     if first > last:
         raise Refused(f"{what} {shown(item)} runs backwards: write {first}..{high},{low}..{last}")
     if not 1 <= step <= high - low + 1:
-        raise Refused(f"{what} {shown(item)} has a step beyond its {high - low + 1} values: write 1 to {high - low + 1} after the /")
+        raise Refused(
+            f"{what} {shown(item)} has a step beyond its {high - low + 1} values: write 1 to {high - low + 1} after the /"
+        )

@@ -1,7 +1,7 @@
 """From the wall times that a rule writes to the instants at which it is due.
 
 Here: the search in both directions, over a zone's changes as ``core/zone.py`` has resolved them. Seconds only: the instants of
-callers are microseconds. Not here: which wall times are written (``core/cron.py``, ``core/rrule.py``, ``core/calendars.py``), and sets.
+callers are microseconds. Not here: which wall times are written (``core/cron.py`` and its neighbours), and sets.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def next_second(walls: Walls, resolved: Resolved, second: int, end: int) -> int:
         start, offset = starts[index], offsets[index]
         if start >= end:
             break
-        first = (second if second > start else start) + offset
+        first = max(start, second) + offset
         if not searched <= first <= wall:
             searched, wall = first, walls.next(first)
         if wall < ends[index] + offset:
@@ -98,7 +98,7 @@ def previous_second(walls: Walls, resolved: Resolved, second: int, first: int) -
         end, offset = ends[index], offsets[index]
         if end <= first:
             break
-        last = (second if second < end else end - 1) + offset
+        last = min(second, end - 1) + offset
         if not wall <= last <= searched:
             searched, wall = last, walls.previous(last)
         if wall >= starts[index] + offset:

@@ -57,8 +57,8 @@ WILDCARD = Policy(Gap.SKIP, Overlap.BOTH)
 class Zone:
     """From each of ``since`` (seconds UTC) the clock is ``offsets`` (seconds east of UTC) ahead. Made by ``zone_of``.
 
-    Two zones are equal if their rules are, under whatever data: ``hash`` says so, and is what a cursor keeps. ``version`` is that of
-    the data, such as ``2026.6``.
+    Two zones are equal if their rules are, under whatever data: ``hash`` says so, and is what a cursor keeps. ``version`` is that
+    of the data, such as ``2026.6``.
     """
 
     name: str = field(compare=False)
@@ -70,6 +70,13 @@ class Zone:
     def offset_at(self, second: int) -> int:
         """How far the clock is ahead of UTC at that second."""
         return self.offsets[max(0, bisect_right(self.since, second) - 1)]
+
+    def segment_at(self, second: int) -> tuple[int, int, int]:
+        """Start, end and offset of the stretch without a change that a second lies in; beyond the table there is no change."""
+        index = max(0, bisect_right(self.since, second) - 1)
+        start = self.since[index] if index else -NEVER
+        end = self.since[index + 1] if index + 1 < len(self.since) else NEVER
+        return start, end, self.offsets[index]
 
     def segments(self) -> Iterator[tuple[int, int, int]]:
         """Start, end and offset of each stretch without a change."""
@@ -118,8 +125,8 @@ class Stretch(NamedTuple):
 
 
 class Leap(NamedTuple):
-    """Wall seconds ``first`` to before ``last`` that a change leaves out, and where they go: each to itself minus ``offset``, or all
-    to ``start`` if ``is_point``."""
+    """Wall seconds ``first`` to before ``last`` that a change leaves out, and where they go: each to itself minus ``offset``, or
+    all to ``start`` if ``is_point``."""
 
     start: int
     end: int
@@ -203,12 +210,7 @@ def _near(segments: Sequence[tuple[int, int, int]], index: int, step: int) -> li
 def _without(spans: list[tuple[int, int]], taken: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """What of the spans is left without those taken."""
     for first, last in taken:
-        spans = [
-            piece
-            for low, high in spans
-            for piece in ((low, min(high, first)), (max(low, last), high))
-            if piece[0] < piece[1]
-        ]
+        spans = [piece for low, high in spans for piece in ((low, min(high, first)), (max(low, last), high)) if piece[0] < piece[1]]
     return spans
 
 
