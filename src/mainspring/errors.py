@@ -17,6 +17,7 @@ layer: it imports nothing of ours.
        │  ├─ UnknownTask                  unknown_task
        │  ├─ UnknownQueue                 unknown_queue
        │  ├─ UnknownRun                   unknown_run
+       │  ├─ UnknownSchedule              unknown_schedule
        │  ├─ QueuePaused                  queue_paused            queue
        │  ├─ InvalidOption                invalid_option          option
        │  │  ├─ InvalidName               invalid_option
@@ -97,6 +98,7 @@ __all__ = [
     "TransportFailed",
     "UnknownQueue",
     "UnknownRun",
+    "UnknownSchedule",
     "UnknownTask",
     "ValueUnreadable",
     "WorldTrouble",
@@ -207,6 +209,12 @@ class UnknownRun(CallerMistake):
     """No run has that id: it never existed, or it was pruned."""
 
     code = "unknown_run"
+
+
+class UnknownSchedule(CallerMistake):
+    """No schedule has that name."""
+
+    code = "unknown_schedule"
 
 
 class QueuePaused(CallerMistake):

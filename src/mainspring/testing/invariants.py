@@ -312,7 +312,7 @@ def a_dependant_waits_while_an_upstream_is_open() -> str:
         UNION ALL
         SELECT r.id, 'waits for a run that does not know', CAST(u.id AS TEXT)
         FROM runs r JOIN dependencies d ON d.run_id = r.id JOIN runs u ON u.id = d.upstream_id
-        WHERE d.open = 1 AND r.state = 'blocked' AND u.ended_at IS NULL AND u.followed = 0"""
+        WHERE d.open = 1 AND r.state = 'blocked' AND u.ended_at IS NULL AND u.followed IN (0, 2)"""
 
 
 def what_is_decided_lets_its_dependants_go() -> str:
