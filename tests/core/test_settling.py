@@ -112,7 +112,7 @@ def test_every_instant_has_one_verdict_and_none_is_counted_twice(
     fired = [verdict for verdict in verdicts if verdict.disposition is Disposition.FIRED]
     assert sum(verdict.is_late for verdict in fired) <= most
     coalesced = [verdict for verdict in verdicts if verdict.disposition is Disposition.COALESCED]
-    assert sum(verdict.covers.count - 1 for verdict in fired if verdict.covers) == len(coalesced)
+    assert sum(verdict.covers.number - 1 for verdict in fired if verdict.covers) == len(coalesced)
     assert {verdict.into for verdict in coalesced} <= {verdict.due.nominal for verdict in fired}
 
 

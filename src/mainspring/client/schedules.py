@@ -1,8 +1,8 @@
 """Looking at schedules, and steering them while everything runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from mainspring import codec
 from mainspring.client.requests import Request
@@ -25,9 +25,17 @@ from mainspring.operations import occurrences, planning, schedules
 from mainspring.operations.creation import policy_row
 from mainspring.operations.occurrences import Occurrence, OccurrenceRange
 from mainspring.operations.schedules import ScheduleView, Target, Triggered
+from mainspring.store.database import Transaction
 
 if TYPE_CHECKING:
     from mainspring.client.client import Client
+
+T = TypeVar("T")
+
+FireList: TypeAlias = list[Fire]
+OccurrenceList: TypeAlias = list[Occurrence]
+RangeList: TypeAlias = list[OccurrenceRange]
+ScheduleList: TypeAlias = list[ScheduleView]
 
 _PAGE = 50
 _MOST_PREVIEWED = 500
@@ -75,7 +83,7 @@ class Schedules:
         """
         return self._read("schedules.get", lambda tx: schedules.get(tx, name, namespace=self._client.namespace))
 
-    def list(self, *, after: str = "", limit: int = _PAGE) -> "list[ScheduleView]":
+    def list(self, *, after: str = "", limit: int = _PAGE) -> ScheduleList:
         """Schedules by name, from the one behind ``after``."""
         return self._read(
             "schedules.list", lambda tx: schedules.listing(tx, namespace=self._client.namespace, after=after, most=limit)
@@ -123,12 +131,12 @@ class Schedules:
         client = self._client
         self._write("schedules.delete", lambda tx: schedules.delete(tx, name, namespace=client.namespace, actor=client.actor))
 
-    def preview(self, name: str, count: int = 10) -> "list[Fire]":
+    def preview(self, name: str, count: int = 10) -> FireList:
         """The next instants of a schedule, with what clocks on the wall show."""
         if not 1 <= count <= _MOST_PREVIEWED:
             raise InvalidOption(f"count must be from 1 to {_MOST_PREVIEWED}, not {shown(count)}", option="count")
 
-        def look(tx: Any) -> "list[Fire]":
+        def look(tx: Transaction) -> FireList:
             schedule = schedules.find(tx, name, namespace=self._client.namespace)
             return planning.table_of(schedule, schedules.cursor_of(tx, schedule)).preview(tx.now, count)
 
@@ -145,7 +153,7 @@ class Schedules:
         wanted = None if disposition is None else _word(Disposition, disposition, "disposition")
         after = None if cursor is None else _read_cursor(cursor)
 
-        def look(tx: Any) -> "list[Occurrence]":
+        def look(tx: Transaction) -> OccurrenceList:
             schedule = schedules.find(tx, name, namespace=self._client.namespace)
             return occurrences.page(tx, schedule.id, disposition=wanted, after=after, most=limit + 1)
 
@@ -153,7 +161,7 @@ class Schedules:
         last = found[limit - 1] if len(found) > limit else None
         return OccurrencePage(found[:limit], None if last is None else f"{last.nominal_at}~{last.key}")
 
-    def ranges(self, name: str, *, limit: int = _PAGE) -> "list[OccurrenceRange]":
+    def ranges(self, name: str, *, limit: int = _PAGE) -> RangeList:
         """Instants that are not kept one by one, the newest first."""
         return self._read(
             "schedules.ranges",
@@ -168,10 +176,11 @@ class Schedules:
         )
         return Target(lane, policy_row(Policy()), codec.encode_json(payload or {}, what="payload", largest=codec.LARGEST))
 
-    def _read(self, name: str, look: Any) -> Any:
-        return self._client.database.read(name, look)
+    def _read(self, name: str, look: Callable[[Transaction], T]) -> T:
+        found: T = self._client.database.read(name, look)
+        return found
 
-    def _write(self, name: str, act: Any) -> Any:
+    def _write(self, name: str, act: Callable[[Transaction], T]) -> T:
         return write_again(self._client.database, name, act)
 
 

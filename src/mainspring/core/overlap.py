@@ -1,7 +1,7 @@
 """Overlap: what happens to occurrences that are due while earlier ones of their schedule are under way.
 
-A decision over one schedule at one moment: how many slots are free, who waits, who arrives. It is made in the transaction that takes
-the slots, and nowhere else. Not here: how late an instant is (``core/settling.py``), and who holds a slot.
+A decision over one schedule at one moment: how many slots are free, who waits, who arrives. It is made in the transaction that
+takes the slots, and nowhere else. Not here: how late an instant is (``core/settling.py``), and who holds a slot.
 """
 
 from __future__ import annotations

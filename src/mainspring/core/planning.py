@@ -1,7 +1,7 @@
 """One look at one schedule: what its due instants become, who of those waiting gets a slot, and when to look again.
 
-All of it is decided here, from values, so that one function serves the planner, a trigger, a resume and an edit. Not here: reading and
-writing (``operations/planning.py``).
+All of it is decided here, from values, so that one function serves the planner, a trigger, a resume and an edit. Not here: reading
+and writing (``operations/planning.py``).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Range(NamedTuple):
 
     first: int
     last: int
-    count: int
+    number: int
     disposition: Disposition
     reason_code: str | None
 
@@ -97,8 +97,8 @@ def visit(
     arriving: Sequence[Arrival] = (),
     now: int,
 ) -> Visit:
-    """Settle what is due by ``now``, and give out the slots that are free. No table: the schedule is not in force, so nothing is due
-    and nobody who waits begins; who arrives by hand does."""
+    """Settle what is due by ``now``, and give out the slots that are free. No table: the schedule is not in force, so nothing is
+    due and nobody who waits begins; who arrives by hand does."""
     settled = _nothing(cursor) if table is None else _settle(spec, table, cursor, now)
     new = [*settled.arrivals, *arriving]
     waiting = [each for each in standing if not each.holds_slot] if table is not None else []
@@ -170,7 +170,7 @@ def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int) -> _Settled:
         next_nominal_at=following,
         carried_first=None if left is None else left.first,
         carried_last=None if left is None else left.last,
-        carried_count=0 if left is None else left.count,
+        carried_count=0 if left is None else left.number,
         backlog_is_late=cursor.backlog_is_late if newer else 0,
     )
     ready = [verdict for verdict in verdicts if verdict.disposition is Disposition.FIRED]

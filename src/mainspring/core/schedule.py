@@ -1,7 +1,7 @@
 """A schedule as a value: what it says in one revision, how far it has been settled, and whether it will fire.
 
-Here: the spec and its stored form, the cursor, and the derived state. Not here: rules (``core/rules.py``), what becomes of an instant
-(``core/settling.py``, ``core/overlap.py``), and rows.
+Here: the spec and its stored form, the cursor, and the derived state. Not here: rules (``core/rules.py``), what becomes of an
+instant (``core/settling.py``, ``core/overlap.py``), and rows.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ScheduleState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What a schedule says. Instants in UTC microseconds, both bounds included; ``start_within_us`` and ``deadline_us`` count from when
-    an occurrence was due."""
+    """What a schedule says. Instants in UTC microseconds, both bounds included; ``start_within_us`` and ``deadline_us`` count from
+    when an occurrence was due."""
 
     rule: Rule
     enabled: bool = True

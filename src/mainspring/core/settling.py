@@ -55,15 +55,15 @@ class Due(NamedTuple):
 
 
 class Covers(NamedTuple):
-    """The instants for which one run stands, its own included."""
+    """The instants for which one run stands, its own included, and how many they are."""
 
     first: int
     last: int
-    count: int
+    number: int
 
     def joined(self, other: Covers) -> Covers:
         """Both."""
-        return Covers(min(self.first, other.first), max(self.last, other.last), self.count + other.count)
+        return Covers(min(self.first, other.first), max(self.last, other.last), self.number + other.number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +89,8 @@ def settle(
     """One verdict for each instant, in their order, the oldest first.
 
     ``newer``: so many newer instants are due too (counted up to ``misfire.most``) and settled by the next call: then none of these
-    stands for the others. ``carried``: what earlier such calls left for the one that will. ``all_late``: whatever their age, as after
-    a pause.
+    stands for the others. ``carried``: what earlier such calls left for the one that will. ``all_late``: whatever their age, as
+    after a pause.
     """
     late = [due for due in instants if all_late or now - due.due_at > misfire.grace_us]
     old = sum(now - due.due_at > misfire.window_us for due in late)

@@ -1,4 +1,4 @@
-"""The planner: whoever holds a schedule's cursor settles what is due, gives out its slots, and moves the cursor, in one transaction.
+"""The planner: who holds a schedule's cursor settles what is due, gives out its slots, and moves the cursor, in one transaction.
 
 Occurrence, run and cursor are written together, so nothing is due twice and nothing due disappears, with any number of planners.
 What is decided is in ``core/planning.py``. Not here: what people do to schedules (``schedules``).
@@ -32,6 +32,7 @@ from mainspring.zones import tz_version, zone
 
 _BROKEN_US = 1 * MINUTE
 _COMPILED = 4096
+_MOST_TOLD = 500
 BLOCKED = "overlap"
 FAILED_TOO_OFTEN = "so many runs in a row failed"
 
@@ -70,8 +71,8 @@ class ScheduleRow(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What a look at due schedules did: how many were looked at, whether there may be more, and the schedules (with a number) of which
-    the oldest under way are to be asked to stop."""
+    """What a look at due schedules did: how many were looked at, whether there may be more, and the schedules (with a number) of
+    which the oldest under way are to be asked to stop."""
 
     schedules: int
     more: bool
@@ -84,7 +85,7 @@ class _Writing:
 
     fates: list[tuple[ScheduleRow, Fate]]
     visits: list[tuple[ScheduleRow, Visit]]
-    broken: list[tuple[ScheduleRow, str]]
+    broken: list[tuple[ScheduleRow, str | None]]
 
 
 @lru_cache(maxsize=_COMPILED)
@@ -154,9 +155,11 @@ def look_at(
         arrivals = arriving.get(schedule.id, ()) if arriving else ()
         try:
             made = _look(schedule, cursor, standing.get(schedule.id, ()), arrivals, tx.now)
+            if schedule.broken is not None:
+                writing.broken.append((schedule, None))
         except MainspringError as error:  # this schedule cannot be planned; the others can
             made = Visit(cursor=cursor._replace(next_at=tx.now + _BROKEN_US))
-            writing.broken.append((schedule, error.message))
+            writing.broken.append((schedule, error.message[:_MOST_TOLD]))
         writing.visits.append((schedule, made))
         writing.fates += [(schedule, fate) for fate in made.fates]
     _write(tx, writing)
@@ -164,7 +167,7 @@ def look_at(
 
 
 def _look(schedule: ScheduleRow, cursor: Cursor, standing: Sequence[Standing], arriving: Sequence[Arrival], now: int) -> Visit:
-    """One that is not in force is looked at again when something about it changes; what is asked for by hand starts all the same."""
+    """One that is not in force is looked at again when something about it changes; what is asked for by hand starts anyway."""
     spec = read_spec(schedule.spec)
     failed = spec.pause_after_failures is not None and cursor.failure_streak >= spec.pause_after_failures
     if schedule.is_in_force and not failed:
@@ -202,8 +205,10 @@ def _write(tx: Transaction, writing: _Writing) -> None:
         tx.execute("schedules.pause", id=schedule.id, actor="system", reason=FAILED_TOO_OFTEN)
         tx.execute("schedules.log", id=schedule.id, type="paused", actor="system", data=encode_data({"reason": FAILED_TOO_OFTEN}))
     for schedule, why in writing.broken:
-        tx.execute("schedules.broke", id=schedule.id, why=why[:500])
-    tx.execute("cursors.move", batch=sorted(_cursor_row(schedule, made) for schedule, made in writing.visits))
+        tx.execute("schedules.broke", id=schedule.id, why=why)
+    unreadable = {schedule.id for schedule, why in writing.broken if why is not None}
+    moved = [as_moved(made.cursor, None if s.id in unreadable else read_spec(s.spec)) for s, made in writing.visits]
+    tx.execute("cursors.move", batch=sorted(moved))
 
 
 def _created(new: Sequence[NewRun]) -> Plan[None]:
@@ -247,11 +252,12 @@ def _row(schedule: ScheduleRow, fate: Fate, ids: Mapping[str, str]) -> tuple[Any
     )  # fmt: skip
 
 
-def _cursor_row(schedule: ScheduleRow, made: Visit) -> tuple[Any, ...]:
-    c = made.cursor
+def as_moved(cursor: Cursor, spec: Spec | None) -> tuple[Any, ...]:
+    """A cursor as it is written. ``spec`` None: it cannot be read, so nobody knows what its zones say."""
+    c = cursor
     return (
         c.schedule_id, c.cursor_at, c.next_nominal_at, c.next_at, c.carried_first, c.carried_last, c.carried_count,
-        c.backlog_is_late, c.fired, c.last_fired_at, tz_version(), zone_hash(read_spec(schedule.spec)),
+        c.backlog_is_late, c.fired, c.last_fired_at, tz_version(), "" if spec is None else zone_hash(spec),
     )  # fmt: skip
 
 
@@ -274,7 +280,8 @@ def _move_waiting(tx: Transaction, visits: Sequence[tuple[ScheduleRow, Visit]]) 
         for each, _ in gone
         if (run := blocked.get(each.run_id)) is not None
     ]
-    decided = [(each.key, str(Disposition.FIRED), None, None, 1) for each in begins]
-    decided += [(each.key, str(Disposition.SUPERSEDED), None, into, 0) for each, into in gone]
+    fired, superseded = str(Disposition.FIRED), str(Disposition.SUPERSEDED)
+    decided: list[tuple[str, str, str | None, str | None, int]] = [(each.key, fired, None, None, 1) for each in begins]
+    decided += [(each.key, superseded, None, into, 0) for each, into in gone]
     tx.execute("occurrences.decide", batch=decided)
     moves.apply(tx, pairs)

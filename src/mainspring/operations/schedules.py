@@ -1,6 +1,7 @@
-"""What people do to schedules: put, look, pause, resume, trigger, delete. Each takes the cursor, so it is before or after a fire and
-never beside one. Not here: what is due (``planning``)."""
+"""What people do to schedules: put, look, pause, resume, trigger, delete. Each takes the cursor, so it is before or after a fire,
+and never beside one. Not here: what is due (``planning``)."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,9 +10,9 @@ from mainspring.core.lanes import Lane
 from mainspring.core.occurrence import Disposition, Origin, manual_key
 from mainspring.core.planning import Arrival
 from mainspring.core.schedule import Cursor, ScheduleState, Spec, kind_of, state_of
-from mainspring.errors import InvalidOption, UnknownSchedule
+from mainspring.errors import InvalidOption, MainspringError, UnknownSchedule
 from mainspring.operations.creation import intern
-from mainspring.operations.planning import ScheduleRow, look_at, read_spec, table_of, zone_hash
+from mainspring.operations.planning import ScheduleRow, as_moved, look_at, read_spec, table_of, zone_hash
 from mainspring.operations.rows import encode_data
 from mainspring.store.database import Transaction
 from mainspring.zones import tz_version
@@ -19,7 +20,8 @@ from mainspring.zones import tz_version
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleView:
-    """A schedule as it is now. Instants in UTC microseconds; ``next_at`` has jitter in it."""
+    """A schedule as it is now. Instants in UTC microseconds; ``next_at`` has jitter in it. ``spec`` is
+    None where it can no longer be read; ``reason`` says why."""
 
     id: str
     name: str
@@ -27,7 +29,7 @@ class ScheduleView:
     kind: str
     state: ScheduleState
     reason: str | None
-    spec: Spec
+    spec: Spec | None
     next_nominal_at: int | None
     next_at: int | None
     fired: int
@@ -118,14 +120,9 @@ def _edit(tx: Transaction, old: ScheduleRow, spec: Spec, told: dict[str, Any], a
 def _go_on(tx: Transaction, schedule: ScheduleRow, cursor: Cursor) -> None:
     """Have the schedule followed from its cursor on."""
     following = table_of(schedule, cursor).after(cursor.cursor_at)
-    tx.execute("cursors.move", batch=[_as_moved(schedule, cursor._replace(next_nominal_at=following, next_at=tx.now))])
-
-
-def _as_moved(schedule: ScheduleRow, c: Cursor) -> tuple[Any, ...]:
-    return (
-        c.schedule_id, c.cursor_at, c.next_nominal_at, c.next_at, c.carried_first, c.carried_last, c.carried_count,
-        c.backlog_is_late, c.fired, c.last_fired_at, tz_version(), zone_hash(read_spec(schedule.spec)),
-    )  # fmt: skip
+    tx.execute(
+        "cursors.move", batch=[as_moved(cursor._replace(next_nominal_at=following, next_at=tx.now), read_spec(schedule.spec))]
+    )
 
 
 def pause(tx: Transaction, name: str, *, namespace: str, actor: str, reason: str) -> None:
@@ -226,7 +223,9 @@ def listing(tx: Transaction, *, namespace: str, after: str, most: int) -> list[S
 
 
 def _view(schedule: ScheduleRow, cursor: Cursor) -> ScheduleView:
-    spec = read_spec(schedule.spec)
+    spec = None
+    with contextlib.suppress(MainspringError):
+        spec = read_spec(schedule.spec)
     state = state_of(
         is_enabled=bool(schedule.enabled), is_paused=schedule.paused_at is not None, is_deleted=schedule.deleted_at is not None,
         broken=schedule.broken, next_nominal_at=cursor.next_nominal_at, is_after=schedule.kind == "after",
