@@ -1,14 +1,14 @@
 """Looking at schedules, and steering them while everything runs."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from mainspring import codec
 from mainspring.client.requests import Request
 from mainspring.client.writing import write_again
 from mainspring.core import attributes as labels
-from mainspring.core.durations import Duration, parse_duration, parse_instant
+from mainspring.core.durations import Duration, as_datetime, parse_duration, parse_instant
 from mainspring.core.jitter import Jitter, JitterMode
 from mainspring.core.lanes import Lane
 from mainspring.core.names import check_name, check_text
@@ -39,6 +39,58 @@ ScheduleList: TypeAlias = list[ScheduleView]
 
 _PAGE = 50
 _MOST_PREVIEWED = 500
+
+
+class DueOccurrence(NamedTuple):
+    """The occurrence for which an attempt runs, as user code sees it: aware datetimes in UTC.
+
+    ``nominal`` is the instant the rule said, ``due`` has jitter in it, ``decided`` is when the planner saw it. ``previous`` and
+    ``next`` are the rule's instants around it. ``covers_*``: this run stands for so many instants, from the first to the last.
+    """
+
+    key: str
+    schedule: str
+    nominal: datetime
+    due: datetime
+    decided: datetime
+    previous: datetime | None
+    next: datetime | None
+    is_late: bool
+    covers_first: datetime
+    covers_last: datetime
+    covers_count: int
+    origin: str
+    reason: str | None
+    tz_version: str | None
+
+    @property
+    def late_by(self) -> timedelta:
+        """How long after it was due it was decided."""
+        return self.decided - self.due
+
+
+class Declared(NamedTuple):
+    """A schedule as code declares it."""
+
+    name: str
+    rule: Rule
+    request: Request
+    options: Mapping[str, Any]
+
+    @staticmethod
+    def of(name: str, rule: Rule, request: Request, options: Mapping[str, Any]) -> "Declared":
+        """The same, checked.
+
+        Raises:
+            InvalidOption: naming the option and what to write.
+        """
+        check_name(name, "schedule")
+        spec_of(rule, target=request.lane.task, **options)
+        return Declared(name, rule, request, options)
+
+    def put(self, client: "Client") -> None:
+        """Make it be so."""
+        client.schedules.put(self.name, self.rule, self.request, **self.options)
 
 
 class OccurrencePage(NamedTuple):
@@ -161,6 +213,19 @@ class Schedules:
         last = found[limit - 1] if len(found) > limit else None
         return OccurrencePage(found[:limit], None if last is None else f"{last.nominal_at}~{last.key}")
 
+    def of_run(self, run_id: str) -> DueOccurrence | None:
+        """The occurrence for which a run was made; None if it was made otherwise."""
+
+        def look(tx: Transaction) -> DueOccurrence | None:
+            found = occurrences.of_run(tx, run_id)
+            if found is None:
+                return None
+            schedule = schedules.find_by_id(tx, found.schedule_id, namespace=self._client.namespace)
+            table = planning.table_of(schedule, schedules.cursor_of(tx, schedule))
+            return _as_due(found, schedule.name, table.before(found.nominal_at), table.after(found.nominal_at))
+
+        return self._read("schedules.of_run", look)
+
     def ranges(self, name: str, *, limit: int = _PAGE) -> RangeList:
         """Instants that are not kept one by one, the newest first."""
         return self._read(
@@ -182,6 +247,25 @@ class Schedules:
 
     def _write(self, name: str, act: Callable[[Transaction], T]) -> T:
         return write_again(self._client.database, name, act)
+
+
+def _as_due(found: Occurrence, schedule: str, previous: int | None, following: int | None) -> DueOccurrence:
+    return DueOccurrence(
+        key=found.key,
+        schedule=schedule,
+        nominal=as_datetime(found.nominal_at),
+        due=as_datetime(found.due_at),
+        decided=as_datetime(found.decided_at),
+        previous=None if previous is None else as_datetime(previous),
+        next=None if following is None else as_datetime(following),
+        is_late=found.is_late,
+        covers_first=as_datetime(found.nominal_at if found.covers_first is None else found.covers_first),
+        covers_last=as_datetime(found.nominal_at if found.covers_last is None else found.covers_last),
+        covers_count=found.covers_count or 1,
+        origin=str(found.origin),
+        reason=found.reason,
+        tz_version=found.tz_version,
+    )
 
 
 def spec_of(

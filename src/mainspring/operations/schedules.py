@@ -111,7 +111,7 @@ def _edit(tx: Transaction, old: ScheduleRow, spec: Spec, told: dict[str, Any], a
     tx.execute("schedules.revise", id=old.id, revision=revision, actor=actor, **told)
     tx.execute("schedules.edit", id=old.id, revision=revision, kind=kind_of(spec.rule), enabled=int(spec.enabled))
     tx.execute("schedules.log", id=old.id, type="edited", actor=actor, data=encode_data({"revision": revision}))
-    fresh = ScheduleRow(*_one(tx.one("schedules.by_id", namespace=old.namespace, id=old.id)))
+    fresh = find_by_id(tx, old.id, namespace=old.namespace)
     table = table_of(fresh, cursor)
     table.check_often(tx.now)
     _go_on(tx, fresh, cursor._replace(cursor_at=max(cursor.cursor_at, tx.now), backlog_is_late=0))
@@ -195,7 +195,7 @@ def delete(tx: Transaction, name: str, *, namespace: str, actor: str) -> None:
 
 
 def find(tx: Transaction, name: str, *, namespace: str) -> ScheduleRow:
-    """A schedule by its name, or by its id.
+    """A schedule by its name.
 
     Raises:
         UnknownSchedule: there is none.
@@ -203,6 +203,18 @@ def find(tx: Transaction, name: str, *, namespace: str) -> ScheduleRow:
     row = tx.one("schedules.by_name", namespace=namespace, name=name)
     if row is None:
         raise UnknownSchedule(f"there is no schedule {name!r} in namespace {namespace}", schedule=name)
+    return ScheduleRow(*row)
+
+
+def find_by_id(tx: Transaction, schedule_id: str, *, namespace: str) -> ScheduleRow:
+    """A schedule by its id, deleted or not.
+
+    Raises:
+        UnknownSchedule: there is none.
+    """
+    row = tx.one("schedules.by_id", namespace=namespace, id=schedule_id)
+    if row is None:
+        raise UnknownSchedule(f"there is no schedule {schedule_id} in namespace {namespace}", schedule=schedule_id)
     return ScheduleRow(*row)
 
 
