@@ -379,6 +379,21 @@ def test_deleting_a_schedule_with_a_running_occurrence_keeps_that_runs_result(st
     assert stage.fates() == ["fired"]
 
 
+@pytest.mark.parametrize("over", ["delete", "disable"])
+def test_what_waits_is_withdrawn_when_its_schedule_is_over(stage: Stage, over: str) -> None:
+    stage.put()
+    stage.elapse()
+    stage.fleet.claim("w1")
+    stage.elapse()
+    waiting = stage.ledger()[1]
+    if over == "delete":
+        stage.client.schedules.delete("ping")
+    else:
+        stage.put(enabled=False)
+        assert stage.fates() == ["fired", "withdrawn"]
+    assert stage.fleet.get(waiting.run_id).state is State.CANCELLED
+
+
 def test_failures_in_a_row_pause_the_schedule_and_a_success_begins_anew(stage: Stage) -> None:
     stage.put(pause_after_failures=2)
     for outcome in (Failed(code="error", message="no", final=True), None, Failed(code="error", message="no", final=True)):

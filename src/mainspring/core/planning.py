@@ -83,6 +83,7 @@ class Visit:
     ranges: list[Range] = field(default_factory=list)
     begins: list[Standing] = field(default_factory=list)
     superseded: list[tuple[Standing, str]] = field(default_factory=list)
+    withdrawn: list[Standing] = field(default_factory=list)
     stops: int = 0
     more: bool = False
     pauses: bool = False

@@ -34,6 +34,7 @@ _BROKEN_US = 1 * MINUTE
 _COMPILED = 4096
 _MOST_TOLD = 500
 BLOCKED = "overlap"
+WITHDRAWN = "withdrawn"
 FAILED_TOO_OFTEN = "so many runs in a row failed"
 
 
@@ -173,7 +174,9 @@ def _look(schedule: ScheduleRow, cursor: Cursor, standing: Sequence[Standing], a
     if schedule.is_in_force and not failed:
         return visit(spec, table_of(schedule, cursor), cursor, standing=standing, arriving=arriving, now=now)
     made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=now)
-    return replace(made, cursor=made.cursor._replace(next_at=None), pauses=schedule.is_in_force)
+    is_over = schedule.deleted_at is not None or not schedule.enabled
+    withdrawn = [each for each in standing if is_over and not each.holds_slot]
+    return replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=schedule.is_in_force)
 
 
 def _standing(tx: Transaction, ids: Sequence[str]) -> dict[str, list[Standing]]:
@@ -262,12 +265,13 @@ def as_moved(cursor: Cursor, spec: Spec | None) -> tuple[Any, ...]:
 
 
 def _move_waiting(tx: Transaction, visits: Sequence[tuple[ScheduleRow, Visit]]) -> None:
-    """Those who waited and begin now, and those who are superseded."""
+    """Those who waited and begin now, those who are superseded, and those who need wait no more."""
     begins = [each for _, made in visits for each in made.begins]
     gone = [each for _, made in visits for each in made.superseded]
-    if not begins and not gone:
+    withdrawn = [each for _, made in visits for each in made.withdrawn]
+    if not (begins or gone or withdrawn):
         return
-    locked = moves.lock_runs(tx, [each.run_id for each in begins] + [each.run_id for each, _ in gone])
+    locked = moves.lock_runs(tx, [each.run_id for each in (*begins, *(each for each, _ in gone), *withdrawn)])
     blocked = {run.id: run for run in locked.values() if run.state is State.BLOCKED}
     pairs: list[tuple[Held, Move]] = [
         (run, move(run, EventType.UNBLOCKED, run.state, State.QUEUED, actor="system", delay=0))
@@ -280,8 +284,14 @@ def _move_waiting(tx: Transaction, visits: Sequence[tuple[ScheduleRow, Visit]]) 
         for each, _ in gone
         if (run := blocked.get(each.run_id)) is not None
     ]
+    pairs += [
+        (run, move(run, EventType.CANCELLED, run.state, State.CANCELLED, actor="system", reason=WITHDRAWN))
+        for each in withdrawn
+        if (run := blocked.get(each.run_id)) is not None
+    ]
     fired, superseded = str(Disposition.FIRED), str(Disposition.SUPERSEDED)
     decided: list[tuple[str, str, str | None, str | None, int]] = [(each.key, fired, None, None, 1) for each in begins]
     decided += [(each.key, superseded, None, into, 0) for each, into in gone]
+    decided += [(each.key, str(Disposition.WITHDRAWN), None, None, 0) for each in withdrawn]
     tx.execute("occurrences.decide", batch=decided)
     moves.apply(tx, pairs)

@@ -110,11 +110,16 @@ def _edit(tx: Transaction, old: ScheduleRow, spec: Spec, told: dict[str, Any], a
     revision = old.revision + 1
     tx.execute("schedules.revise", id=old.id, revision=revision, actor=actor, **told)
     tx.execute("schedules.edit", id=old.id, revision=revision, kind=kind_of(spec.rule), enabled=int(spec.enabled))
-    tx.execute("schedules.log", id=old.id, type="edited", actor=actor, data=encode_data({"revision": revision}))
+    settled_to = max(cursor.cursor_at, tx.now)
+    told = {"revision": revision, "settled_to": settled_to}
+    tx.execute("schedules.log", id=old.id, type="edited", actor=actor, data=encode_data(told))
     fresh = find_by_id(tx, old.id, namespace=old.namespace)
     table = table_of(fresh, cursor)
     table.check_often(tx.now)
-    _go_on(tx, fresh, cursor._replace(cursor_at=max(cursor.cursor_at, tx.now), backlog_is_late=0))
+    if fresh.is_in_force:
+        _go_on(tx, fresh, cursor._replace(cursor_at=settled_to, backlog_is_late=0))
+    else:
+        look_at(tx, [cursor])
 
 
 def _go_on(tx: Transaction, schedule: ScheduleRow, cursor: Cursor) -> None:
@@ -179,7 +184,7 @@ def trigger(
 
 
 def delete(tx: Transaction, name: str, *, namespace: str, actor: str) -> None:
-    """Free its name. What waits is withdrawn when somebody cancels it; what runs, and what was, stays.
+    """Free its name, and withdraw what waits; what runs, and what was, stays.
 
     Raises:
         UnknownSchedule: there is none of that name.

@@ -29,6 +29,7 @@ from mainspring.errors import BrokenInvariant
 from mainspring.operations.lanes import as_lane
 from mainspring.operations.limits import Gate, LimitRow, Limits
 from mainspring.store.sqlite import SqliteDatabase
+from mainspring.testing import occurring
 
 if TYPE_CHECKING:
     import psycopg
@@ -68,7 +69,8 @@ def check(database: SqliteDatabase | PostgresDatabase, *, lowered: Iterable[str]
 def violations(database: SqliteDatabase | PostgresDatabase, *, lowered: Iterable[str] = ()) -> list[Violation]:
     """Everything that does not hold."""
     with snapshot(database) as select:
-        return [*_over_ledgers(select), *_over_tables(select), *limits_are_kept(select, frozenset(lowered))]
+        found = [*_over_ledgers(select), *_over_tables(select), *limits_are_kept(select, frozenset(lowered))]
+        return found + [Violation("slots_are_kept", *row) for row in occurring.slots_are_kept(select)]
 
 
 def _over_tables(select: Select) -> Iterator[Violation]:
@@ -371,6 +373,8 @@ def a_run_has_one_live_retry() -> str:
 
 
 TABLE_ORACLES: tuple[Callable[[], str], ...] = (
+    occurring.an_occurrence_is_where_its_run_is,
+    occurring.an_instant_is_decided_once_and_behind_the_cursor,
     a_run_has_its_lane_queue_and_policy,
     exactly_active_runs_have_a_holder,
     a_singleton_key_is_held_by_its_live_run,
