@@ -12,6 +12,7 @@ from mainspring.core.collecting import Collect
 from mainspring.core.debounce import Debounce
 from mainspring.core.limits import Limit, Rate
 from mainspring.core.retry import exponential, fixed, linear, steps
+from mainspring.core.rule_building import after, any_of, cron, every, on_calendar, once, rrule
 from mainspring.core.signals import Cancelled, Fail, RateLimited, Release, Retry, Skip
 from mainspring.core.states import State
 from mainspring.errors import (
@@ -68,11 +69,18 @@ __all__ = [
     "State",
     "Task",
     "WorkerProcess",
+    "after",
+    "any_of",
     "batch",
     "chain",
+    "cron",
+    "every",
     "exponential",
     "fixed",
     "linear",
+    "on_calendar",
+    "once",
     "result_of",
+    "rrule",
     "steps",
 ]

@@ -12,9 +12,12 @@ layer: it imports nothing of ours.
        │  ├─ ResultInvalid                result_invalid
        │  ├─ ResultTooLarge               result_too_large
        │  ├─ ValueUnreadable              value_unreadable        key
+       │  ├─ RuleInvalid                  rule_invalid            errors=[{path, value, message}]
+       │  ├─ NeverDue                     never_due
        │  ├─ UnknownTask                  unknown_task
        │  ├─ UnknownQueue                 unknown_queue
        │  ├─ UnknownRun                   unknown_run
+       │  ├─ UnknownSchedule              unknown_schedule
        │  ├─ QueuePaused                  queue_paused            queue
        │  ├─ InvalidOption                invalid_option          option
        │  │  ├─ InvalidName               invalid_option
@@ -81,6 +84,7 @@ __all__ = [
     "LeaseLost",
     "LoginThrottled",
     "MainspringError",
+    "NeverDue",
     "NoCapacity",
     "NotAllowed",
     "NotAuthenticated",
@@ -93,6 +97,7 @@ __all__ = [
     "ResultInvalid",
     "ResultTimeout",
     "ResultTooLarge",
+    "RuleInvalid",
     "RunCancelled",
     "RunFailed",
     "RunSkipped",
@@ -108,6 +113,7 @@ __all__ = [
     "TransportFailed",
     "UnknownQueue",
     "UnknownRun",
+    "UnknownSchedule",
     "UnknownTask",
     "UnknownToken",
     "UnknownUser",
@@ -188,6 +194,23 @@ class ValueUnreadable(CallerMistake):
     code = "value_unreadable"
 
 
+class RuleInvalid(CallerMistake):
+    """A rule of a schedule cannot be as it is written. All that is wrong is told at once, and what to write instead."""
+
+    code = "rule_invalid"
+
+    @property
+    def errors(self) -> list[dict[str, str]]:
+        """One ``{"path": ..., "value": ..., "message": ...}`` for everything that is wrong."""
+        return list(self.details.get("errors", ()))
+
+
+class NeverDue(CallerMistake):
+    """A rule that is due at no instant of the next 50 years."""
+
+    code = "never_due"
+
+
 class UnknownTask(CallerMistake):
     """No task of that name, or alias, is registered with this app."""
 
@@ -204,6 +227,12 @@ class UnknownRun(CallerMistake):
     """No run has that id: it never existed, or it was pruned."""
 
     code = "unknown_run"
+
+
+class UnknownSchedule(CallerMistake):
+    """No schedule has that name."""
+
+    code = "unknown_schedule"
 
 
 class QueuePaused(CallerMistake):

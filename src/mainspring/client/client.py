@@ -18,6 +18,7 @@ from mainspring.client.queues import Queues
 from mainspring.client.requests import Alike, Request, as_alike, check_promises
 from mainspring.client.reruns import FindTask
 from mainspring.client.runs import Runs
+from mainspring.client.schedules import Schedules
 from mainspring.client.ticking import Tick, tick
 from mainspring.client.users import Users
 from mainspring.client.writing import write_again
@@ -84,6 +85,7 @@ class Client:
         self.delivering: dict[str, Dispatch] | None = None  # those queues; None: not asked yet
         self.runs = Runs(self)
         self.queues = Queues(self)
+        self.schedules = Schedules(self)
         self.limits = LimitsAtWork(self)
         self.batches = Batches(self)
         self.dead_letters = DeadLetters(self)

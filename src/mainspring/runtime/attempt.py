@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mainspring.client import JoinedBatch, Member
+from mainspring.client import DueOccurrence, JoinedBatch, Member
 from mainspring.context import Context
 from mainspring.core.attempts import Outcome
 from mainspring.registry import TaskSpec
@@ -122,6 +122,10 @@ class Attempt:
     def batch(self) -> JoinedBatch:
         """The batch this run is a member of."""
         return self.executor.batch_of(self.assignment.claimed)
+
+    def occurrence(self) -> DueOccurrence | None:
+        """The occurrence of a schedule for which the run was made."""
+        return self.executor.occurrence_of(self.assignment.claimed.id)
 
     def members(self) -> Iterator[Member]:
         """The members of the batch whose callback this is."""

@@ -31,6 +31,7 @@ from mainspring.errors import BrokenInvariant
 from mainspring.operations.lanes import as_lane
 from mainspring.operations.limits import Gate, LimitRow, Limits
 from mainspring.store.sqlite import SqliteDatabase
+from mainspring.testing import occurring
 
 if TYPE_CHECKING:
     import psycopg
@@ -74,6 +75,7 @@ def violations(database: SqliteDatabase | PostgresDatabase, *, lowered: Iterable
             *_over_ledgers(select),
             *_over_tables(select),
             *limits_are_kept(select, frozenset(lowered)),
+            *(Violation("slots_are_kept", *row) for row in occurring.slots_are_kept(select)),
             *the_audit_chain_is_unbroken(select),
         ]
 
@@ -333,7 +335,7 @@ def a_dependant_waits_while_an_upstream_is_open() -> str:
         UNION ALL
         SELECT r.id, 'waits for a run that does not know', CAST(u.id AS TEXT)
         FROM runs r JOIN dependencies d ON d.run_id = r.id JOIN runs u ON u.id = d.upstream_id
-        WHERE d.open = 1 AND r.state = 'blocked' AND u.ended_at IS NULL AND u.followed = 0"""
+        WHERE d.open = 1 AND r.state = 'blocked' AND u.ended_at IS NULL AND u.followed IN (0, 2)"""
 
 
 def what_is_decided_lets_its_dependants_go() -> str:
@@ -392,6 +394,8 @@ def a_run_has_one_live_retry() -> str:
 
 
 TABLE_ORACLES: tuple[Callable[[], str], ...] = (
+    occurring.an_occurrence_is_where_its_run_is,
+    occurring.an_instant_is_decided_once_and_behind_the_cursor,
     a_run_has_its_lane_queue_and_policy,
     exactly_active_runs_have_a_holder,
     a_singleton_key_is_held_by_its_live_run,
