@@ -3,6 +3,8 @@
 The public names, and nothing else.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from mainspring.app import App
 from mainspring.client import AsyncClient, BatchHandle, Client, Handle, Member, Page
 from mainspring.codec import Directory, Encrypted, Objects
@@ -12,7 +14,6 @@ from mainspring.core.collecting import Collect
 from mainspring.core.debounce import Debounce
 from mainspring.core.limits import Limit, Rate
 from mainspring.core.retry import exponential, fixed, linear, steps
-from mainspring.core.rule_building import after, any_of, cron, every, on_calendar, once, rrule
 from mainspring.core.signals import Cancelled, Fail, RateLimited, Release, Retry, Skip
 from mainspring.core.states import State
 from mainspring.errors import (
@@ -29,7 +30,13 @@ from mainspring.errors import (
 from mainspring.runtime.hosting import WorkerProcess
 from mainspring.tasks import Task
 
+if TYPE_CHECKING:
+    from mainspring.core.rule_building import after, any_of, cron, every, on_calendar, once, rrule
+
 __version__ = "0.1.0"
+
+#: Builders of rules: imported at their first use, for rules take a while and many programs have none.
+_RULES = frozenset({"after", "any_of", "cron", "every", "on_calendar", "once", "rrule"})
 
 __all__ = [
     "App",
@@ -84,3 +91,11 @@ __all__ = [
     "rrule",
     "steps",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _RULES:
+        from mainspring.core import rule_building
+
+        return getattr(rule_building, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,9 +11,9 @@ import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from mainspring.client import Batches, Client, DeadLetters, Declared, LimitsAtWork, Queues, Runs, Schedules, Tick
+from mainspring.client import Batches, Client, DeadLetters, LimitsAtWork, Queues, Runs, Tick
 from mainspring.codec import BlobStore, Codec, keeping_of
 from mainspring.config import default_database, default_transport, follow
 from mainspring.context import Context
@@ -24,7 +24,6 @@ from mainspring.core.debounce import Debounce, OnSingleton
 from mainspring.core.durations import Duration, parse_duration
 from mainspring.core.limits import Limit, Rate
 from mainspring.core.names import check_name, hashed_key
-from mainspring.core.rules import Rule
 from mainspring.errors import CapabilityUnsupported, InvalidOption
 from mainspring.operations.views import WorkerView
 from mainspring.options import Kept, KeyOption, KeyTtl, SpanOption, checked_limits
@@ -41,6 +40,10 @@ from mainspring.system import RealSystem, process_name
 from mainspring.tasks import CollectDecorator, Decorator, Task
 from mainspring.telemetry.metrics import Metrics, Served
 from mainspring.transports import Message, Transport
+
+if TYPE_CHECKING:
+    from mainspring.client.schedules import Schedules
+    from mainspring.core.rules import Rule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -239,7 +242,7 @@ class App:
         return Decorator(self, options)
 
     def schedule(
-        self, name: str, rule: Rule, *, payload: Mapping[str, Any] | None = None, **options: Any
+        self, name: str, rule: "Rule", *, payload: Mapping[str, Any] | None = None, **options: Any
     ) -> Callable[[Task[P, R]], Task[P, R]]:
         """Run a task by a rule: above ``@app.task``, ``@app.schedule("billing/nightly", cron("30 2 * * *", tz="Europe/Berlin"))``.
 
@@ -249,6 +252,8 @@ class App:
         Raises:
             InvalidOption: at import: the payload does not fit the task, or a schedule of that name was declared before.
         """
+        from mainspring.client.schedules import Declared
+
         return lambda task: self.registry.schedule(task, Declared.of(name, rule, task.call(**(payload or {})).request, options))
 
     # -- using ------------------------------------------------------------------------------------------------------
@@ -274,7 +279,7 @@ class App:
         return self.client.queues
 
     @property
-    def schedules(self) -> Schedules:
+    def schedules(self) -> "Schedules":
         """Looking at schedules, and steering them."""
         return self.client.schedules
 

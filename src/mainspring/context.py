@@ -10,7 +10,8 @@ from mainspring.core.signals import Cancelled, Fail, Release, Retry, TaskSignal
 from mainspring.errors import InvalidOption, LeaseLost
 
 if TYPE_CHECKING:
-    from mainspring.client import DueOccurrence, JoinedBatch, Member
+    from mainspring.client import JoinedBatch, Member
+    from mainspring.client.schedules import DueOccurrence
 
 CHECKPOINT_BYTES = 64 * 1024
 PROGRESS_BYTES = 4 * 1024

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import PurePath
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
 from mainspring import codec
-from mainspring.client import Client, Declared, Request, with_bodies
+from mainspring.client import Client, Request, with_bodies
 from mainspring.context import Context
 from mainspring.core import retry
 from mainspring.core.capacity import Overflow, check_bound
@@ -42,6 +42,9 @@ from mainspring.options import (
 
 ExecutorKind = Literal["auto", "async", "thread", "process"]
 FailureDetail = Literal["full", "code"]
+
+if TYPE_CHECKING:
+    from mainspring.client.schedules import Declared
 
 T = TypeVar("T")
 
@@ -204,7 +207,7 @@ class Registry:
         others = dict.fromkeys(self.queues, queues["*"]) if "*" in queues else {}
         return {**others, **named}
 
-    def schedule(self, task: T, declared: Declared) -> T:
+    def schedule(self, task: T, declared: "Declared") -> T:
         """Have a task run by a rule.
 
         Raises:

@@ -12,7 +12,6 @@ from mainspring.client.limits import LimitsAtWork
 from mainspring.client.queues import Queues
 from mainspring.client.requests import Request, with_bodies
 from mainspring.client.runs import Page, Runs
-from mainspring.client.schedules import Declared, DueOccurrence, Schedules
 from mainspring.client.ticking import Tick
 from mainspring.client.upstreams import condition_of, upstreams_of
 
@@ -26,8 +25,6 @@ __all__ = [
     "Chunk",
     "Client",
     "DeadLetters",
-    "Declared",
-    "DueOccurrence",
     "Handle",
     "JoinedBatch",
     "LimitsAtWork",
@@ -36,7 +33,6 @@ __all__ = [
     "Queues",
     "Request",
     "Runs",
-    "Schedules",
     "Selection",
     "Tick",
     "condition_of",

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mainspring import codec
 from mainspring.client.api_tokens import ApiTokens
@@ -18,7 +19,6 @@ from mainspring.client.queues import Queues
 from mainspring.client.requests import Alike, Request, as_alike, check_promises
 from mainspring.client.reruns import FindTask
 from mainspring.client.runs import Runs
-from mainspring.client.schedules import Schedules
 from mainspring.client.ticking import Tick, tick
 from mainspring.client.users import Users
 from mainspring.client.writing import write_again
@@ -41,6 +41,9 @@ from mainspring.telemetry.metrics import Measured, Metrics
 from mainspring.telemetry.tracing import Sending
 from mainspring.transports import Transport
 from mainspring.wakeups import Hub
+
+if TYPE_CHECKING:
+    from mainspring.client.schedules import Schedules
 
 T = TypeVar("T")
 
@@ -85,7 +88,6 @@ class Client:
         self.delivering: dict[str, Dispatch] | None = None  # those queues; None: not asked yet
         self.runs = Runs(self)
         self.queues = Queues(self)
-        self.schedules = Schedules(self)
         self.limits = LimitsAtWork(self)
         self.batches = Batches(self)
         self.dead_letters = DeadLetters(self)
@@ -122,6 +124,13 @@ class Client:
         if self.metrics is None:
             self.metrics = metrics
             self._database = None if self._database is None else Measured(self._database, metrics)
+
+    @cached_property
+    def schedules(self) -> "Schedules":
+        """Looking at schedules, and steering them."""
+        from mainspring.client.schedules import Schedules  # rules take a while to import, and many programs have none
+
+        return Schedules(self)
 
     def enqueue(self, task: str, /, *, queue: str = "default", priority: int = 0, version: int = 1, **payload: Any) -> Handle[Any]:
         """Create a run of a task by name; its worker validates the payload when it claims the run."""

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from mainspring.core.durations import DAY, HOUR, MINUTE, SECOND
 from mainspring.core.lease import DEFAULT_TTL
 from mainspring.errors import StorageUnavailable
-from mainspring.operations import attempts, bulk, continuing, deadlines, dispatching, limits, planning, retention, views
+from mainspring.operations import attempts, bulk, continuing, deadlines, dispatching, limits, retention, views
 from mainspring.operations.deadlines import Instants
 from mainspring.store.database import Database, Transaction
 
@@ -151,6 +151,8 @@ def _due(tx: Transaction, terms: Terms) -> Done:
 
 
 def _schedules(database: Database, terms: Terms) -> Done:
+    from mainspring.operations import planning  # paid for only by those who have schedules
+
     planned = database.write("schedules.plan", lambda tx: planning.plan_due(tx, most=MOST_SCHEDULES))
     for schedule_id, count in planned.stops:
         database.write("schedules.stop", lambda tx, s=schedule_id, n=count: planning.stop_oldest(tx, s, n, actor=terms.actor))  # type: ignore[misc]

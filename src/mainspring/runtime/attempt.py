@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mainspring.client import DueOccurrence, JoinedBatch, Member
+from mainspring.client import JoinedBatch, Member
 from mainspring.context import Context
 from mainspring.core.attempts import Outcome
 from mainspring.registry import TaskSpec
@@ -18,6 +18,7 @@ from mainspring.runtime.outcomes import arguments, raised, returned
 from mainspring.runtime.worker import Assignment
 
 if TYPE_CHECKING:
+    from mainspring.client.schedules import DueOccurrence
     from mainspring.runtime.collecting import Group
     from mainspring.runtime.executor import LoopExecutor
     from mainspring.runtime.processes import ProcessPool
@@ -123,7 +124,7 @@ class Attempt:
         """The batch this run is a member of."""
         return self.executor.batch_of(self.assignment.claimed)
 
-    def occurrence(self) -> DueOccurrence | None:
+    def occurrence(self) -> "DueOccurrence | None":
         """The occurrence of a schedule for which the run was made."""
         return self.executor.occurrence_of(self.assignment.claimed.id)
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mainspring.client import Client, DueOccurrence, JoinedBatch, Member
+from mainspring.client import Client, JoinedBatch, Member
 from mainspring.codec import LARGEST, Keeping, blob_key, has_inputs
 from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcome, Stopped, Succeeded, Unstarted, Unworkable
 from mainspring.errors import InvalidOption, StorageUnavailable, UnknownTask, WorldTrouble
@@ -41,6 +41,7 @@ from mainspring.runtime.worker import Assignment, Worker
 from mainspring.telemetry.tracing import Spans
 
 if TYPE_CHECKING:
+    from mainspring.client.schedules import DueOccurrence
     from mainspring.runtime.processes import Job, ProcessPool
 
 log = logging.getLogger("mainspring")
@@ -229,7 +230,7 @@ class LoopExecutor:
             raise InvalidOption(f"run {claimed.id} is no member of a batch", option="batch")
         return JoinedBatch(self._client.batches, claimed.batch_id, batches.Fence(claimed.id, claimed.token))
 
-    def occurrence_of(self, run_id: str) -> DueOccurrence | None:
+    def occurrence_of(self, run_id: str) -> "DueOccurrence | None":
         """The occurrence of a schedule for which a run was made."""
         return None if self._client is None else self._client.schedules.of_run(run_id)
 
