@@ -50,6 +50,7 @@ from mainspring.errors import (
     TransportFailed,
     UnknownQueue,
     UnknownRun,
+    UnknownSchedule,
     UnknownTask,
     UnknownToken,
     UnknownUser,
@@ -65,7 +66,7 @@ EXIT_CODES = {
     0: "done",
     1: "the thing failed: a watched run that did not succeed, a check with findings, a no to a question",
     2: "bad usage: an option, a setting or a MODULE:APP that cannot be",
-    3: "not found: no such run, queue, task, token or person",
+    3: "not found: no such run, queue, task, schedule, token or person",
     4: "conflict: the run has ended already, or has not; a key belongs to another run; a name is taken",
     5: "the database or the transport cannot be used: not reached, not writable, not migrated, or from a newer Mainspring",
     75: "the worker is worn out by threads that do not end: start it again",
@@ -74,7 +75,7 @@ EXIT_CODES = {
 
 _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
     (2, (InvalidOption, ConfigurationInvalid, PayloadInvalid, PayloadTooLarge, CapabilityUnsupported, ValueUnreadable)),
-    (3, (UnknownRun, UnknownQueue, UnknownTask, UnknownToken, UnknownUser)),
+    (3, (UnknownRun, UnknownQueue, UnknownTask, UnknownSchedule, UnknownToken, UnknownUser)),
     (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, KeyConflict, StorageConflict, UserExists)),
     (5, (StorageUnavailable, StorageUnwritable, SchemaOlder, SchemaNewer, CommitUnknown, TransportFailed)),
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from mainspring.core.cron import Cron, Days, Dialect, FromEnd, year_bits
-from mainspring.core.dates import MONTH_NAMES, WEEKDAY_NAMES
+from mainspring.core.dates import WEEKDAY_NAMES
 from mainspring.core.problems import Refused, listed
 from mainspring.errors import shown
 
@@ -107,9 +107,7 @@ def _read_date(text: str) -> tuple[int | None, int, int, tuple[FromEnd, ...]]:
     if len(parts) == 2:
         parts.insert(0, "*")
     if len(parts) != 3 or not all(parts):
-        month = "|".join(name[:3] for name in MONTH_NAMES)
-        hint = "months are numbers" if re.search(month, text, re.IGNORECASE) else _HOW
-        raise Refused(f"date {shown(text)} cannot be read: {hint}")
+        raise Refused(f"date {shown(text)} cannot be read: {_HOW}")
     year, month, day = parts
     years = None if year == "*" else _years(year)
     months = _bits(month, "month", 1, 12)

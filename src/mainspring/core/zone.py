@@ -187,7 +187,8 @@ def _leaps(zone: Zone, gap: Gap) -> Iterator[Leap]:
         start, before, after = segments[index][0], segments[index - 1][2], segments[index][2]
         if after < before:
             continue
-        real = [*_near(segments, index, -1), *_near(segments, index, +1), *jumped[-2:]]
+        jumped = [each for each in jumped if each[1] > start + before - _WIDEST]
+        real = [*_near(segments, index, -1), *_near(segments, index, +1), *jumped]
         for first, last in _without([(start + before, start + after)], real):
             jumped.append((first, last))
             if gap is Gap.AT_TRANSITION:
