@@ -207,11 +207,18 @@ def test_a_zone_in_an_expression_is_refused_whole_or_cut_short(text: str, dialec
 @pytest.mark.parametrize(
     ("zone", "advice"),
     [
-        (None, "nothing is guessed"), ("", "is empty"), ("  ", "is empty"), ("Local", "on every machine"), ("localtime", "on every machine"),
-        ("EST", "abbreviation"), ("CEST", "abbreviation"), ("PST8PDT", "abbreviation"), ("UTC+2", "an offset is no zone"),
+        (None, "nothing is guessed"),
+        ("", "is empty"),
+        ("  ", "is empty"),
+        ("Local", "on every machine"),
+        ("localtime", "on every machine"),
+        ("EST", "abbreviation"),
+        ("CEST", "abbreviation"),
+        ("PST8PDT", "abbreviation"),
+        ("UTC+2", "an offset is no zone"),
         ("+02:00", "an offset is no zone"),
     ],
-)  # fmt: skip
+)
 def test_a_zone_that_says_of_no_zone_which_is_refused(zone: str | None, advice: str) -> None:
     with pytest.raises(RuleInvalid, match=advice) as refused:
         cron("30 2 * * *", tz=zone)

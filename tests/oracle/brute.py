@@ -1,7 +1,7 @@
 """What must be due, by looking at every wall time and asking the standard library's zones about each.
 
-Here: the oracle and the stories it judges. It knows nothing of tables, bits or bisection; its zones are read by ``zoneinfo`` from the
-same pinned data. Not here: how many stories are told (``campaign.py``).
+Here: the oracle and the stories it judges. It knows nothing of tables, bits or bisection; its zones are read by ``zoneinfo`` from
+the same pinned data. Not here: how many stories are told (``campaign.py``).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tests.oracle.expressions import EXPRESSIONS, Expression
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (a wall clock's)
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+_MANY_A_DAY = 50
 FIRST, LAST = -20 * 365 * DAY, 130 * 365 * DAY
 
 
@@ -46,14 +47,12 @@ def offset_at(zone: ZoneInfo, second: int) -> int:
 
 @cache
 def changes(name: str) -> list[int]:
-    """Seconds at which a zone changes its offset, found by halving a grid of ten days; two changes within one may hide each other."""
-    zone, found = library_zone(name), []
-    step = 10 * DAY
-    offsets = [offset_at(zone, second) for second in range(FIRST, LAST, step)]
-    for index in range(1, len(offsets)):
-        if offsets[index] != offsets[index - 1]:
-            found.append(first_after_change(zone, FIRST + (index - 1) * step, FIRST + index * step))
-    return found
+    """Seconds at which a zone changes its offset, found by halving ten days; two changes within them may hide each other."""
+    zone, step = library_zone(name), 10 * DAY
+    seconds = range(FIRST, LAST, step)
+    offsets = [offset_at(zone, second) for second in seconds]
+    changed = [seconds[index] for index in range(1, len(offsets)) if offsets[index] != offsets[index - 1]]
+    return [first_after_change(zone, second - step, second) for second in changed]
 
 
 def first_after_change(zone: ZoneInfo, low: int, high: int) -> int:
@@ -86,33 +85,45 @@ def stories(draw: st.DrawFn) -> Story:
     """Mostly about a change of the clock: elsewhere there is little to get wrong."""
     expression = draw(EXPRESSIONS)
     zone = draw(st.sampled_from(names()))
-    dst = Dst(gap=draw(st.sampled_from((None, None, *Gap))), overlap=draw(st.sampled_from((None, None, *Overlap))))
+    gap, overlap = draw(st.sampled_from((None, None, *Gap))), draw(st.sampled_from((None, None, *Overlap)))
+    dst = Dst(gap=gap, overlap=overlap)
     near = changes(zone)
-    middle = draw(st.integers(FIRST + 40 * DAY, LAST - 40 * DAY))
+    middle: int = draw(st.integers(FIRST + 40 * DAY, LAST - 40 * DAY))
     if near and draw(st.integers(0, 9)):
         middle = draw(st.sampled_from(near)) + draw(st.integers(-2 * HOUR, 2 * HOUR))
-    about = 40 * MINUTE if expression.has_seconds else draw(st.sampled_from((3 * HOUR, DAY, 2 * DAY)))
+    about = 40 * MINUTE if expression.has_seconds else draw(st.sampled_from((3 * HOUR, DAY, 20 * DAY)))
+    if about > DAY and len(_times(expression, MINUTE, 0, DAY)) > _MANY_A_DAY:
+        about = DAY
     return Story(expression=expression, zone=zone, dst=dst, since=middle - about, until=middle + about)
 
 
 def expected(story: Story) -> set[int]:
     """The seconds at which the story's expression is due from its ``since`` to before its ``until``."""
-    zone, found = library_zone(story.zone), set()
-    policy_gap = story.dst.gap or (Gap.SKIP if story.expression.is_wildcard else Gap.AT_TRANSITION)
-    policy_overlap = story.dst.overlap or (Overlap.BOTH if story.expression.is_wildcard else Overlap.FIRST)
-    step = 1 if story.expression.has_seconds else MINUTE
-    for wall in _walls(zone, story.since, story.until, step):
-        if story.expression.matches(EPOCH + timedelta(seconds=wall)):
-            found.update(_due(zone, wall, policy_gap, policy_overlap))
+    zone, found = library_zone(story.zone), set[int]()
+    gap = story.dst.gap or (Gap.SKIP if story.expression.is_wildcard else Gap.AT_TRANSITION)
+    overlap = story.dst.overlap or (Overlap.BOTH if story.expression.is_wildcard else Overlap.FIRST)
+    for wall in _walls(story):
+        found.update(_due(zone, wall, gap, overlap))
     return {second for second in found if story.since <= second < story.until}
 
 
-def _walls(zone: ZoneInfo, since: int, until: int, step: int) -> Iterator[int]:
-    """Every wall second (or minute) that can have to do with instants of that stretch."""
-    offsets = [offset_at(zone, second) for second in (since - 2 * DAY, since, until, until + 2 * DAY)]
+def _walls(story: Story) -> Iterator[int]:
+    """Of every wall second (or minute) that can have to do with the story's instants, those that its expression writes."""
+    zone, expression = library_zone(story.zone), story.expression
+    offsets = [offset_at(zone, second) for second in (story.since - 2 * DAY, story.since, story.until, story.until + 2 * DAY)]
     margin = max(offsets) - min(offsets) + HOUR
-    first = since + min(offsets) - margin
-    yield from range(first - first % step, until + max(offsets) + margin, step)
+    first, last = story.since + min(offsets) - margin, story.until + max(offsets) + margin
+    step = 1 if expression.has_seconds else MINUTE
+    whole = [] if expression.has_seconds else _times(expression, step, 0, DAY)
+    for day in range(first // DAY, last // DAY + 1):
+        if expression.on_day(EPOCH + timedelta(days=day)):
+            times = whole or _times(expression, step, max(first - day * DAY, 0), min(last - day * DAY, DAY))
+            yield from (day * DAY + time for time in times)
+
+
+def _times(expression: Expression, step: int, first: int, last: int) -> list[int]:
+    """The seconds of a day at which an expression is due, each looked at."""
+    return [time for time in range(first, last, step) if expression.at_time(EPOCH + timedelta(seconds=time))]
 
 
 def _due(zone: ZoneInfo, wall: int, gap: Gap, overlap: Overlap) -> list[int]:

@@ -29,13 +29,14 @@ class Written:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expression:
-    """An expression, and whether it writes a wall time (of whole minutes, or of seconds if it ``has_seconds``)."""
+    """An expression, and whether it writes a wall time (of whole minutes, or of seconds if it ``has_seconds``): if both say so."""
 
     text: str
     dialect: str
     has_seconds: bool
     is_wildcard: bool
-    matches: Matches
+    on_day: Matches
+    at_time: Matches
 
 
 def _either(parts: list[Written]) -> Matches:
@@ -133,14 +134,16 @@ def cron_expressions(draw: st.DrawFn, *, seconds: bool) -> Expression:
     """Five fields, or six."""
     second = draw(_numbers(0, 59, lambda wall: wall.second)) if seconds else None
     minute, hour = draw(_numbers(0, 59, lambda wall: wall.minute)), draw(_numbers(0, 23, lambda wall: wall.hour))
-    date, weekday = draw(st.one_of(_ANY, _dates())), draw(st.one_of(_ANY, _weekdays(0)))
-    month = draw(st.one_of(_ANY, _ANY, _MONTH, _NAMED_MONTH))
+    date, weekday = draw(st.one_of(_ANY, _ANY, _dates())), draw(st.one_of(_ANY, _ANY, _weekdays(0)))
+    month = draw(st.one_of(_ANY, _ANY, _ANY, _ANY, _MONTH, _NAMED_MONTH))
     both = date.text.startswith("*") or weekday.text.startswith("*")
 
-    def matches(wall: datetime) -> bool:
+    def on_day(wall: datetime) -> bool:
         days = (date.matches(wall), weekday.matches(wall))
-        times = minute.matches(wall) and hour.matches(wall) and (second is None or second.matches(wall))
-        return times and month.matches(wall) and (all(days) if both else any(days))
+        return month.matches(wall) and (all(days) if both else any(days))
+
+    def at_time(wall: datetime) -> bool:
+        return minute.matches(wall) and hour.matches(wall) and (second is None or second.matches(wall))
 
     fields = [*([second] if second else []), minute, hour, date, month, weekday]
     return Expression(
@@ -148,7 +151,8 @@ def cron_expressions(draw: st.DrawFn, *, seconds: bool) -> Expression:
         dialect="cron6" if seconds else "cron5",
         has_seconds=seconds,
         is_wildcard=any(each.text.startswith("*") for each in fields[: 2 + seconds]),
-        matches=matches,
+        on_day=on_day,
+        at_time=at_time,
     )
 
 
@@ -168,7 +172,8 @@ def quartz_expressions(draw: st.DrawFn) -> Expression:
         dialect="quartz",
         has_seconds=False,
         is_wildcard=minute.text.startswith("*") or hour.text.startswith("*"),
-        matches=lambda wall: minute.matches(wall) and hour.matches(wall) and month.matches(wall) and day.matches(wall),
+        on_day=lambda wall: month.matches(wall) and day.matches(wall),
+        at_time=lambda wall: minute.matches(wall) and hour.matches(wall),
     )
 
 
@@ -195,7 +200,8 @@ def systemd_expressions(draw: st.DrawFn) -> Expression:
         dialect="systemd",
         has_seconds=False,
         is_wildcard=minute.text.startswith("*") or hour.text.startswith("*"),
-        matches=lambda wall: all(each.matches(wall) for each in (minute, hour, month, date, weekday)),
+        on_day=lambda wall: all(each.matches(wall) for each in (month, date, weekday)),
+        at_time=lambda wall: minute.matches(wall) and hour.matches(wall),
     )
 
 

@@ -68,7 +68,8 @@ def test_a_rule_writes_the_wall_times_that_another_implementation_says(rule: tup
         assume(False)
     begin = EPOCH + timedelta(seconds=start)
     end = begin + timedelta(days=LOOKED_AT[text[5 : text.index(";")]])
-    found, wall = [], ours.next(start)
+    found: list[int] = []
+    wall = ours.next(start)
     while wall <= int((end - EPOCH).total_seconds()) and len(found) < MANY:
         found.append(wall)
         wall = ours.next(wall + 1)

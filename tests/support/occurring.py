@@ -10,7 +10,7 @@ from typing import Any
 from mainspring.core.durations import format_instant, parse_instant
 from mainspring.core.rules import Rule
 from mainspring.core.timetable import Surroundings, Timetable, timetable
-from mainspring.core.zone import Zone
+from mainspring.core.zone import Zone, zone_of
 from mainspring.zones import zone
 
 NY = "America/New_York"
@@ -26,7 +26,8 @@ def instant(text: str) -> int:
 def around(created: str = "2000-01-01T00:00Z", **more: Any) -> Surroundings:
     """Surroundings with the real zones; ``start_at``, ``end_at`` and ``ended_at`` may be text."""
     read = {name: instant(value) if isinstance(value, str) and name.endswith("_at") else value for name, value in more.items()}
-    return Surroundings(**{"zones": zone, "created_at": instant(created), **read})
+    given: dict[str, Any] = {"zones": zone, "created_at": instant(created), **read}
+    return Surroundings(**given)
 
 
 def bound(rule: Rule, **more: Any) -> Timetable:
@@ -59,8 +60,6 @@ def shown(at: int) -> str:
 
 def zone_since(changed: Zone, at: str, offset: int, version: str) -> Zone:
     """The zone as older data had it: from an instant on it never changed again."""
-    from mainspring.core.zone import zone_of
-
     cut = instant(at) // 1_000_000
     kept = [(since, east) for since, east in zip(changed.since, changed.offsets, strict=True) if since < cut]
     return zone_of(changed.name, changed.offsets[0], [*kept[1:], (cut, offset)], version=version)

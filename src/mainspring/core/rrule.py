@@ -16,6 +16,7 @@ from mainspring.core.dates import (
     DAY_SECONDS,
     END_DAY,
     FIRST_DAY,
+    HORIZON_SECONDS,
     NEVER,
     highest,
     lowest,
@@ -91,9 +92,9 @@ class RRuleWalls:
         self._walls = _DaysAndTimes(rule)
         self._first_period = self._period(rule.start)
         self._more, self._less = Listed(rule.more), frozenset(rule.less)
-        self._last = last
+        self._last = min(last, END_DAY * DAY_SECONDS - 1)
         if rule.count is not None:
-            self._last = min(last, self._counted(rule.count, exists))
+            self._last = min(self._last, self._counted(rule.count, exists))
 
     def next(self, wall: int) -> int:
         """The first at or after ``wall``."""
@@ -123,9 +124,10 @@ class RRuleWalls:
 
     def _next(self, wall: int) -> int:
         wall = max(wall, self._rule.start)
+        limit = min(wall + HORIZON_SECONDS, self._last)
         for _ in range(MOST_CANDIDATES):
             wall = self._walls.next(wall)
-            if wall > self._last:
+            if wall > limit:
                 break
             period = self._period(wall)
             beside = (period - self._first_period) % self._rule.interval
@@ -140,9 +142,10 @@ class RRuleWalls:
 
     def _previous(self, wall: int) -> int:
         wall = min(wall, self._last)
+        limit = max(wall - HORIZON_SECONDS, self._rule.start)
         for _ in range(MOST_CANDIDATES):
             wall = self._walls.previous(wall)
-            if wall < self._rule.start:
+            if wall < limit:
                 break
             period = self._period(wall)
             beside = (period - self._first_period) % self._rule.interval
