@@ -232,3 +232,13 @@ def test_changes_that_change_nothing_and_those_beyond_the_table_are_left_out() -
     assert plain.offsets == (7200,)
     assert plain == zone_of("alias", 7200, version="2"), "equal rules are equal, whatever the name and version"
     assert plain.segment_at(0)[2] == plain.offset_at(far) == 7200
+
+
+def test_a_short_gap_within_the_shadow_of_a_long_one_is_not_lost() -> None:
+    """A whole day is left out, and within the day after it another minute."""
+    odd = zone_of("odd", 0, [(3600, 86_400), (7200, 86_460)], version="1")
+    rule = cron("*/1 * * * *", tz="odd/zone", dst={"gap": "shift"})
+    found = due(rule, "1970-01-01T01:50Z", "1970-01-01T02:03Z", zones=lambda _: odd)
+    assert found == [f"1970-01-01T01:5{n}Z" for n in range(10)] + [f"1970-01-01T02:0{n}Z" for n in range(4)]
+    fires = bound(rule, zones=lambda _: odd).preview(instant("1970-01-01T02:01:30Z"), 1)
+    assert fires[0].notes[0].told == "1970-01-01T02:02:00 does not exist: moved to 1970-01-02T02:03:00"

@@ -453,3 +453,15 @@ def test_the_29th_of_february_waits_eight_years_about_1900_and_four_otherwise() 
     assert due(cron("0 0 29 2 *", tz="UTC"), "2026-01-01T00:00Z", "2038-01-01T00:00Z") == [
         "2028-02-29T00:00Z", "2032-02-29T00:00Z", "2036-02-29T00:00Z",
     ]  # fmt: skip
+
+
+def test_a_search_backwards_goes_to_the_minute_and_the_hour_before() -> None:
+    walls = CronWalls(read_cron("30 10,20 8,9 * * *", Dialect.CRON6))
+    times = ["09:20:30", "09:10:30", "08:20:30", "08:10:30"]
+    wall = DAY_SECONDS
+    for time in times:
+        wall = walls.previous(wall - 1)
+        assert format_wall(wall) == f"1970-01-01T{time}"
+    assert format_wall(walls.previous(9 * 3600 + 20 * 60 + 29)) == "1970-01-01T09:10:30"
+    assert format_wall(walls.previous(9 * 3600 + 10 * 60 + 29)) == "1970-01-01T08:20:30"
+    assert format_wall(walls.previous(8 * 3600 + 10 * 60 + 29)) == "1969-12-31T09:20:30"

@@ -10,7 +10,7 @@ import pytest
 
 from mainspring.core import cron, walls, zone
 from mainspring.core.walls import Walls
-from mainspring.core.zone import Gap, Overlap, Policy, Resolved, Zone
+from mainspring.core.zone import Overlap, Policy, Resolved, Zone
 from tests.oracle.campaign import PART, WrongOccurrencesError, run_part
 
 
@@ -29,10 +29,6 @@ def _swapped(right: Callable[[Zone, Policy], Resolved]) -> Callable[[Zone, Polic
     return lambda each, policy: right(each, Policy(policy.gap, other[policy.overlap]))
 
 
-def _shifts_back(right: Callable[[Zone, Policy], Resolved]) -> Callable[[Zone, Policy], Resolved]:
-    return lambda each, policy: right(each, policy._replace(gap=Gap.AT_TRANSITION if policy.gap is Gap.SHIFT else policy.gap))
-
-
 def _begins_late(found: Walls, resolved: Resolved, second: int, first: int) -> int:
     return walls.previous_second(found, resolved, second - 1, first)
 
@@ -45,9 +41,7 @@ IN_MONTH = cron.Days.in_month
 PLANTED: dict[str, tuple[str, Any]] = {
     "moved times are forgotten": ("walls._next_leap", _no_leaps),
     "first and second are swapped": ("instants.resolved", _swapped(zone.resolved)),
-    "shifted times go to the transition": ("instants.resolved", _shifts_back(zone.resolved)),
     "date and weekday always mean either": ("cron.Days.in_month", _always_either),
-    "the nearest weekday may be in another month": ("cron._nearest", lambda day, length, first: day),
     "wildcards are fixed": ("timetable.WILDCARD", zone.FIXED),
     "backwards leaves out the second it begins at": ("instants.previous_second", _begins_late),
 }

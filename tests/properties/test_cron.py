@@ -57,9 +57,8 @@ def test_any_text_is_read_or_refused_with_a_sentence(text: str, dialect: Dialect
     assert wall == NEVER or 0 <= wall < END_DAY * 86_400
 
 
-FIELDS = st.sampled_from(
-    ["cron", "every", "after", "at", "any", "except", "only", "calendar", "rrule", "timezone", "dst", "dtstart", "pick", "of", "roll", "anchor", "dialect"]
-)
+KNOWN = ("cron", "every", "after", "at", "any", "except", "only", "calendar", "rrule")
+FIELDS = st.sampled_from([*KNOWN, "timezone", "dst", "dtstart", "pick", "of", "roll", "anchor", "dialect"])
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), PIECES),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(FIELDS, inner, max_size=4)),

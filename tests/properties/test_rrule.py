@@ -50,7 +50,7 @@ def rules(draw: st.DrawFn) -> tuple[str, int]:
         by["BYWEEKNO"] = _part("BYWEEKNO", 1, 53, from_end=True)
     names = draw(st.lists(st.sampled_from(sorted(by)), max_size=3, unique=True))
     parts += [draw(by[name]) for name in names]
-    if is_long and names and draw(st.booleans()):
+    if is_long and frequency != "WEEKLY" and names and draw(st.booleans()):  # theirs counts a first week from its start only
         parts.append(draw(_part("BYSETPOS", 1, 4, from_end=True)))
     if draw(st.booleans()):
         parts.append(f"WKST={draw(st.sampled_from(DAYS))}")

@@ -227,8 +227,6 @@ class Rolled:
 
 def held(walls: Walls, bounds: Bounds, roll: Roll) -> Walls:
     """``walls`` within ``bounds``, removed dates moved as ``roll`` says."""
-    if not bounds.only and not bounds.without:
-        return walls
     return Held(walls if roll is Roll.NONE else Rolled(walls, bounds, roll), bounds)
 
 

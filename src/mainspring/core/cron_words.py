@@ -63,15 +63,12 @@ def _dates(days: Days) -> str:
 
 
 def _special_date(special: FromEnd | NearestWeekday) -> str:
-    match special:
-        case FromEnd(days=0):
-            return "the last day of the month"
-        case FromEnd(days=days):
-            return f"the day {days} before the last of the month"
-        case NearestWeekday(day=0, from_end=True):
-            return "the last weekday of the month"
-        case NearestWeekday(day=day, from_end=from_end):
-            return f"the weekday nearest to {f'the day {day} before the last' if from_end else f'day {day}'} of the month"
+    if isinstance(special, FromEnd):
+        return f"the day {special.days} before the last of the month" if special.days else "the last day of the month"
+    if special == NearestWeekday(0, True):
+        return "the last weekday of the month"
+    day = f"the day {special.day} before the last" if special.from_end else f"day {special.day}"
+    return f"the weekday nearest to {day} of the month"
 
 
 def _weekdays(days: Days) -> str:
