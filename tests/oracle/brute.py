@@ -87,9 +87,10 @@ def stories(draw: st.DrawFn) -> Story:
     name = draw(st.sampled_from(names()))
     gap, overlap = draw(st.sampled_from((None, None, *Gap))), draw(st.sampled_from((None, None, *Overlap)))
     near = changes(name)
-    middle: int = draw(st.integers(FIRST + 40 * DAY, LAST - 40 * DAY))
-    if near and draw(st.integers(0, 9)):
-        middle = int(draw(st.sampled_from(near))) + draw(st.integers(-2 * HOUR, 2 * HOUR))
+    middle = draw(st.integers(FIRST + 40 * DAY, LAST - 40 * DAY))
+    wants_change = draw(st.integers(0, 9)) > 0
+    if near and wants_change:
+        middle = draw(st.sampled_from(near)) + draw(st.integers(-2 * HOUR, 2 * HOUR))
     about = 40 * MINUTE if expression.has_seconds else draw(SPANS)
     if about > DAY and len(_times(expression, MINUTE, 0, DAY)) > _MANY_A_DAY:
         about = DAY

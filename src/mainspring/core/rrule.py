@@ -237,8 +237,6 @@ class _DaysAndTimes:
     def previous(self, wall: int) -> int:
         """The last at or before ``wall``."""
         day, second = divmod(wall, DAY_SECONDS)
-        if day >= END_DAY:
-            day, second = END_DAY - 1, DAY_SECONDS - 1
         due = self._day_to(day)
         if due == day:
             found = self.times.last_to(second)
