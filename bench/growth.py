@@ -23,6 +23,7 @@ import psycopg
 
 from bench import soak
 from bench.instant import instant_worker
+from bench.settling import settle
 from mainspring.client import Client, Request
 from mainspring.core.durations import MINUTE
 from mainspring.core.lanes import Lane
@@ -54,6 +55,7 @@ class Side:
     """One of the two databases, with a client and a worker on it, and the lanes over which its runs are spread."""
 
     def __init__(self, url: str, *, queues: int = 1, keys: int = 0) -> None:
+        self.url = url
         self.client = Client(url)
         self.client.migrate()
         names = [f"queue-{n}" for n in range(queues)]
@@ -121,11 +123,6 @@ class Side:
         ended = ENDED.replace(":now", str(time.time_ns() // 1000)).replace(":total", str(total))
         for statement in (RUNS, EVENTS):
             self._execute(statement.format(ended=ended, **known))
-
-    def settle(self) -> None:
-        """What the database's own upkeep would have done over the weeks in which so much comes together."""
-        for command in () if self._is_sqlite else ("VACUUM ANALYZE", "CHECKPOINT"):
-            self._execute(command)
 
     @property
     def _is_sqlite(self) -> bool:
@@ -209,7 +206,7 @@ def show(kind: str, growth: Growth, much: int, rounds: int) -> bool:
         sides = [growth.make(url, n) for url, n in zip(urls, (growth.little, much), strict=True)]
         for side in sides:
             held.callback(side.client.close)
-            side.settle()
+            settle(side.url)  # over the weeks in which so much comes together, the database's own upkeep does it
         made = time.perf_counter() - began
         found = compare(sides[0], sides[1], rounds=rounds)
     print(f"{kind}: {growth.little:,} -> {much:,} {growth.what} (made in {made:.0f} s)")

@@ -116,20 +116,11 @@ def work_off(app: Any, count: int, at_the_end: Callable[[], None]) -> tuple[floa
     return seconds[0], count
 
 
-def settled(url: str) -> None:
-    """So that a drain pays for itself only."""
-    if url.startswith("postgresql"):
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("VACUUM ANALYZE")
-            connection.execute("CHECKPOINT")
-
-
 def measure(url: str, count: int, *, bare: bool, profiles: dict[str, cProfile.Profile] | None) -> dict[str, float]:
     """One drain, µs and numbers per run."""
     is_postgres = url.startswith("postgresql")
     app = None if bare else ours.filled(url, count)
     table = limit.filled(url, count) if bare else None
-    settled(url)
     before, after = cpu_of_threads(), dict[str, tuple[float, int]]()
     server, log = (cpu_of_server(url), wal(url)) if is_postgres else ({}, (0, 0, 0))
     if table is not None:

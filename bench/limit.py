@@ -28,6 +28,8 @@ from typing import Any, Protocol
 import apsw
 import psycopg
 
+from bench.settling import settle
+
 BATCH = 100
 CHUNK = 1000
 GAP_SECONDS = 0.005
@@ -60,7 +62,6 @@ class Bare(Protocol):
 
     def create(self) -> None: ...
     def enqueue(self, ids: list[uuid.UUID], payload: bytes = PAYLOAD) -> None: ...
-    def settle(self) -> None: ...
     def claim(self) -> list[Any]: ...
     def step(self, rows: list[Any]) -> list[Any]: ...
     def close(self) -> None: ...
@@ -122,10 +123,6 @@ class BarePostgres:
                 for id_ in ids:
                     copy.write_row((id_, 1, "created", at, "bench"))
 
-    def settle(self) -> None:
-        self.connection.execute("VACUUM ANALYZE")
-        self.connection.execute("CHECKPOINT")
-
     def claim(self) -> list[Any]:
         return self.cursor.execute(self.first.encode(), [now()]).fetchall()
 
@@ -185,9 +182,6 @@ class BareSqlite:
         self.many(SQLITE_EVENT, [(key, 1, "created", at) for key in keys])
         self.run("COMMIT")
 
-    def settle(self) -> None:
-        self.run("PRAGMA wal_checkpoint(TRUNCATE)")
-
     def claim(self) -> list[Any]:
         return self.step([])
 
@@ -216,12 +210,12 @@ def connect(url: str, *, ledger: bool = True) -> BarePostgres | BareSqlite:
 
 
 def filled(url: str, count: int, *, ledger: bool = True) -> Bare:
-    """Tables with `count` queued runs, vacuumed and checkpointed, so that a drain pays only for itself."""
+    """Tables with `count` queued runs, settled, so that a drain pays only for itself."""
     bare = connect(url, ledger=ledger)
     bare.create()
     for some in chunks(run_ids(count), CHUNK):
         bare.enqueue(some)
-    bare.settle()
+    settle(url)
     return bare
 
 

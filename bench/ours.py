@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from bench.limit import GAP_SECONDS, percentiles, rate_of
+from bench.settling import settle
 from mainspring import App
 
 CONCURRENCY = 100
@@ -46,6 +47,7 @@ def filled(url: str, count: int) -> App:
     send_task = task(app, "bench.send")
     for start in range(0, count, 10_000):
         send_task.enqueue_many([(TO, SUBJECT, NUMBER)] * min(10_000, count - start))
+    settle(url)
     return app
 
 

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.settling import settle
 from mainspring.client import Client, Request
 from mainspring.core.attempts import Succeeded
 from mainspring.core.durations import DAY
@@ -75,7 +76,7 @@ def turns(client: Client, count: int) -> float:
     """Work off up to `count` runs turn by turn; runs a second."""
     database: Any = client.database
     if hasattr(database, "conninfo"):
-        _settle(database.conninfo)
+        settle(database.conninfo)
     who = Claimer(worker_id="w", namespace="default", queues={"default": None}, tasks={"noop": 1})
     register: dict[str, Any] = {"namespace": "default", "tasks": '["noop"]', "queues": '["default"]', "concurrency": 100}
     database.write("workers.register", lambda tx: attempts.register(tx, "w", **register, ttl=DAY))
@@ -96,14 +97,6 @@ def _turn(tx: Any, *, who: Claimer, walk: Walk, ended: list[Ended]) -> list[clai
     """Write what ended, and claim."""
     _, runs = attempts.finish_and(tx, ended, lambda: claims.claim(tx, who, walk, most=BATCH).runs, actor="worker:w", limits=True)
     return runs
-
-
-def _settle(conninfo: str) -> None:
-    """Have the server look at what was just filled in, as it would in its own time."""
-    import psycopg
-
-    with psycopg.connect(conninfo, autocommit=True) as session:
-        session.execute("VACUUM ANALYZE")
 
 
 def plain(url: str, size: Size) -> float:
@@ -170,7 +163,7 @@ def explanations(url: str, size: Size) -> float:
 def _explained(client: Client) -> float:
     database: Any = client.database
     if hasattr(database, "conninfo"):
-        _settle(database.conninfo)
+        settle(database.conninfo)
     turns(client, 200)  # the first hundred ended, the second is held: the queue is full
     waiting = [found.run.id for found in client.runs.find(state=[State.QUEUED], limit=EXPLAINED).data]
     spent = []
@@ -190,7 +183,7 @@ def _ticks(client: Client) -> float:
     """Looks of the maintenance service, a second."""
     database: Any = client.database
     if hasattr(database, "conninfo"):
-        _settle(database.conninfo)
+        settle(database.conninfo)
     service = Maintenance(database, system=client.system, ttl_us=30_000_000, actor="leader", on_due=lambda: None)
     service.step()
     began = time.perf_counter()

@@ -199,7 +199,8 @@ def measure(peer: Peer, work: str, url: str, count: int) -> Value | None:
     path = Path(__file__).with_name(f"drive_{peer.driver}")
     program = [str(node_program()), str(path)] if peer.is_node else [
         str(peer.home / "bin" / "python"), "-m", f"bench.peers.{path.stem}"]  # fmt: skip
-    environment = {**os.environ, **peer.environment, "PYTHONPATH": str(ROOT), "PEER_HOME": str(peer.home)}
+    own = {"PYTHONPATH": str(ROOT), "PEER_HOME": str(peer.home), "BENCH_PYTHON": sys.executable}
+    environment = {**os.environ, **peer.environment, **own}
     process = subprocess.Popen(
         [*program, work, url, str(count)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
         start_new_session=True,

@@ -51,6 +51,7 @@ def drain(url: str, count: int) -> float:
     app, tally = installed(url), driving.Tally(count)
     for _ in range(count):
         spawn(app, 0)
+    driving.settle(url)
     asyncio.run(work(url, tally))
     return tally.rate()
 

@@ -47,6 +47,7 @@ def drain(url: str, count: int) -> float:
     tally, producer = launched(url, count), client(url)
     for _ in range(count):
         producer.enqueue(TO_QUEUE, 0)
+    driving.settle(url)
     listen()
     tally.ended.wait()
     return tally.rate()

@@ -3,7 +3,7 @@
 //
 // Of a finished job it keeps nothing: the row is deleted.
 
-import { awaitStart, chunks, GAP_MS, main, now, rate, require, sleep, startProducer, Tally, twoWorkers } from "./driving.mjs";
+import { awaitStart, chunks, GAP_MS, main, now, rate, require, settle, sleep, startProducer, Tally, twoWorkers } from "./driving.mjs";
 
 const { makeWorkerUtils, run, runMigrations, Logger } = require("graphile-worker");
 
@@ -32,6 +32,7 @@ function start(url, tally, worker = {}) {
 
 async function drain(url, count) {
   await fill(await utils(url), count);
+  settle(url);
   const tally = new Tally(count);
   const runner = await start(url, tally, BATCHES);
   await tally.ended;
@@ -41,6 +42,7 @@ async function drain(url, count) {
 
 async function drain_two(url, count) {
   await fill(await utils(url), count);
+  settle(url);
   return twoWorkers(url, count);
 }
 

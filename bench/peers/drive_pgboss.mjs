@@ -3,7 +3,7 @@
 //
 // Of a finished job it keeps the row with its output (archived after twelve hours).
 
-import { chunks, GAP_MS, main, now, rate, require, sleep, startProducer, Tally } from "./driving.mjs";
+import { chunks, GAP_MS, main, now, rate, require, settle, sleep, startProducer, Tally } from "./driving.mjs";
 
 const PgBoss = require("pg-boss");
 
@@ -25,6 +25,7 @@ async function fill(boss, count) {
 async function drain(url, count) {
   const boss = await started(url);
   await fill(boss, count);
+  settle(url);
   const began = now();
   const loop = async () => {
     for (;;) {

@@ -51,6 +51,7 @@ def manager(queries: Queries) -> QueueManager:
 async def drain(url: str, count: int) -> float:
     queries = await install(url)
     await fill(queries, count)
+    driving.settle(url)
     started = time.perf_counter()
     await manager(queries).run(batch_size=BATCH, mode=QueueExecutionMode.drain)
     return driving.rate(count, started)
@@ -58,6 +59,7 @@ async def drain(url: str, count: int) -> float:
 
 async def prepare_two(url: str, count: int) -> None:
     await fill(await install(url), count)
+    driving.settle(url)
 
 
 async def worker(url: str, count: int) -> tuple[float, float]:

@@ -41,6 +41,7 @@ async def drain(url: str, count: int) -> float:
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
         await fill(task, count)
+        driving.settle(url)
         started = time.perf_counter()
         await app.run_worker_async(wait=False, concurrency=CONCURRENCY, install_signal_handlers=False)
         return driving.rate(count, started)

@@ -1,6 +1,6 @@
 // What the drivers in JavaScript share: see driving.py, whose shape this is. Packages come from the peer's own folder.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
@@ -71,6 +71,11 @@ async function* lines(stream) {
     rest = parts.pop();
     yield* parts;
   }
+}
+
+/** As `bench.settling` does for every side, in the benchmark's own interpreter. */
+export function settle(url) {
+  execFileSync(process.env.BENCH_PYTHON, ["-m", "bench.settling", url]);
 }
 
 export async function awaitStart() {

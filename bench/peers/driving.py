@@ -6,6 +6,7 @@ Runs in the peers' environments, so it uses the standard library only.  Knows no
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -100,6 +101,11 @@ def two_workers(module: str, url: str, count: int) -> float:
     spans = [json.loads(worker.communicate()[0].splitlines()[-1])["value"] for worker in workers]
     seconds: float = max(end for _, end in spans) - min(start for start, _ in spans)
     return count / seconds
+
+
+def settle(url: str) -> None:
+    """As `bench.settling` does for every side, in the benchmark's own interpreter."""
+    subprocess.run([os.environ["BENCH_PYTHON"], "-m", "bench.settling", url], check=True)
 
 
 def await_start() -> float:

@@ -17,6 +17,7 @@ layer: it imports nothing of ours.
        │  ├─ UnknownTask                  unknown_task
        │  ├─ UnknownQueue                 unknown_queue
        │  ├─ UnknownRun                   unknown_run
+       │  ├─ UnknownSchedule              unknown_schedule
        │  ├─ QueuePaused                  queue_paused            queue
        │  ├─ InvalidOption                invalid_option          option
        │  │  ├─ InvalidName               invalid_option
@@ -27,7 +28,15 @@ layer: it imports nothing of ours.
        │  ├─ NotTerminal                  not_terminal
        │  ├─ NotWaiting                   not_waiting
        │  ├─ DeadLetterClosed             dead_letter_closed
+       │  ├─ NotAuthenticated             not_authenticated
+       │  ├─ NotAllowed                   not_allowed             operation
+       │  ├─ UnknownToken                 unknown_token
+       │  ├─ UnknownUser                  unknown_user
+       │  ├─ UserExists                   user_exists
+       │  ├─ AuditBroken                  audit_broken            seq
        │  ├─ LeaseLost                    lease_lost
+       │  ├─ TargetInvalid                target_invalid          errors=[{path, value, message}]
+       │  ├─ TargetRefused                target_refused          rule
        │  ├─ CapabilityUnsupported        capability_unsupported
        │  ├─ ForeignSqlite                foreign_sqlite
        │  ├─ ConfigurationInvalid         configuration_invalid
@@ -40,6 +49,7 @@ layer: it imports nothing of ours.
        │  ├─ CommitUnknown                commit_unknown
        │  ├─ NoCapacity                   no_capacity             queue
        │  ├─ QueueFull                    queue_full              queue, retry_after
+       │  ├─ LoginThrottled               login_throttled         retry_after
        │  ├─ TransportFailed              transport_failed
        │  └─ ResultTimeout                result_timeout          (also a TimeoutError)
        ├─ RunUnsuccessful                 no fault of a call: the answer of handle.result()
@@ -56,52 +66,6 @@ Branch on ``code``, never on text: codes are stable, messages improve.
 from __future__ import annotations
 
 from typing import Any, ClassVar
-
-__all__ = [
-    "BrokenInvariant",
-    "CallerMistake",
-    "CapabilityUnsupported",
-    "CommitUnknown",
-    "ConfigurationInvalid",
-    "DeadLetterClosed",
-    "DuplicateTask",
-    "ForeignSqlite",
-    "InvalidName",
-    "InvalidOption",
-    "KeyActive",
-    "KeyConflict",
-    "LeaseLost",
-    "MainspringError",
-    "NeverDue",
-    "NoCapacity",
-    "NotTerminal",
-    "NotWaiting",
-    "PayloadInvalid",
-    "PayloadTooLarge",
-    "QueueFull",
-    "QueuePaused",
-    "ResultInvalid",
-    "ResultTimeout",
-    "ResultTooLarge",
-    "RuleInvalid",
-    "RunCancelled",
-    "RunFailed",
-    "RunSkipped",
-    "RunTerminal",
-    "RunUnsuccessful",
-    "SchemaNewer",
-    "SchemaOlder",
-    "StorageConflict",
-    "StorageUnavailable",
-    "StorageUnwritable",
-    "TransportFailed",
-    "UnknownQueue",
-    "UnknownRun",
-    "UnknownTask",
-    "ValueUnreadable",
-    "WorldTrouble",
-    "shown",
-]
 
 
 def shown(value: object) -> str:
@@ -209,6 +173,12 @@ class UnknownRun(CallerMistake):
     code = "unknown_run"
 
 
+class UnknownSchedule(CallerMistake):
+    """No schedule has that name."""
+
+    code = "unknown_schedule"
+
+
 class QueuePaused(CallerMistake):
     """``run_now`` in a queue that is paused; nothing was created."""
 
@@ -280,10 +250,68 @@ class DeadLetterClosed(CallerMistake):
     code = "dead_letter_closed"
 
 
+class NotAuthenticated(CallerMistake):
+    """Nobody is known by what was shown: a wrong name or password, a token that is mistyped, unknown, expired or revoked."""
+
+    code = "not_authenticated"
+
+
+class NotAllowed(CallerMistake):
+    """Whoever asks is known, and may not do this; ``details["operation"]`` is the kind of operation that was refused."""
+
+    code = "not_allowed"
+
+
+class UnknownToken(CallerMistake):
+    """No API token has that id."""
+
+    code = "unknown_token"
+
+
+class UnknownUser(CallerMistake):
+    """No person is known by that name."""
+
+    code = "unknown_user"
+
+
+class UserExists(CallerMistake):
+    """A person is known by that name already; nothing was changed."""
+
+    code = "user_exists"
+
+
+class AuditBroken(CallerMistake):
+    """The audit log does not hold where it was to be pruned: nothing was removed. ``details["seq"]`` is the first broken entry."""
+
+    code = "audit_broken"
+
+
 class LeaseLost(CallerMistake):
     """The attempt's token is no longer the newest: the write changed nothing, and no later one will."""
 
     code = "lease_lost"
+
+
+class TargetInvalid(CallerMistake):
+    """A target that cannot be run as it is written. ``errors`` names all that is wrong, and what to write instead."""
+
+    code = "target_invalid"
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """One entry for each mistake: ``path``, ``value``, ``message``."""
+        return list(self.details.get("errors", []))
+
+
+class TargetRefused(CallerMistake):
+    """A target that is well written and not allowed: an address, a port, a program or a user. ``rule`` says by what."""
+
+    code = "target_refused"
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule: ``loopback``, ``port``, ``SHELL_ALLOW``, ..."""
+        return str(self.details.get("rule", ""))
 
 
 class CapabilityUnsupported(CallerMistake):
@@ -364,6 +392,17 @@ class QueueFull(WorldTrouble):
     @property
     def retry_after(self) -> float:
         """Seconds until there will be room, if the queue goes on as it did."""
+        return float(self.details.get("retry_after", 1.0))
+
+
+class LoginThrottled(WorldTrouble):
+    """Too many tries to log in under this name failed; this one was not looked at."""
+
+    code = "login_throttled"
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until there may be another try."""
         return float(self.details.get("retry_after", 1.0))
 
 

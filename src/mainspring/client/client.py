@@ -2,20 +2,25 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mainspring import codec
+from mainspring.client.api_tokens import ApiTokens
+from mainspring.client.audit import Audit
 from mainspring.client.batches import Batches
 from mainspring.client.blobs import SweptBlobs, sweep_blobs
 from mainspring.client.dead_letters import DeadLetters
 from mainspring.client.handles import Handle, Member
 from mainspring.client.keys import Keys, with_fields
 from mainspring.client.limits import LimitsAtWork
+from mainspring.client.logins import Logins
 from mainspring.client.queues import Queues
 from mainspring.client.requests import Alike, Request, as_alike, check_promises
 from mainspring.client.reruns import FindTask
 from mainspring.client.runs import Runs
 from mainspring.client.ticking import Tick, tick
+from mainspring.client.users import Users
 from mainspring.client.writing import write_again
 from mainspring.core.durations import LONGEST, Duration, parse_duration
 from mainspring.core.ids import parse_run_id
@@ -36,6 +41,9 @@ from mainspring.telemetry.metrics import Measured, Metrics
 from mainspring.telemetry.tracing import Sending
 from mainspring.transports import Transport
 from mainspring.wakeups import Hub
+
+if TYPE_CHECKING:
+    from mainspring.client.schedules import Schedules
 
 T = TypeVar("T")
 
@@ -83,6 +91,10 @@ class Client:
         self.limits = LimitsAtWork(self)
         self.batches = Batches(self)
         self.dead_letters = DeadLetters(self)
+        self.api_tokens = ApiTokens(self)
+        self.users = Users(self)
+        self.logins = Logins(self)
+        self.audit = Audit(self)
         self.find_task: FindTask | None = None  # where the tasks' code is at hand: how their payloads are read
         self.keys = Keys(self)
         self._url = database if isinstance(database, str) else None
@@ -112,6 +124,13 @@ class Client:
         if self.metrics is None:
             self.metrics = metrics
             self._database = None if self._database is None else Measured(self._database, metrics)
+
+    @cached_property
+    def schedules(self) -> "Schedules":
+        """Looking at schedules, and steering them."""
+        from mainspring.client.schedules import Schedules  # rules take a while to import, and many programs have none
+
+        return Schedules(self)
 
     def enqueue(self, task: str, /, *, queue: str = "default", priority: int = 0, version: int = 1, **payload: Any) -> Handle[Any]:
         """Create a run of a task by name; its worker validates the payload when it claims the run."""

@@ -16,9 +16,11 @@ from mainspring.operations.lanes import lanes_of
 from mainspring.operations.limits import Limits, Room
 from mainspring.store.database import Transaction
 
-#: How many lanes of one priority a claim looks at, at least, and for each run it wants; what lies beyond is next.
+#: How many lanes of one priority a claim looks at, at least; what lies beyond is next. And how many for each run it wants, since a
+#: lane may give only one: a few more, or a quarter more where the last claim met shut ones and came back short.
 STEPS = 16
-_STEPS_PER_RUN = 1.25
+_STEPS_PER_RUN = 1.05
+_STEPS_PER_RUN_AFTER_SHORT = 1.25
 _WRAPPED_STEPS = 8
 #: One run in so many goes to the one that has waited longest, once that is long.
 AGED_SHARE = 4
@@ -73,6 +75,7 @@ class Walk:
 
     place: int = 0
     is_long: bool = False  # more lanes lie on the ring than one claim looks at
+    fell_short: bool = False  # the last claim got less than it wanted
     lanes: dict[int, Lane] = field(default_factory=dict)
     limits: Limits = field(default_factory=lambda: Limits([]))
     credit: dict[str, float] = field(default_factory=dict)
@@ -93,7 +96,7 @@ def claim(tx: Transaction, who: Claimer, walk: Walk, *, most: int, meanwhile: Ca
 
     ``meanwhile`` is called once, if at all, when the last and longest question is on its way.
     """
-    steps = max(STEPS, int(most * _STEPS_PER_RUN))
+    steps = max(STEPS, int(most * (_STEPS_PER_RUN_AFTER_SHORT if walk.fell_short else _STEPS_PER_RUN)))
     ring = _ask_ring(tx, who, walk, steps)
     bounds = tx.ask("limits.and_pauses", **_queues(who))
     rows = ring()
@@ -175,11 +178,11 @@ def _waiting(lanes: Sequence[tuple[Lane, str]], due: Mapping[int, int], gates: R
         (
             queue,
             Waiting(
-                lane_id=lane.id,
-                turn=-lane.priority,
-                group=hash((queue, lane.concurrency_key)),
-                priority=lane.priority,
-                due_at=due[lane.id],
+                lane.id,
+                -lane.priority,
+                hash((queue, lane.concurrency_key)),
+                lane.priority,
+                due[lane.id],
                 tolls=gates.tolls.get(lane.id, ()),
             ),
         )
@@ -271,6 +274,7 @@ def _go_on(
     for run in runs:
         taken[run.lane_id] = taken.get(run.lane_id, 0) + 1
     walk.unaged = walk.unaged + len(runs) if plan.aged.isdisjoint(taken) else 0
+    walk.fell_short = len(runs) < most
     if runs:
         walk.fruitless = 0
         walk.place = after_group([number for number in ring if number in taken][-1])

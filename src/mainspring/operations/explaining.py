@@ -119,13 +119,16 @@ def _serving(row: Sequence[Any]) -> Serving:
 
 def _gates(tx: Transaction, lane: Lane) -> tuple[Gate, ...]:
     known = limits.load(tx, lane.namespace)
-    path = known.of(lane)
+    path = known.path(lane).steps
     if not path:
         return ()
     holding, used = limits.held(tx, known, [gate for gate, _ in path])
     next_at = {row[0]: int(row[1]) for row in tx.rows("rates.get", ids=[gate.id for gate, _ in path if gate.is_rate])}
     full = [gate for gate, cost in path if not gate.is_rate and used.get(gate.id, 0) + cost > (gate.row.size or 0)]
-    holders = {gate.id: _holders(tx, gate, [lane_id for lane_id in holding if gate.id in known.of_held(lane_id)]) for gate in full}
+    holders = {
+        gate.id: _holders(tx, gate, [lane_id for lane_id in holding if gate.id in known.path_of_held(lane_id).gates])
+        for gate in full
+    }
     return tuple(
         _gate(tx, lane, gate, cost, used.get(gate.id, 0), next_at.get(gate.id, 0), holders.get(gate.id, ())) for gate, cost in path
     )

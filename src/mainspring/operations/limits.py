@@ -52,12 +52,38 @@ class LimitRow(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """A limit as it binds some lanes: the row that says how much, and the counter that is counted in."""
+    """A limit as it binds some lanes: the row that says how much, and the counter that is counted in. ``queue`` (namespace, name)
+    is where its runs are; None: in more than one."""
 
     id: int
     row: LimitRow
     is_coarse: bool
     is_rate: bool
+    queue: tuple[str, str] | None
+
+    @staticmethod
+    def of(row: LimitRow, key: str | None = None) -> "Gate":
+        """The gate of a limit; with ``key``, that of one concurrency key."""
+        number = row.id if key is None else counter_id(row.id, key)
+        queue = (row.namespace, row.name) if row.scope in _OF_ONE_QUEUE else None
+        return Gate(number, row, key is None, row.is_rate, queue)
+
+
+class Path(NamedTuple):
+    """The gates that a lane's runs go through, and what one run takes of each."""
+
+    steps: tuple[tuple[Gate, int], ...]
+    gates: Mapping[int, Gate]
+    tolls: tuple[Toll, ...]
+
+    @staticmethod
+    def through(steps: Sequence[tuple[Gate, int]]) -> "Path":
+        """Through these gates, at these costs."""
+        gates = {gate.id: gate for gate, _ in steps}
+        return Path(tuple(steps), gates, tuple(Toll(gate.id, cost) for gate, cost in steps))
+
+
+_FREE = Path((), {}, ())
 
 
 class Limits:
@@ -66,9 +92,7 @@ class Limits:
     def __init__(self, rows: Iterable[Sequence[object]]) -> None:
         self.rows = list(rows)
         self._by_subject: dict[tuple[str, str, str, str], list[LimitRow]] = {}
-        self._paths: dict[int, list[tuple[Gate, int]]] = {}
-        self._tolls: dict[int, tuple[Toll, ...]] = {}
-        self._gates: dict[int, dict[int, Gate]] = {}
+        self._paths: dict[int, Path] = {}
         for row in map(LimitRow._make, self.rows):
             if row.size is not None:
                 self._by_subject.setdefault((row.namespace, row.scope, row.name, row.key), []).append(row)
@@ -76,51 +100,36 @@ class Limits:
     def __bool__(self) -> bool:
         return bool(self._by_subject)
 
-    def of(self, lane: Lane) -> list[tuple[Gate, int]]:
-        """The gates on the path of a lane's runs, and what one run takes of each."""
-        if not self._by_subject:
-            return []
-        if lane.id not in self._paths:
+    def path(self, lane: Lane) -> Path:
+        """What the runs of a lane go through."""
+        path = self._paths.get(lane.id)
+        if path is None:
+            if not self._by_subject:
+                return _FREE
             if len(self._paths) > _MOST_PATHS:
                 self._paths.clear()
-                self._tolls.clear()
-                self._gates.clear()
-            self._paths[lane.id] = self._path(lane)
-            self._tolls[lane.id] = tuple(Toll(gate.id, cost) for gate, cost in self._paths[lane.id])
-            self._gates[lane.id] = {gate.id: gate for gate, _ in self._paths[lane.id]}
-        return self._paths[lane.id]
+            path = self._paths[lane.id] = Path.through(self._on_the_way(lane))
+        return path
 
-    def tolls(self, lane: Lane) -> tuple[Toll, ...]:
-        """What one run of a lane takes of each gate on its path."""
-        return self._tolls[lane.id] if self.of(lane) else ()
-
-    def gates(self, lane: Lane) -> dict[int, Gate]:
-        """The gates on the path of a lane's runs, by number."""
-        return self._gates[lane.id] if self.of(lane) else {}
-
-    def of_held(self, lane_id: int) -> dict[int, Gate]:
+    def path_of_held(self, lane_id: int) -> Path:
         """The same for a lane of which ``held`` was told, by its number."""
-        return self._gates.get(lane_id, {})
+        return self._paths.get(lane_id, _FREE)
 
     def held(self, tx: Transaction, rows: Sequence[Sequence[Any]]) -> dict[int, int]:
         """How much is held of each gate, from the rows of ``limits.held``."""
         unknown = [row[0] for row in rows if row[0] is not None and row[0] not in self._paths]
         for lane in lanes_of(tx, unknown).values():
-            self.of(lane)
+            self.path(lane)
         held: dict[int, int] = {}
         for lane_id, number, units in rows:
-            for gate, cost in ((number, 1),) if lane_id is None else self._tolls.get(lane_id, ()):
+            for gate, cost in ((number, 1),) if lane_id is None else self.path_of_held(lane_id).tolls:
                 held[gate] = held.get(gate, 0) + int(units) * cost
         return held
 
-    def _path(self, lane: Lane) -> list[tuple[Gate, int]]:
-        found = [
-            (Gate(row.id, row, True, row.is_rate), cost)
-            for subject, cost in _subjects(lane)
-            for row in self._by_subject.get(subject, ())
-        ]
+    def _on_the_way(self, lane: Lane) -> list[tuple[Gate, int]]:
+        found = [(Gate.of(row), cost) for subject, cost in _subjects(lane) for row in self._by_subject.get(subject, ())]
         if lane.concurrency_key is not None:
-            found += [(Gate(counter_id(row.id, lane.concurrency_key), row, False, row.is_rate), 1) for row in self._of_key(lane)]
+            found += [(Gate.of(row, lane.concurrency_key), 1) for row in self._of_key(lane)]
         return found
 
     def _of_key(self, lane: Lane) -> list[LimitRow]:
@@ -157,9 +166,10 @@ def room(tx: Transaction, limits: Limits, lanes: Sequence[Lane], *, now: int | N
     """Lock the limits on the paths of these lanes, and count what they let through at the instant ``now``."""
     found = Room(now=tx.now if now is None else now)
     for lane in lanes:
-        if tolls := limits.tolls(lane):
-            found.tolls[lane.id] = tolls
-            found.gates |= limits.gates(lane)
+        path = limits.path(lane)
+        if path.tolls:
+            found.tolls[lane.id] = path.tolls
+            found.gates.update(path.gates)
     if not found.gates:
         return found
     coarse = sorted(number for number, gate in found.gates.items() if gate.is_coarse)
@@ -196,7 +206,7 @@ def _ask_held(tx: Transaction, gates: Iterable[Gate]) -> Callable[[], list[tuple
     counted = [gate for gate in gates if not gate.is_rate]
     if not counted:
         return list
-    over = {(gate.row.namespace, gate.row.name) if gate.row.scope in _OF_ONE_QUEUE else None for gate in counted}
+    over = {gate.queue for gate in counted}
     floors = sorted({queue_floor(*queue) for queue in over if queue is not None})
     spans = [_EVERYWHERE] if None in over else [(floor, floor + QUEUE_SPAN) for floor in floors]
     return tx.ask("limits.held", spans=spans, ids=[gate.id for gate in counted])
@@ -271,7 +281,7 @@ def refund(tx: Transaction, limits: Limits, lanes: Sequence[Lane]) -> None:
     """Give back to rates what runs of these lanes spent that did not begin after all."""
     back: dict[int, int] = {}
     for lane in lanes:
-        for gate, _ in limits.of(lane):
+        for gate, _ in limits.path(lane).steps:
             if gate.is_rate:
                 back[gate.id] = back.get(gate.id, 0) + (gate.row.pace.interval or 0)
     if back:
@@ -280,7 +290,7 @@ def refund(tx: Transaction, limits: Limits, lanes: Sequence[Lane]) -> None:
 
 def close(tx: Transaction, limits: Limits, lane: Lane, *, until: int, pool: str | None = None) -> None:
     """Let nothing that shares a rate with this lane (or the pool of that name) begin before an instant."""
-    gates = [gate for gate, _ in limits.of(lane) if gate.is_rate and (pool is None or gate.row.name == pool)]
+    gates = [gate for gate, _ in limits.path(lane).steps if gate.is_rate and (pool is None or gate.row.name == pool)]
     if gates:
         tx.execute("rates.close", batch=sorted((gate.id, gate.row.pace.closed_until(until)) for gate in gates))
 

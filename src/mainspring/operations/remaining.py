@@ -83,7 +83,7 @@ def _sort_queued(tx: Transaction, who: Claimer, found: Remaining, queued: Sequen
 
 def _shut(tx: Transaction, known: Limits, lanes: Sequence[Lane]) -> dict[int, str]:
     """Lanes with a limit that lets nothing through at this moment, and its name."""
-    paths = {lane.id: known.of(lane) for lane in lanes}
+    paths = {lane.id: known.path(lane).steps for lane in lanes}
     ids = sorted({gate.id for path in paths.values() for gate, _ in path})
     if not ids:
         return {}

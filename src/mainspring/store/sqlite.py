@@ -232,15 +232,18 @@ class SqliteDatabase:
         """Our statements inside a transaction that ``exclusive`` opened."""
         return SqliteTransaction(connection, self._statements, self._clock())
 
-    def change_counter(self) -> int:
-        """A number that differs whenever another connection has committed since: a cheap hint to look for work."""
-        reader = self._borrow_reader()
+    def change_counter(self) -> int | None:
+        """A number that differs whenever somebody who does not write through this object has committed since: a cheap hint to look
+        for work. None: this object is writing, so ask again."""
+        if not self._writer_lock.acquire(blocking=False):
+            return None
         try:
+            self._require_open()
             with _translated(self.path):
-                version: int = reader.pragma("data_version")
-            return version + id(reader)
+                version: int = self._writer.pragma("data_version")
+            return version
         finally:
-            self._readers.append(reader)
+            self._writer_lock.release()
 
     def script(self, sql: str) -> None:
         """Run plain commands on the writer in one transaction (migrations only)."""

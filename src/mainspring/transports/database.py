@@ -28,8 +28,8 @@ class Bus(Protocol):
 class Counting(Protocol):
     """A database that says when another connection has committed."""
 
-    def change_counter(self) -> int:
-        """A number that differs whenever somebody else has committed since."""
+    def change_counter(self) -> int | None:
+        """A number that differs whenever somebody else has committed since; None: it cannot be said at this moment."""
 
 
 class ListenNotify:
@@ -77,7 +77,7 @@ class ListenNotify:
 
 
 class ChangeCounter:
-    """A SQLite file says by itself that somebody has committed: looking costs a few µs, and nothing has to be sent."""
+    """A SQLite file says by itself that somebody else has committed: looking costs a few µs, and nothing has to be sent."""
 
     name = "the file's change counter"
 
@@ -110,6 +110,6 @@ class ChangeCounter:
                 counter = self._database.change_counter()
             except WorldTrouble:
                 return
-            if counter != seen:
+            if counter is not None and counter != seen:
                 seen = counter
                 on_hint(None)
