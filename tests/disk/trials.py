@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mainspring.errors import CommitUnknown, MainspringError, StorageUnavailable, StorageUnwritable
+from mainspring.store.migrate import pending
 from mainspring.store.sqlite import SqliteDatabase
 from mainspring.testing import invariants
 from mainspring.testing.clock import SimulatedClock
@@ -161,7 +162,7 @@ class Trial:
         with self.disk.calm():
             healthy(self.path, self.disk.vfs)
             for database in databases:
-                if len(state(self.path, self.disk.vfs)) > 1:
+                if not pending(database):  # one whose migration was cut short lacks tables, and no promise about them
                     invariants.check(database)
 
     def _close(self) -> None:
