@@ -10,6 +10,7 @@ one, write it beside its noun and enter it in ``STAGES``.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple
 
 from mainspring.core.durations import DAY, HOUR, MINUTE, SECOND
@@ -155,7 +156,8 @@ def _schedules(database: Database, terms: Terms) -> Done:
 
     planned = database.write("schedules.plan", lambda tx: planning.plan_due(tx, most=MOST_SCHEDULES))
     for schedule_id, count in planned.stops:
-        database.write("schedules.stop", lambda tx, s=schedule_id, n=count: planning.stop_oldest(tx, s, n, actor=terms.actor))  # type: ignore[misc]
+        ask = partial(planning.stop_oldest, schedule_id=schedule_id, count=count, actor=terms.actor)
+        database.write("schedules.stop", ask)
     return Done(planned.schedules, planned.more)
 
 
