@@ -15,6 +15,8 @@ layer: it imports nothing of ours.
        │  ├─ UnknownTask                  unknown_task
        │  ├─ UnknownQueue                 unknown_queue
        │  ├─ UnknownRun                   unknown_run
+       │  ├─ UnknownWorker                unknown_worker
+       │  ├─ UnknownLimit                 unknown_limit
        │  ├─ QueuePaused                  queue_paused            queue
        │  ├─ InvalidOption                invalid_option          option
        │  │  ├─ InvalidName               invalid_option
@@ -25,6 +27,9 @@ layer: it imports nothing of ours.
        │  ├─ NotTerminal                  not_terminal
        │  ├─ NotWaiting                   not_waiting
        │  ├─ DeadLetterClosed             dead_letter_closed
+       │  ├─ ChangedMeanwhile             changed_meanwhile
+       │  ├─ NotAuthenticated             not_authenticated
+       │  ├─ NotAllowed                   not_allowed
        │  ├─ LeaseLost                    lease_lost
        │  ├─ CapabilityUnsupported        capability_unsupported
        │  ├─ ForeignSqlite                foreign_sqlite
@@ -59,6 +64,7 @@ __all__ = [
     "BrokenInvariant",
     "CallerMistake",
     "CapabilityUnsupported",
+    "ChangedMeanwhile",
     "CommitUnknown",
     "ConfigurationInvalid",
     "DeadLetterClosed",
@@ -71,6 +77,8 @@ __all__ = [
     "LeaseLost",
     "MainspringError",
     "NoCapacity",
+    "NotAllowed",
+    "NotAuthenticated",
     "NotTerminal",
     "NotWaiting",
     "PayloadInvalid",
@@ -91,9 +99,11 @@ __all__ = [
     "StorageUnavailable",
     "StorageUnwritable",
     "TransportFailed",
+    "UnknownLimit",
     "UnknownQueue",
     "UnknownRun",
     "UnknownTask",
+    "UnknownWorker",
     "ValueUnreadable",
     "WorldTrouble",
     "shown",
@@ -188,6 +198,18 @@ class UnknownRun(CallerMistake):
     code = "unknown_run"
 
 
+class UnknownWorker(CallerMistake):
+    """No worker has that id: it never existed, or it has been gone for long."""
+
+    code = "unknown_worker"
+
+
+class UnknownLimit(CallerMistake):
+    """Neither code nor an operator ever set this limit."""
+
+    code = "unknown_limit"
+
+
 class QueuePaused(CallerMistake):
     """``run_now`` in a queue that is paused; nothing was created."""
 
@@ -257,6 +279,24 @@ class DeadLetterClosed(CallerMistake):
     """There is no open dead letter of that run: it was dismissed, or there never was one."""
 
     code = "dead_letter_closed"
+
+
+class ChangedMeanwhile(CallerMistake):
+    """What the call was about to change is not as the caller saw it: read it again. Nothing was changed."""
+
+    code = "changed_meanwhile"
+
+
+class NotAuthenticated(CallerMistake):
+    """Nobody knows who is calling: credentials are missing, unknown or over."""
+
+    code = "not_authenticated"
+
+
+class NotAllowed(CallerMistake):
+    """Whoever is calling may not do this; the message says which role can."""
+
+    code = "not_allowed"
 
 
 class LeaseLost(CallerMistake):

@@ -15,6 +15,7 @@ from mainspring.cli import database, dead_letter, dev, doctor, finding, limit, q
 from mainspring.cli.connecting import Flags
 from mainspring.errors import (
     CapabilityUnsupported,
+    ChangedMeanwhile,
     CommitUnknown,
     ConfigurationInvalid,
     DeadLetterClosed,
@@ -32,9 +33,11 @@ from mainspring.errors import (
     StorageUnavailable,
     StorageUnwritable,
     TransportFailed,
+    UnknownLimit,
     UnknownQueue,
     UnknownRun,
     UnknownTask,
+    UnknownWorker,
     ValueUnreadable,
 )
 
@@ -55,8 +58,8 @@ EXIT_CODES = {
 
 _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
     (2, (InvalidOption, ConfigurationInvalid, PayloadInvalid, PayloadTooLarge, CapabilityUnsupported, ValueUnreadable)),
-    (3, (UnknownRun, UnknownQueue, UnknownTask)),
-    (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, KeyConflict, StorageConflict)),
+    (3, (UnknownRun, UnknownQueue, UnknownTask, UnknownWorker, UnknownLimit)),
+    (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, ChangedMeanwhile, KeyConflict, StorageConflict)),
     (5, (StorageUnavailable, StorageUnwritable, SchemaOlder, SchemaNewer, CommitUnknown, TransportFailed)),
 )
 

@@ -265,6 +265,23 @@ class Client:
         found: list[views.WorkerView] = self.database.read("workers.list", lambda tx: views.workers(tx, self.namespace))
         return found
 
+    def workers_page(self, *, state: str = "", limit: int = 50, cursor: str | None = None) -> list[views.WorkerView]:
+        """Workers of this namespace by id, after ``cursor``; with ``state`` those that are ``live`` or ``gone``."""
+        most, after = views.bound_page(limit), cursor or ""
+        found: list[views.WorkerView] = self.database.read(
+            "workers.page", lambda tx: views.workers_page(tx, self.namespace, state=state, after=after, most=most)
+        )
+        return found
+
+    def worker(self, worker_id: str) -> views.WorkerView:
+        """One worker.
+
+        Raises:
+            UnknownWorker: there is none in this namespace.
+        """
+        found: views.WorkerView = self.database.read("workers.get", lambda tx: views.worker(tx, self.namespace, worker_id))
+        return found
+
     def tick(self, *, every: Duration = "10s") -> Tick:
         """One pass of maintenance, as every worker makes it all the time: due runs are queued, expiry and deadlines take effect,
         lapsed leases are taken, old keys are forgotten. Any number may call at once. ``every`` is how often you call: a longer

@@ -89,6 +89,15 @@ class Runs:
         found = self._read("runs.find", lambda tx: searching.find(tx, self._client.namespace, asked, before=before, most=most))
         return Page(found.data, found.next_cursor)
 
+    def count(self, *, most: int = 10_000, **wanted: Unpack[Wanted]) -> int:
+        """How many runs are as asked (see ``find``); counting ends at ``most``.
+
+        Raises:
+            InvalidOption: naming what runs cannot be found by.
+        """
+        asked = parse_filter(wanted)
+        return len(self._read("runs.count", lambda tx: searching.matches(tx, self._client.namespace, asked, most=most)))
+
     def preview(self, **wanted: Unpack[Wanted]) -> Selection:
         """The runs that are as asked (see ``find``), to be acted on together: ``runs.preview(error="smtp_down").retry()``
         says how many and what would become of them, and ``.apply()`` does it.
@@ -175,16 +184,17 @@ class Runs:
         self._client.tell_work([queue])
         return Handle(self._client, again, "created" if made else "existing", codec.decode_json)
 
-    def rerun(self, run_id: str, payload: Mapping[str, Any] | None = None) -> Handle[Any]:
+    def rerun(self, run_id: str, payload: Mapping[str, Any] | None = None, *, new_id: str | None = None) -> Handle[Any]:
         """Run again what has ended, however it ended: a new run linked to it, with fresh budgets. It takes the singleton
         key, and not the idempotency key. ``payload`` names other arguments;
-        where the task's code is at hand the payload is validated by it.
+        where the task's code is at hand the payload is validated by it. ``new_id`` names the new run: a second call with it makes
+        no second one.
 
         Raises:
             UnknownRun: there is none. NotTerminal: it has not ended. PayloadInvalid, PayloadTooLarge: it does not fit.
             KeyConflict: another run has the singleton key. Nothing was created.
         """
-        named, new_id = parse_run_id(run_id), self._client.system.new_id()
+        named, new_id = parse_run_id(run_id), new_id or self._client.system.new_id()
         namespace = self._client.namespace
         source = self._write("runs.payload", lambda tx: runs.payload_of(tx, named, namespace=namespace))
         body, lane = reruns.renewed(self._client, source, payload, new_id)
