@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli import database, dead_letter, dev, doctor, finding, limit, queue, run, steering, task, tick, worker
+from mainspring.cli import database, dead_letter, dev, doctor, finding, limit, queue, run, server, steering, task, tick, worker
 from mainspring.cli.connecting import Flags
 from mainspring.errors import (
     CapabilityUnsupported,
@@ -76,6 +76,7 @@ app = typer.Typer(
 )
 app.command("dev")(dev.dev)
 app.command("worker")(worker.worker)
+app.command("server")(server.server)
 app.command("enqueue")(run.enqueue)
 app.add_typer(run.app, name="run")
 app.add_typer(dead_letter.app, name="dead-letter")

@@ -12,6 +12,7 @@ from mainspring.client.bulk import BulkActs, Selection, due_at, look
 from mainspring.client.filters import Wanted, parse_filter
 from mainspring.client.handles import Handle
 from mainspring.client.reviving import copies as revived
+from mainspring.client.values import Values, values_of
 from mainspring.client.writing import write_again
 from mainspring.core.attributes import Value as Attribute
 from mainspring.core.attributes import readable
@@ -131,13 +132,23 @@ class Runs:
         named = parse_run_id(run_id)
         return self._read("runs.explain", lambda tx: explaining.explain(tx, self._client.namespace, named))
 
-    def events(self, run_id: str, *, after: int = 0) -> "Ledger":
+    def values(self, run_id: str) -> "Values":
+        """What a run was given and what it came to. What is sealed, or in a blob store, is only described.
+
+        Raises:
+            UnknownRun: there is none.
+        """
+        named, namespace = parse_run_id(run_id), self._client.namespace
+        return self._read("runs.values", lambda tx: values_of(tx, namespace, named, self._client.keeping))
+
+    def events(self, run_id: str, *, after: int = 0, limit: int = views.MOST) -> "Ledger":
         """The ledger of a run, from ``after`` on, at most 500 entries.
 
         Raises:
             UnknownRun: there is none.
         """
-        ledger = self._read("views.events", lambda tx: self._events(tx, run_id, after))
+        most = views.bound_page(limit)
+        ledger = self._read("views.events", lambda tx: self._events(tx, run_id, after, most))
         return [self._opened(event) if "message" in event.data else event for event in ledger]
 
     def _opened(self, event: Event) -> Event:
@@ -316,10 +327,10 @@ class Runs:
     def _who(self) -> dict[str, str]:
         return {"namespace": self._client.namespace, "actor": self._client.actor}
 
-    def _events(self, tx: Transaction, run_id: str, after: int) -> "Ledger":
+    def _events(self, tx: Transaction, run_id: str, after: int, most: int) -> "Ledger":
         tx.capabilities.require("reads_history", "look at the run itself: runs.get")
         view = views.get(tx, self._client.namespace, parse_run_id(run_id))
-        return views.events(tx, view.run.id, after=after)
+        return views.events(tx, view.run.id, after=after, most=most)
 
     def _why(self, tx: Transaction, run_id: str) -> str | None:
         return explaining.why(tx, self._client.namespace, parse_run_id(run_id))
