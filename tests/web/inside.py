@@ -22,7 +22,7 @@ from mainspring.web.app import Application
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)

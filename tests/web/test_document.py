@@ -56,6 +56,7 @@ def test_the_page_for_people_loads_nothing_and_names_every_operation(small: Insi
 
 
 def test_who_imports_mainspring_imports_no_server() -> None:
-    code = "import sys, mainspring, mainspring.cli.main; print([m for m in ('litestar', 'uvicorn', 'mainspring.web') if m in sys.modules])"
+    servers = ("litestar", "uvicorn", "mainspring.web")
+    code = f"import sys, mainspring, mainspring.cli.main; print([each for each in {servers} if each in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -33,7 +36,8 @@ def serve(
         config = uvicorn.Config(
             app, lifespan="on", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
         )
-        _Server(config, app, lambda: on_listening(_address(listening))).run(sockets=[listening])
+        with _signals_taken():
+            _Server(config, app, lambda: on_listening(_address(listening))).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
@@ -57,6 +61,20 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._app.stop_streams)
+
+
+@contextlib.contextmanager
+def _signals_taken() -> Iterator[None]:
+    """uvicorn raises once more, at its end, the signal that ended it; whoever served to the end is not to be killed by it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -231,8 +231,8 @@ async def _entries(streams: Streams, reader: Reader) -> AsyncIterator[Entry | No
 async def _next(coming: Awaitable[T], stopping: asyncio.Task[Any], seconds: float) -> T | None:
     """What comes, or None when nothing came for so long, or the server is about to end."""
     get = asyncio.ensure_future(coming)
-    await asyncio.wait([get, stopping], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    if get.done():
-        return get.result()
-    get.cancel()
-    return None
+    try:
+        await asyncio.wait([get, stopping], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return get.result() if get.done() else None
+    finally:
+        get.cancel()

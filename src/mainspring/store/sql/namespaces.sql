@@ -5,7 +5,7 @@ SELECT n.name,
        (SELECT count(*) FROM queues q WHERE q.namespace = n.name) AS queues,
        (SELECT count(*) FROM workers w WHERE w.namespace = n.name AND w.state = 'live') AS workers,
        (SELECT count(*) FROM (SELECT 1 FROM lanes l JOIN runs r ON r.lane_id = l.id
-                              WHERE l.namespace = n.name AND r.state = 'queued' LIMIT :most) AS some) AS queued,
+                              WHERE l.namespace = n.name AND r.state = 'queued' LIMIT :most) AS counted) AS queued,
        (SELECT count(*) FROM lanes l JOIN runs r ON r.lane_id = l.id
         WHERE l.namespace = n.name AND r.worker_id IS NOT NULL) AS held,
        (SELECT count(*) FROM dead_letters d WHERE d.namespace = n.name AND d.closed_at IS NULL) AS dead_letters
