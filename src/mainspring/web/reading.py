@@ -110,10 +110,20 @@ def _fields(wanted: type[msgspec.Struct], raw: Mapping[str, Any], path: str, wro
                 found[field.name] = inner(**values)
             continue
         try:
-            found[field.name] = msgspec.convert(raw[name], field.type)
+            found[field.name] = _converted(raw[name], field.type)
         except msgspec.ValidationError as error:
             wrong.append(FieldError(field=path + name, message=_said(error)))
     return found
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    """A value as a type; 7.0 is a whole number in JSON."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        if not isinstance(value, float) or not value.is_integer():
+            raise
+        return msgspec.convert(int(value), kind)
 
 
 def _struct_of(kind: Any) -> type[msgspec.Struct] | None:

@@ -9,8 +9,8 @@ import msgspec
 
 from mainspring.core.durations import format_instant
 from mainspring.core.ids import is_run_id
+from mainspring.errors import InvalidOption
 from mainspring.web.endpoints import Scoped
-from mainspring.web.problems import FieldError, invalid
 
 T = TypeVar("T")
 
@@ -54,10 +54,10 @@ def id_cursor(cursor: str | None) -> str | None:
     """The id that a cursor of a list of ids is.
 
     Raises:
-        Refused: it is no cursor of ours.
+        InvalidOption: it is no cursor of ours.
     """
     if cursor is not None and not is_run_id(cursor):
-        raise invalid([FieldError(field="cursor", message="is no cursor of this list; give next_cursor of the page before")])
+        raise InvalidOption("cursor is none of this list; give next_cursor of the page before", option="cursor")
     return cursor
 
 
