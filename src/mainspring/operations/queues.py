@@ -109,7 +109,8 @@ def _unknown(namespace: str, queue: str) -> UnknownQueue:
 
 
 def _queue(row: Sequence[Any]) -> Queue:
+    used = None if row[4] is None else int(row[4])  # a sum, which PostgreSQL answers as a decimal
     return Queue(
-        name=row[0], paused_at=row[1], paused_by=row[2], limit=row[3], used=row[4], limit_source=row[5], queued=row[6],
+        name=row[0], paused_at=row[1], paused_by=row[2], limit=row[3], used=used, limit_source=row[5], queued=row[6],
         max_waiting=row[7], overflow=row[8], bound_source=row[9],
     )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -36,7 +36,7 @@ class Unscoped(msgspec.Struct, frozen=True, kw_only=True):
 class Scoped(msgspec.Struct, frozen=True, kw_only=True):
     """Query parameters of everything that belongs to a namespace; without one it is the caller's own."""
 
-    namespace: str | None = None
+    namespace: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._/-]{1,200}$")] | None = None
 
 
 class Nothing(Body, frozen=True, kw_only=True):

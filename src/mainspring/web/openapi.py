@@ -15,6 +15,7 @@ from mainspring import __version__
 from mainspring.core.limits import Measure, Scope
 from mainspring.web import frames, problems, repeating
 from mainspring.web.access import role_of
+from mainspring.web.api.shapes import RUN_ID
 from mainspring.web.endpoints import JSON, Endpoint
 from mainspring.web.problems import STATUSES, Problem
 from mainspring.web.reading import parameters
@@ -26,10 +27,11 @@ _ABOUT = (
 )
 _REF = "#/components/schemas/{name}"
 _TEXT: dict[str, Any] = {"type": "string"}
+_ID: dict[str, Any] = {"type": "string", "format": "uuid", "pattern": RUN_ID}
 _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
-    "run_id": {"type": "string", "format": "uuid"},
-    "action_id": {"type": "string", "format": "uuid"},
-    "batch_id": {"type": "string", "format": "uuid"},
+    "run_id": _ID,
+    "action_id": _ID,
+    "batch_id": _ID,
     "scope": {"type": "string", "enum": [str(scope) for scope in Scope]},
     "measure": {"type": "string", "enum": [str(measure) for measure in Measure]},
 }

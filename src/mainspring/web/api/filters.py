@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import msgspec
 
 from mainspring.client.filters import conditions_of
-from mainspring.web.api.shapes import Id, Instant, Key, Name, Text
+from mainspring.core import states
+from mainspring.operations.searching import CLASSES
+from mainspring.web.api.shapes import AskedId, Instant, Key, Name, Text
 from mainspring.web.endpoints import Body, Scoped
 
 Condition = Annotated[
@@ -15,8 +17,8 @@ Condition = Annotated[
     msgspec.Meta(pattern=r"^[A-Za-z0-9._/-]{1,100}((>=|<=|=|>|<)[^\x00-\x1f]{0,300})?$", description="order=7, total>=5, or order"),
 ]
 Conditions = Annotated[list[Condition], msgspec.Meta(max_length=32)]
-#: A state, or a class of states: waiting, active, parked, terminal, open.
-State = Annotated[str, msgspec.Meta(pattern="^[a-z_]{1,30}$")]
+#: A state, or a class of states.
+State = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [*map(str, states.State), *CLASSES]})]
 States = Annotated[list[State], msgspec.Meta(min_length=1, max_length=20)]
 
 
@@ -30,7 +32,7 @@ class Found(Scoped, frozen=True, kw_only=True):
     singleton: Key | None = None
     code: Text | None = None
     actor: Text | None = None
-    batch: Id | None = None
+    batch: AskedId | None = None
     created_after: Instant | None = None
     created_before: Instant | None = None
     attribute: Conditions | None = None
@@ -46,7 +48,7 @@ class Filter(Body, frozen=True, kw_only=True):
     singleton: Key | None = None
     code: Text | None = None
     actor: Text | None = None
-    batch: Id | None = None
+    batch: AskedId | None = None
     created_after: Instant | None = None
     created_before: Instant | None = None
     attribute: Conditions | None = None

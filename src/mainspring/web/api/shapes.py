@@ -16,8 +16,10 @@ T = TypeVar("T")
 
 Instant = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Id = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
+RUN_ID = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 #: As they are written by whoever asks; what they mean is decided below.
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._/-]{1,200}$")]
+AskedId = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid", "pattern": RUN_ID})]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Text = Annotated[str, msgspec.Meta(max_length=1_000)]
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
