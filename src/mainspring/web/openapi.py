@@ -127,9 +127,9 @@ def _header_parameters(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
 
 
 def _responses(endpoint: Endpoint, known: _Schemas) -> dict[str, Any]:
-    media: dict[str, Any] = {
-        endpoint.media.partition(";")[0]: {"schema": _TEXT if endpoint.gives is None else known.of(endpoint.gives)}
-    }
+    plain = {"type": "object"} if endpoint.media == JSON else _TEXT
+    schema = plain if endpoint.gives is None else known.of(endpoint.gives)
+    media: dict[str, Any] = {endpoint.media.partition(";")[0]: {"schema": schema}}
     if endpoint.follow is not None:
         media[frames.MEDIA_TYPE] = {"schema": _TEXT}
     found: dict[str, Any] = {}
