@@ -116,7 +116,7 @@ def campaign(
                 one = partial(_one, address=address, mode=mode, session=session, left_out=left_out, tally=tally)
                 try:
                     _ask(operation, mode, known, max(1, cases // 2), start, one)
-                except (Exception, ExceptionGroup) as surprise:
+                except (Exception, BaseExceptionGroup) as surprise:
                     tally.surprises.append(f"{operation.label} ({mode.value}): {surprise}")
             tally.operations.add(operation.label)
             if told is not None:
