@@ -19,6 +19,7 @@ START ?= 0
 N     ?= 20
 EPISODES ?= 500
 CASES ?= 5000
+EXAMPLES ?= 20000
 ARGS  ?=
 
 .PHONY: help
@@ -86,6 +87,10 @@ bench-peers: setup ## install the other job systems that bench measures beside u
 bench-growth: setup ## does it stay as fast: history, backlog, queues, keys; a held snapshot, a soak  [ARGS="--large --only soak --minutes 60"]
 	@$(BIN)/python -m bench.growth $(ARGS)
 
+.PHONY: bench-occurrences
+bench-occurrences: setup ## the next occurrence of a cron expression, beside other implementations  [ARGS=install]
+	@$(BIN)/python -m bench.occurrences $(ARGS)
+
 .PHONY: budgets
 budgets: setup ## count statements, waits, SQLite's steps and WAL bytes of the hot path beside their budgets  [ARGS=--write]
 	@$(BIN)/python -m tests.budgets $(ARGS)
@@ -116,6 +121,10 @@ interleavings: setup ## two transactions of every pair of operations, statement 
 .PHONY: differential
 differential: setup ## one random sequence of operations on every database, and equal answers  [ARGS="--examples 20000"]
 	@$(BIN)/python -m tests.differential $(ARGS)
+
+.PHONY: oracle
+oracle: setup ## cron, zones and clock changes against looking at every wall time  [EXAMPLES=20000] [ARGS="--seed 7"]
+	@$(BIN)/python -m tests.oracle --examples $(EXAMPLES) $(ARGS)
 
 .PHONY: disk
 disk: setup ## fail every write and every sync, fill the disk, cut the power  [ARGS="--most 1000"]

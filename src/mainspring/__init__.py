@@ -3,6 +3,8 @@
 The public names, and nothing else.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from mainspring.app import App
 from mainspring.client import AsyncClient, BatchHandle, Client, Handle, Member, Page
 from mainspring.codec import Directory, Encrypted, Objects
@@ -28,7 +30,13 @@ from mainspring.errors import (
 from mainspring.runtime.hosting import WorkerProcess
 from mainspring.tasks import Task
 
+if TYPE_CHECKING:
+    from mainspring.core.rule_building import after, any_of, cron, every, on_calendar, once, rrule
+
 __version__ = "0.1.0"
+
+#: Builders of rules: imported at their first use, for rules take a while and many programs have none.
+_RULES = frozenset({"after", "any_of", "cron", "every", "on_calendar", "once", "rrule"})
 
 __all__ = [
     "App",
@@ -68,11 +76,26 @@ __all__ = [
     "State",
     "Task",
     "WorkerProcess",
+    "after",
+    "any_of",
     "batch",
     "chain",
+    "cron",
+    "every",
     "exponential",
     "fixed",
     "linear",
+    "on_calendar",
+    "once",
     "result_of",
+    "rrule",
     "steps",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _RULES:
+        from mainspring.core import rule_building
+
+        return getattr(rule_building, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

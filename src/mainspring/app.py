@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from mainspring.client import Batches, Client, DeadLetters, LimitsAtWork, Queues, Runs, Tick
 from mainspring.codec import BlobStore, Codec, keeping_of
@@ -22,7 +22,7 @@ from mainspring.core.capacity import Overflow
 from mainspring.core.collecting import Collect
 from mainspring.core.debounce import Debounce, OnSingleton
 from mainspring.core.durations import Duration, parse_duration
-from mainspring.core.limits import Limit, Rate, Scope
+from mainspring.core.limits import Limit, Rate
 from mainspring.core.names import check_name, hashed_key
 from mainspring.errors import CapabilityUnsupported, InvalidOption
 from mainspring.operations.views import WorkerView
@@ -40,6 +40,10 @@ from mainspring.system import RealSystem, process_name
 from mainspring.tasks import CollectDecorator, Decorator, Task
 from mainspring.telemetry.metrics import Metrics, Served
 from mainspring.transports import Message, Transport
+
+if TYPE_CHECKING:
+    from mainspring.client.schedules import Schedules
+    from mainspring.core.rules import Rule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -237,6 +241,21 @@ class App:
             return Decorator(self, {})(function)
         return Decorator(self, options)
 
+    def schedule(
+        self, name: str, rule: "Rule", *, payload: Mapping[str, Any] | None = None, **options: Any
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        """Run a task by a rule: above ``@app.task``, ``@app.schedule("billing/nightly", cron("30 2 * * *", tz="Europe/Berlin"))``.
+
+        ``payload`` names its arguments; ``options`` are those of ``client.schedules.put``. The schedule is put as the app opens its
+        database, so the newest deploy says what it is; pausing it is the operator's, and stays.
+
+        Raises:
+            InvalidOption: at import: the payload does not fit the task, or a schedule of that name was declared before.
+        """
+        from mainspring.client.schedules import Declared
+
+        return lambda task: self.registry.schedule(task, Declared.of(name, rule, task.call(**(payload or {})).request, options))
+
     # -- using ------------------------------------------------------------------------------------------------------
 
     @property
@@ -258,6 +277,11 @@ class App:
     def queues(self) -> Queues:
         """Looking at queues, and steering them."""
         return self.client.queues
+
+    @property
+    def schedules(self) -> "Schedules":
+        """Looking at schedules, and steering them."""
+        return self.client.schedules
 
     @property
     def batches(self) -> Batches:
@@ -373,7 +397,7 @@ class App:
         with self._lock:
             if self._lent is not None:
                 raise InvalidOption(f"app {self.name!r} is in a sandbox already; leave that one first", option="app")
-            self._declare_queues(client)
+            self.registry.declare(client, self._limits)
             client.find_task = self.registry.get
             self._lent = client
         try:
@@ -395,25 +419,12 @@ class App:
             client.observe(self._metrics)
         _ = client.database  # storage starts first, and closes last
         try:
-            self._declare_queues(client)
+            self.registry.declare(client, self._limits)
             self._links = Links(client, self._wanted_transport or default_transport(), self._delivering)
         except BaseException:
             client.close()
             raise
         return client
-
-    def _declare_queues(self, client: Client) -> None:
-        registry = self.registry
-        for queue, spec in registry.queues.items():
-            client.queues.declare(queue, limits=spec.limits, max_waiting=spec.max_waiting, overflow=spec.overflow)
-        said: list[tuple[Scope, str, Sequence[Limit | Rate]]] = [
-            (Scope.NAMESPACE, "", self._limits),
-            *((Scope.POOL, name, limits) for name, limits in registry.pools.items()),
-            *((Scope.TASK, spec.name, spec.limits) for spec in registry.tasks()),
-        ]
-        for scope, name, limits in said:
-            for limit in limits:
-                client.limits.declare(scope, name, limit)
 
     # -- working ----------------------------------------------------------------------------------------------------
 
@@ -456,7 +467,7 @@ class App:
         plan = WorkerPlan(
             id=check_name(name, "worker name") if name is not None else process_name(),
             namespace=self.namespace,
-            queues=self._weights(queues),
+            queues=self.registry.weights(queues),
             tasks=self.registry.versions(),
             capabilities=dict(capabilities or {}),
             concurrency=concurrency,
@@ -479,19 +490,6 @@ class App:
         transport = default_transport()
         found = {"MAINSPRING_DATABASE": self._database_url()}
         return found | ({"MAINSPRING_TRANSPORT": transport} if isinstance(transport, str) else {})
-
-    def _weights(self, queues: Sequence[str] | Mapping[str, int] | None) -> dict[str, int | None]:
-        """The queues of a worker, and the part of its claims that each gets; ``*`` stands for all that are not named."""
-        if not queues:
-            return dict.fromkeys(self.registry.queues)
-        if not isinstance(queues, Mapping):
-            return dict.fromkeys(self.registry.known_queue(queue) for queue in queues)
-        for queue, weight in queues.items():
-            if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= 1000:
-                raise InvalidOption(f"the weight of queue {queue!r} must be from 1 to 1000, not {weight!r}", option="queues")
-        named = {self.registry.known_queue(queue): weight for queue, weight in queues.items() if queue != "*"}
-        others = dict.fromkeys(self.registry.queues, queues["*"]) if "*" in queues else {}
-        return {**others, **named}
 
     @contextlib.asynccontextmanager
     async def running(self, **options: Any) -> AsyncIterator["App"]:

@@ -11,6 +11,7 @@ from mainspring.errors import InvalidOption, LeaseLost
 
 if TYPE_CHECKING:
     from mainspring.client import JoinedBatch, Member
+    from mainspring.client.schedules import DueOccurrence
 
 CHECKPOINT_BYTES = 64 * 1024
 PROGRESS_BYTES = 4 * 1024
@@ -42,6 +43,9 @@ class Sink(Protocol):
 
     def batch(self) -> "JoinedBatch":
         """The batch this run is a member of."""
+
+    def occurrence(self) -> "DueOccurrence | None":
+        """The occurrence of a schedule for which the run was made."""
 
     def transaction(self, using: Any, result: Callable[[], bytes]) -> AbstractContextManager[Any]:
         """A transaction that ends with the attempt's success."""
@@ -214,6 +218,16 @@ class Context:
             InvalidOption: this run is no member of a batch, or ``executor="process"``, which has no database.
         """
         return self._sink.batch()
+
+    @property
+    def occurrence(self) -> "DueOccurrence | None":
+        """The occurrence of a schedule for which this run was made: when it was due, what it covers, who asked for it; None for a
+        run that was made otherwise. Read from the database each time.
+
+        Raises:
+            InvalidOption: ``executor="process"``, which has no database.
+        """
+        return self._sink.occurrence()
 
     def gather(self, run_ids: Sequence[str]) -> None:
         """For the executor: this attempt is one call for many runs."""

@@ -12,11 +12,14 @@ layer: it imports nothing of ours.
        │  ├─ ResultInvalid                result_invalid
        │  ├─ ResultTooLarge               result_too_large
        │  ├─ ValueUnreadable              value_unreadable        key
+       │  ├─ RuleInvalid                  rule_invalid            errors=[{path, value, message}]
+       │  ├─ NeverDue                     never_due
        │  ├─ UnknownTask                  unknown_task
        │  ├─ UnknownQueue                 unknown_queue
        │  ├─ UnknownRun                   unknown_run
        │  ├─ UnknownWorker                unknown_worker
        │  ├─ UnknownLimit                 unknown_limit
+       │  ├─ UnknownSchedule              unknown_schedule
        │  ├─ QueuePaused                  queue_paused            queue
        │  ├─ InvalidOption                invalid_option          option
        │  │  ├─ InvalidName               invalid_option
@@ -29,8 +32,14 @@ layer: it imports nothing of ours.
        │  ├─ DeadLetterClosed             dead_letter_closed
        │  ├─ ChangedMeanwhile             changed_meanwhile
        │  ├─ NotAuthenticated             not_authenticated
-       │  ├─ NotAllowed                   not_allowed
+       │  ├─ NotAllowed                   not_allowed             operation
+       │  ├─ UnknownToken                 unknown_token
+       │  ├─ UnknownUser                  unknown_user
+       │  ├─ UserExists                   user_exists
+       │  ├─ AuditBroken                  audit_broken            seq
        │  ├─ LeaseLost                    lease_lost
+       │  ├─ TargetInvalid                target_invalid          errors=[{path, value, message}]
+       │  ├─ TargetRefused                target_refused          rule
        │  ├─ CapabilityUnsupported        capability_unsupported
        │  ├─ ForeignSqlite                foreign_sqlite
        │  ├─ ConfigurationInvalid         configuration_invalid
@@ -43,6 +52,7 @@ layer: it imports nothing of ours.
        │  ├─ CommitUnknown                commit_unknown
        │  ├─ NoCapacity                   no_capacity             queue
        │  ├─ QueueFull                    queue_full              queue, retry_after
+       │  ├─ LoginThrottled               login_throttled         retry_after
        │  ├─ TransportFailed              transport_failed
        │  └─ ResultTimeout                result_timeout          (also a TimeoutError)
        ├─ RunUnsuccessful                 no fault of a call: the answer of handle.result()
@@ -59,55 +69,6 @@ Branch on ``code``, never on text: codes are stable, messages improve.
 from __future__ import annotations
 
 from typing import Any, ClassVar
-
-__all__ = [
-    "BrokenInvariant",
-    "CallerMistake",
-    "CapabilityUnsupported",
-    "ChangedMeanwhile",
-    "CommitUnknown",
-    "ConfigurationInvalid",
-    "DeadLetterClosed",
-    "DuplicateTask",
-    "ForeignSqlite",
-    "InvalidName",
-    "InvalidOption",
-    "KeyActive",
-    "KeyConflict",
-    "LeaseLost",
-    "MainspringError",
-    "NoCapacity",
-    "NotAllowed",
-    "NotAuthenticated",
-    "NotTerminal",
-    "NotWaiting",
-    "PayloadInvalid",
-    "PayloadTooLarge",
-    "QueueFull",
-    "QueuePaused",
-    "ResultInvalid",
-    "ResultTimeout",
-    "ResultTooLarge",
-    "RunCancelled",
-    "RunFailed",
-    "RunSkipped",
-    "RunTerminal",
-    "RunUnsuccessful",
-    "SchemaNewer",
-    "SchemaOlder",
-    "StorageConflict",
-    "StorageUnavailable",
-    "StorageUnwritable",
-    "TransportFailed",
-    "UnknownLimit",
-    "UnknownQueue",
-    "UnknownRun",
-    "UnknownTask",
-    "UnknownWorker",
-    "ValueUnreadable",
-    "WorldTrouble",
-    "shown",
-]
 
 
 def shown(value: object) -> str:
@@ -180,6 +141,23 @@ class ValueUnreadable(CallerMistake):
     code = "value_unreadable"
 
 
+class RuleInvalid(CallerMistake):
+    """A rule of a schedule cannot be as it is written. All that is wrong is told at once, and what to write instead."""
+
+    code = "rule_invalid"
+
+    @property
+    def errors(self) -> list[dict[str, str]]:
+        """One ``{"path": ..., "value": ..., "message": ...}`` for everything that is wrong."""
+        return list(self.details.get("errors", ()))
+
+
+class NeverDue(CallerMistake):
+    """A rule that is due at no instant of the next 50 years."""
+
+    code = "never_due"
+
+
 class UnknownTask(CallerMistake):
     """No task of that name, or alias, is registered with this app."""
 
@@ -208,6 +186,12 @@ class UnknownLimit(CallerMistake):
     """Neither code nor an operator ever set this limit."""
 
     code = "unknown_limit"
+
+
+class UnknownSchedule(CallerMistake):
+    """No schedule has that name."""
+
+    code = "unknown_schedule"
 
 
 class QueuePaused(CallerMistake):
@@ -288,21 +272,67 @@ class ChangedMeanwhile(CallerMistake):
 
 
 class NotAuthenticated(CallerMistake):
-    """Nobody knows who is calling: credentials are missing, unknown or over."""
+    """Nobody is known by what was shown: a wrong name or password, a token that is mistyped, unknown, expired or revoked."""
 
     code = "not_authenticated"
 
 
 class NotAllowed(CallerMistake):
-    """Whoever is calling may not do this; the message says which role can."""
+    """Whoever asks is known, and may not do this; ``details["operation"]`` is the kind of operation that was refused."""
 
     code = "not_allowed"
+
+
+class UnknownToken(CallerMistake):
+    """No API token has that id."""
+
+    code = "unknown_token"
+
+
+class UnknownUser(CallerMistake):
+    """No person is known by that name."""
+
+    code = "unknown_user"
+
+
+class UserExists(CallerMistake):
+    """A person is known by that name already; nothing was changed."""
+
+    code = "user_exists"
+
+
+class AuditBroken(CallerMistake):
+    """The audit log does not hold where it was to be pruned: nothing was removed. ``details["seq"]`` is the first broken entry."""
+
+    code = "audit_broken"
 
 
 class LeaseLost(CallerMistake):
     """The attempt's token is no longer the newest: the write changed nothing, and no later one will."""
 
     code = "lease_lost"
+
+
+class TargetInvalid(CallerMistake):
+    """A target that cannot be run as it is written. ``errors`` names all that is wrong, and what to write instead."""
+
+    code = "target_invalid"
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """One entry for each mistake: ``path``, ``value``, ``message``."""
+        return list(self.details.get("errors", []))
+
+
+class TargetRefused(CallerMistake):
+    """A target that is well written and not allowed: an address, a port, a program or a user. ``rule`` says by what."""
+
+    code = "target_refused"
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule: ``loopback``, ``port``, ``SHELL_ALLOW``, ..."""
+        return str(self.details.get("rule", ""))
 
 
 class CapabilityUnsupported(CallerMistake):
@@ -383,6 +413,17 @@ class QueueFull(WorldTrouble):
     @property
     def retry_after(self) -> float:
         """Seconds until there will be room, if the queue goes on as it did."""
+        return float(self.details.get("retry_after", 1.0))
+
+
+class LoginThrottled(WorldTrouble):
+    """Too many tries to log in under this name failed; this one was not looked at."""
+
+    code = "login_throttled"
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until there may be another try."""
         return float(self.details.get("retry_after", 1.0))
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import PurePath
-from typing import Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
 from mainspring import codec
-from mainspring.client import Request, with_bodies
+from mainspring.client import Client, Request, with_bodies
 from mainspring.context import Context
 from mainspring.core import retry
 from mainspring.core.capacity import Overflow, check_bound
@@ -20,7 +20,7 @@ from mainspring.core.collecting import Collect
 from mainspring.core.dependencies import Condition
 from mainspring.core.durations import Duration
 from mainspring.core.lanes import Lane
-from mainspring.core.limits import Limit, Rate
+from mainspring.core.limits import Limit, Rate, Scope
 from mainspring.core.names import check_name
 from mainspring.errors import DuplicateTask, InvalidOption, PayloadInvalid, PayloadTooLarge, UnknownQueue, UnknownTask, shown
 from mainspring.operations.enqueue import DEFAULT_KEY_TTL, policy_row
@@ -42,6 +42,11 @@ from mainspring.options import (
 
 ExecutorKind = Literal["auto", "async", "thread", "process"]
 FailureDetail = Literal["full", "code"]
+
+if TYPE_CHECKING:
+    from mainspring.client.schedules import Declared
+
+T = TypeVar("T")
 
 _KINDS = ("auto", "async", "thread", "process")
 
@@ -169,8 +174,49 @@ class Registry:
         self.queues: dict[str, QueueSpec] = {self.default_queue: QueueSpec()}
         self.pools: dict[str, tuple[Limit | Rate, ...]] = {}
         self.around: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function  # what each task runs inside
+        self.schedules: dict[str, Declared] = {}
         self._tasks: dict[str, TaskSpec] = {}
         self._aliases: dict[str, str] = {}
+
+    def declare(self, client: Client, limits: Sequence[Limit | Rate]) -> None:
+        """Tell a database what code says of queues, limits (``limits`` are the namespace's) and schedules. What an operator said
+        stays."""
+        for queue, spec in self.queues.items():
+            client.queues.declare(queue, limits=spec.limits, max_waiting=spec.max_waiting, overflow=spec.overflow)
+        said: list[tuple[Scope, str, Sequence[Limit | Rate]]] = [
+            (Scope.NAMESPACE, "", limits),
+            *((Scope.POOL, name, of_pool) for name, of_pool in self.pools.items()),
+            *((Scope.TASK, each.name, each.limits) for each in self.tasks()),
+        ]
+        for scope, name, each_of in said:
+            for limit in each_of:
+                client.limits.declare(scope, name, limit)
+        for declared in self.schedules.values():
+            declared.put(client)
+
+    def weights(self, queues: Sequence[str] | Mapping[str, int] | None) -> dict[str, int | None]:
+        """The queues of a worker, and the part of its claims that each gets; ``*`` stands for all that are not named."""
+        if not queues:
+            return dict.fromkeys(self.queues)
+        if not isinstance(queues, Mapping):
+            return dict.fromkeys(self.known_queue(queue) for queue in queues)
+        for queue, weight in queues.items():
+            if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= 1000:
+                raise InvalidOption(f"the weight of queue {queue!r} must be from 1 to 1000, not {weight!r}", option="queues")
+        named = {self.known_queue(queue): weight for queue, weight in queues.items() if queue != "*"}
+        others = dict.fromkeys(self.queues, queues["*"]) if "*" in queues else {}
+        return {**others, **named}
+
+    def schedule(self, task: T, declared: "Declared") -> T:
+        """Have a task run by a rule.
+
+        Raises:
+            InvalidOption: another schedule has that name.
+        """
+        if declared.name in self.schedules:
+            raise InvalidOption(f"two schedules named {declared.name!r}; give one another name", option="name")
+        self.schedules[declared.name] = declared
+        return task
 
     def add(
         self,

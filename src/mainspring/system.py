@@ -45,6 +45,11 @@ class RealSystem:
         return random.random()
 
 
+def secret_bytes(count: int) -> bytes:
+    """Bytes for a secret. No ``System`` gives them: what a seed could tell would be none."""
+    return os.urandom(count)
+
+
 def process_name() -> str:
     """Host and process, for the ids of workers: what an operator needs to find it."""
     return f"{socket.gethostname()[:40]}-{os.getpid()}"

@@ -34,6 +34,7 @@ LEAKS = [
     ("Cookie: session=hunter22", "hunter22"),
     ("key eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.hunter22hunter22", "hunter22"),
     ("key AKIAABCDEFGHIJKLMNOP refused", "AKIAABCDEFGHIJKLMNOP"),
+    ("refused mspt_hunter22hunter22", "hunter22"),
     ("-----BEGIN RSA PRIVATE KEY-----\nhunter22\n-----END RSA PRIVATE KEY-----", "hunter22"),
     ("-----BEGIN PRIVATE KEY-----\nhunter22, and cut off", "hunter22"),
     ('password="hunter22 and no closing quote', "hunter22"),

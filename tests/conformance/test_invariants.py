@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from mainspring.core.attempts import Failed, Succeeded
+from mainspring.operations import audit
 from mainspring.testing import invariants
 from tests.support.builders import AnyDatabase, Fleet
 
 
 @pytest.fixture
 def inhabited(database: AnyDatabase, fleet: Fleet) -> Fleet:
-    """A database with a run in most situations: ended, failed, held under a limit, waiting, keyed, in a batch."""
+    """A database with a run in most situations (ended, failed, held under a limit, waiting, keyed, in a batch) and an audit log."""
     fleet.declare("main", limit=5)
     done, failed = fleet.running(key="done"), fleet.running(policy=None)
     fleet.finish(done, Succeeded(b"1"))
@@ -19,6 +20,9 @@ def inhabited(database: AnyDatabase, fleet: Fleet) -> Fleet:
     fleet.batch([fleet.new(queue="slow"), fleet.new(queue="slow")])
     fleet.running(singleton="site", key="held")
     fleet.enqueue(delay=1_000_000, queue="slow")
+    database.write(
+        "audit.record", lambda tx: audit.record(tx, "queue:main", action="queue.paused", namespace="test", actor="user:ann")
+    )
     assert invariants.violations(database) == []
     return fleet
 
@@ -35,6 +39,7 @@ DAMAGE = {
     "a_dependant_started_once": "UPDATE events SET type = 'unblocked' WHERE state <> 'queued'",
     "a_cancelled_run_was_not_revived": "UPDATE events SET type = 'cancel_requested' WHERE seq = 1",
     "the_payload_is_there": "UPDATE events SET body = NULL WHERE seq = 1",
+    "the_audit_chain_is_unbroken": "UPDATE audit_entries SET actor = 'user:mallory'",
     "no_event_without_its_run": "DELETE FROM runs WHERE state = 'succeeded'",
     "a_run_has_its_lane_queue_and_policy": "DELETE FROM policies",
     "exactly_active_runs_have_a_holder": "DELETE FROM workers",
@@ -70,7 +75,7 @@ def test_each_oracle_finds_the_damage_it_is_for(inhabited: Fleet, database: AnyD
 
 def test_every_oracle_is_tried_by_some_damage() -> None:
     oracles = {oracle.__name__ for oracle in (*invariants.LEDGER_ORACLES, *invariants.TABLE_ORACLES)}
-    assert set(DAMAGE) == oracles | {"limits_are_kept", "no_event_without_its_run"}
+    assert set(DAMAGE) == oracles | {"limits_are_kept", "no_event_without_its_run", "the_audit_chain_is_unbroken"}
 
 
 def test_a_broken_invariant_is_told_with_its_name_its_run_and_what_differs(inhabited: Fleet, database: AnyDatabase) -> None:
@@ -96,5 +101,7 @@ def wipe(fleet: Fleet) -> None:
         "dependencies",
         "checkpoints",
         "dead_letters",
+        "audit_entries",
+        "audit_chain",
     ):
         fleet.sql(f"DELETE FROM {table}")

@@ -234,10 +234,22 @@ def test_each_key_has_a_rate_of_its_own(fleet: Fleet) -> None:
 
 def test_a_run_that_is_given_back_unstarted_spends_nothing_of_its_rate(fleet: Fleet) -> None:
     fleet.declare("main", limits=[Rate(1, per="1h")])
+    fleet.pass_time(1)
     fleet.enqueue()
     (held,) = fleet.claim()
     fleet.finish(held, Unstarted())
     assert len(fleet.claim("w2")) == 1
+
+
+def test_a_run_that_was_claimed_before_a_rate_was_set_gives_nothing_back_to_it(fleet: Fleet) -> None:
+    fleet.enqueue_many(3)
+    before = fleet.claim("w1", most=2)
+    fleet.pass_time(1)
+    fleet.declare("main", limits=[Rate(1, per="1h")])
+    fleet.pass_time(1)
+    assert len(fleet.claim("w2")) == 1
+    fleet.finish(before, Unstarted())
+    assert fleet.claim("w3") == []
 
 
 @pytest.mark.case("jobs", 27)

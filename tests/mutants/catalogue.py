@@ -173,9 +173,9 @@ MUTANTS = (
     Mutant(
         name="beat-after-its-outcome",
         bug="the last checkpoint of an attempt is lost when its lease was in doubt",
-        file="runtime/worker.py",
-        old="if beat.token == ending.get(beat.run_id) or self._holds(",
-        new="if self._holds(",
+        file="runtime/beats.py",
+        old="if beat.token == ending.get(beat.run_id) or holds(",
+        new="if holds(",
     ),
     # -- time
     Mutant(
@@ -422,5 +422,48 @@ MUTANTS = (
         file="core/attempts.py",
         old="payload=back.payload is not None, lane_id",
         new="payload=False, lane_id",
+    ),
+    # -- schedules
+    Mutant(
+        name="slot-outlives-its-run",
+        bug="the end of a run does not free its slot",
+        file="operations/occurrences.py",
+        old='    tx.execute("occurrences.free", ids=sorted(row[5] for row in rows))\n',
+        new='    tx.execute("occurrences.free", ids=[])\n',
+    ),
+    Mutant(
+        name="cursor-passes-what-is-undecided",
+        bug="the cursor is put a moment ahead, and whatever is due in between has no fate",
+        file="core/planning.py",
+        old="cursor_at=max(at, cursor.cursor_at),",
+        new="cursor_at=max(at, cursor.cursor_at) + 1_500_000,",
+    ),
+    Mutant(
+        name="slots-not-counted",
+        bug="those who hold a slot are not counted when slots are given out",
+        file="core/planning.py",
+        old="active=sum(each.holds_slot for each in standing),",
+        new="active=0,",
+    ),
+    Mutant(
+        name="superseded-run-goes-on",
+        bug="a run whose place a newer one took is left waiting",
+        file="operations/planning.py",
+        old="(run, move(run, EventType.SKIPPED, run.state, State.SKIPPED,",
+        new="(run, move(run, EventType.UNBLOCKED, run.state, State.QUEUED,",
+    ),
+    Mutant(
+        name="waiting-forgotten",
+        bug="a slot that comes free is not offered to who waits",
+        file="core/planning.py",
+        old="ready = [each for each in waiting if each.ready_at <= now]",
+        new="ready = [each for each in waiting if each.ready_at < 0]",
+    ),
+    Mutant(
+        name="edit-forgets-the-past",
+        bug="an edit does not settle what was due before it",
+        file="operations/schedules.py",
+        old="    look_at(tx, [cursor])  # under the old revision, up to now\n",
+        new="",
     ),
 )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,13 +141,13 @@ def test_a_refused_transport_url_does_not_show_its_password(new_app: Callable[..
 
 def test_a_transport_that_cannot_start_leaves_no_storage_open(new_app: Callable[..., App]) -> None:
     app, opened = new_app(transport := Recording(refuses=True)), []
-    declare = app._declare_queues
+    declare = app.registry.declare
 
-    def watched(client: Client) -> None:
+    def watched(client: Client, limits: Any) -> None:
         opened.append(client.database)
-        declare(client)
+        declare(client, limits)
 
-    app._declare_queues = watched  # type: ignore[method-assign]
+    app.registry.declare = watched  # type: ignore[method-assign]
     with pytest.raises(TransportFailed, match="no such user"):
         _ = app.client
     with pytest.raises(StorageUnavailable):

@@ -11,7 +11,24 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli import database, dead_letter, dev, doctor, finding, limit, queue, run, server, steering, task, tick, worker
+from mainspring.cli import (
+    audit,
+    database,
+    dead_letter,
+    dev,
+    doctor,
+    finding,
+    limit,
+    queue,
+    run,
+    server,
+    steering,
+    task,
+    tick,
+    token,
+    user,
+    worker,
+)
 from mainspring.cli.connecting import Flags
 from mainspring.errors import (
     CapabilityUnsupported,
@@ -36,8 +53,12 @@ from mainspring.errors import (
     UnknownLimit,
     UnknownQueue,
     UnknownRun,
+    UnknownSchedule,
     UnknownTask,
+    UnknownToken,
+    UnknownUser,
     UnknownWorker,
+    UserExists,
     ValueUnreadable,
 )
 
@@ -49,8 +70,8 @@ EXIT_CODES = {
     0: "done",
     1: "the thing failed: a watched run that did not succeed, a check with findings, a no to a question",
     2: "bad usage: an option, a setting or a MODULE:APP that cannot be",
-    3: "not found: no such run, queue or task",
-    4: "conflict: the run has ended already, or has not; a key belongs to another run",
+    3: "not found: no such run, queue, task, schedule, token or person",
+    4: "conflict: the run has ended already, or has not; a key belongs to another run; a name is taken",
     5: "the database or the transport cannot be used: not reached, not writable, not migrated, or from a newer Mainspring",
     75: "the worker is worn out by threads that do not end: start it again",
     130: "interrupted with Ctrl-C",
@@ -58,8 +79,8 @@ EXIT_CODES = {
 
 _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
     (2, (InvalidOption, ConfigurationInvalid, PayloadInvalid, PayloadTooLarge, CapabilityUnsupported, ValueUnreadable)),
-    (3, (UnknownRun, UnknownQueue, UnknownTask, UnknownWorker, UnknownLimit)),
-    (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, ChangedMeanwhile, KeyConflict, StorageConflict)),
+    (3, (UnknownRun, UnknownQueue, UnknownTask, UnknownSchedule, UnknownToken, UnknownUser, UnknownWorker, UnknownLimit)),
+    (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, ChangedMeanwhile, KeyConflict, StorageConflict, UserExists)),
     (5, (StorageUnavailable, StorageUnwritable, SchemaOlder, SchemaNewer, CommitUnknown, TransportFailed)),
 )
 
@@ -83,6 +104,9 @@ app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(queue.app, name="queue")
 app.add_typer(limit.app, name="limit")
 app.add_typer(task.app, name="task")
+app.add_typer(token.app, name="token")
+app.add_typer(user.app, name="user")
+app.add_typer(audit.app, name="audit")
 app.add_typer(database.app, name="db")
 app.command("doctor")(doctor.doctor)
 app.command("tick")(tick.tick)

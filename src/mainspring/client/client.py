@@ -2,20 +2,26 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mainspring import codec
+from mainspring.client.api_tokens import ApiTokens
+from mainspring.client.audit import Audit
 from mainspring.client.batches import Batches
 from mainspring.client.blobs import SweptBlobs, sweep_blobs
 from mainspring.client.dead_letters import DeadLetters
+from mainspring.client.fleet import Fleet
 from mainspring.client.handles import Handle, Member
 from mainspring.client.keys import Keys, with_fields
 from mainspring.client.limits import LimitsAtWork
+from mainspring.client.logins import Logins
 from mainspring.client.queues import Queues
 from mainspring.client.requests import Alike, Request, as_alike, check_promises
 from mainspring.client.reruns import FindTask
 from mainspring.client.runs import Runs
 from mainspring.client.ticking import Tick, tick
+from mainspring.client.users import Users
 from mainspring.client.writing import write_again
 from mainspring.core.durations import LONGEST, Duration, parse_duration
 from mainspring.core.ids import parse_run_id
@@ -36,6 +42,9 @@ from mainspring.telemetry.metrics import Measured, Metrics
 from mainspring.telemetry.tracing import Sending
 from mainspring.transports import Transport
 from mainspring.wakeups import Hub
+
+if TYPE_CHECKING:
+    from mainspring.client.schedules import Schedules
 
 T = TypeVar("T")
 
@@ -81,8 +90,13 @@ class Client:
         self.runs = Runs(self)
         self.queues = Queues(self)
         self.limits = LimitsAtWork(self)
+        self.fleet = Fleet(self)
         self.batches = Batches(self)
         self.dead_letters = DeadLetters(self)
+        self.api_tokens = ApiTokens(self)
+        self.users = Users(self)
+        self.logins = Logins(self)
+        self.audit = Audit(self)
         self.find_task: FindTask | None = None  # where the tasks' code is at hand: how their payloads are read
         self.keys = Keys(self)
         self._url = database if isinstance(database, str) else None
@@ -112,6 +126,13 @@ class Client:
         if self.metrics is None:
             self.metrics = metrics
             self._database = None if self._database is None else Measured(self._database, metrics)
+
+    @cached_property
+    def schedules(self) -> "Schedules":
+        """Looking at schedules, and steering them."""
+        from mainspring.client.schedules import Schedules  # rules take a while to import, and many programs have none
+
+        return Schedules(self)
 
     def enqueue(self, task: str, /, *, queue: str = "default", priority: int = 0, version: int = 1, **payload: Any) -> Handle[Any]:
         """Create a run of a task by name; its worker validates the payload when it claims the run."""
@@ -263,23 +284,6 @@ class Client:
     def workers(self) -> list[views.WorkerView]:
         """The workers of this namespace, newest first."""
         found: list[views.WorkerView] = self.database.read("workers.list", lambda tx: views.workers(tx, self.namespace))
-        return found
-
-    def workers_page(self, *, state: str = "", limit: int = 50, cursor: str | None = None) -> list[views.WorkerView]:
-        """Workers of this namespace by id, after ``cursor``; with ``state`` those that are ``live`` or ``gone``."""
-        most, after = views.bound_page(limit), cursor or ""
-        found: list[views.WorkerView] = self.database.read(
-            "workers.page", lambda tx: views.workers_page(tx, self.namespace, state=state, after=after, most=most)
-        )
-        return found
-
-    def worker(self, worker_id: str) -> views.WorkerView:
-        """One worker.
-
-        Raises:
-            UnknownWorker: there is none in this namespace.
-        """
-        found: views.WorkerView = self.database.read("workers.get", lambda tx: views.worker(tx, self.namespace, worker_id))
         return found
 
     def tick(self, *, every: Duration = "10s") -> Tick:

@@ -52,6 +52,7 @@ _DEFAULTS: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = (
         _SIGNS,
     ),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{4,}"), HIDDEN, ("eyj",)),  # a signed web token
+    (re.compile(r"\b(msp[tl]_)[A-Za-z0-9]{8,}"), rf"\1{HIDDEN}", ("mspt_", "mspl_")),  # our own tokens and logins
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN, ("akia", "asia")),
 )
 _SECRET_NAME = re.compile(rf"(?i)(?:{_NAMES}|authorization)")

@@ -160,6 +160,11 @@ def _as_datetime(value: object) -> datetime | None:
         return None
 
 
+def as_datetime(instant_us: int) -> datetime:
+    """An instant as an aware ``datetime`` in UTC."""
+    return _EPOCH + instant_us * _ONE
+
+
 def format_instant(instant_us: int) -> str:
     """Print an instant as RFC 3339 in UTC (``2031-05-01T09:00:00.25Z``), trailing zeros dropped.
 

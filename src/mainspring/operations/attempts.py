@@ -116,10 +116,12 @@ def _refund(tx: Transaction, unstarted: Sequence[Ended]) -> None:
     if not unstarted:
         return
     lanes = lanes_of(tx, [end.held.lane_id for end in unstarted])
+    claims = sorted((end.held.id, end.held.seq) for end in unstarted)
+    claimed_at = {row[0]: int(row[1]) for row in tx.rows("attempts.claimed_at", batch=claims)}
     for namespace in sorted({lane.namespace for lane in lanes.values()}):
         known = limiting.load(tx, namespace)
-        mine = [lanes[end.held.lane_id] for end in unstarted if lanes[end.held.lane_id].namespace == namespace]
-        limiting.refund(tx, known, mine)
+        mine = [(lanes[end.held.lane_id], claimed_at.get(end.held.id, 0)) for end in unstarted]
+        limiting.refund(tx, known, [each for each in mine if each[0].namespace == namespace])
 
 
 def _succeed(tx: Transaction, ended: Sequence[Ended], actor: str) -> Callable[[], set[str]]:

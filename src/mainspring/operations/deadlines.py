@@ -20,6 +20,7 @@ class Instants(NamedTuple):
     due_at: int | None
     expires_at: int | None
     deadline_at: int | None
+    plan_at: int | None
 
     @property
     def first(self) -> int | None:
@@ -40,7 +41,7 @@ def enforce(tx: Transaction, *, most: int, actor: str) -> int:
 
 
 def next_instants(tx: Transaction) -> Instants:
-    """When runs next become due, expire, or are over their deadline."""
+    """When runs next become due, expire, or are over their deadline, and when a schedule is next to be looked at."""
     row = tx.one("deadlines.next")
     assert row is not None
     return Instants(*row)

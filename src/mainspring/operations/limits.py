@@ -279,12 +279,13 @@ def _after(found: Room, gate: int, begun: int, now: int) -> int:
     return found.gates[gate].row.pace.after(found.next_at.get(gate, 0), now, begun)
 
 
-def refund(tx: Transaction, limits: Limits, lanes: Sequence[Lane]) -> None:
-    """Give back to rates what runs of these lanes spent that did not begin after all."""
+def refund(tx: Transaction, limits: Limits, unstarted: Sequence[tuple[Lane, int]]) -> None:
+    """Give back to rates what runs (lane, and when it was claimed) spent that did not begin after all. A rate that was set since
+    had nothing of them."""
     back: dict[int, int] = {}
-    for lane in lanes:
+    for lane, claimed_at in unstarted:
         for gate, _ in limits.path(lane).steps:
-            if gate.is_rate:
+            if gate.is_rate and claimed_at > gate.row.changed_at:
                 back[gate.id] = back.get(gate.id, 0) + (gate.row.pace.interval or 0)
     if back:
         tx.execute("rates.refund", batch=sorted(back.items()))

@@ -4,16 +4,19 @@ Consequences of an ending belong to its transaction: keys, the batch's counter, 
 only from moves that were really made, so they happen once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mainspring.core.attempts import Held, Move, move
 from mainspring.core.dependencies import Settled, by_run
 from mainspring.core.run import Run
 from mainspring.core.states import EventType, State
-from mainspring.operations import deliveries, releasing
+from mainspring.operations import deliveries, occurrences, releasing
 from mainspring.operations.rows import as_run, encode_data
 from mainspring.operations.singletons import hand_on
 from mainspring.store.database import Transaction
+
+#: Who awaits the end of a run, in `followed`: other runs, its schedule.
+OF_DEPENDANTS, OF_SCHEDULE = 1, 2
 
 __all__ = ["apply", "as_run", "encode_data", "lock_runs", "release"]
 
@@ -65,7 +68,7 @@ def _make(tx: Transaction, pairs: Sequence[tuple[Held, Move]]) -> tuple[set[str]
     moved = {row[0] for row in rows}
     made = pairs if len(moved) == len(pairs) else [pair for pair in pairs if pair[0].id in moved]
     deliveries.follow(tx, [m.id for _, m in made if m.state is State.QUEUED])
-    settled = _follow_endings(tx, [(held, m) for held, m in made if m.ended], followed={row[0] for row in rows if row[1]})
+    settled = _follow_endings(tx, [(held, m) for held, m in made if m.ended], followed={row[0]: row[1] for row in rows if row[1]})
     return moved, settled
 
 
@@ -79,8 +82,8 @@ def lock_runs(tx: Transaction, ids: Iterable[str]) -> dict[str, Run]:
     return {run.id: run for run in map(as_run, tx.rows("runs.lock", ids=sorted(ids)))}
 
 
-def _follow_endings(tx: Transaction, ended: Sequence[tuple[Held, Move]], *, followed: set[str]) -> list[Settled]:
-    """``followed`` names the runs for whose end others wait; what their ends, and those of members of batches, decide."""
+def _follow_endings(tx: Transaction, ended: Sequence[tuple[Held, Move]], *, followed: Mapping[str, int]) -> list[Settled]:
+    """``followed`` tells by whom the end of a run is awaited; what such ends, and those of members of batches, decide."""
     failed = [(held, m) for held, m in ended if m.state is State.FAILED]
     if keyed := [held.id for held, m in ended if held.idempotency_key is not None and _frees_key(m)]:
         tx.execute("keys.free_failed", ids=keyed)
@@ -88,7 +91,9 @@ def _follow_endings(tx: Transaction, ended: Sequence[tuple[Held, Move]], *, foll
         deliveries.follow(tx, hand_on(tx, singletons))
     if dead := [(m.id, m.reason) for _, m in failed if m.origin is State.RUNNING]:
         tx.execute("dead_letters.open", batch=dead)
-    settled = [by_run(m.id, m.state) for _, m in ended if m.id in followed]
+    if counted := {m.id: m.state for _, m in ended if followed.get(m.id, 0) & OF_SCHEDULE}:
+        occurrences.ended(tx, counted)
+    settled = [by_run(m.id, m.state) for _, m in ended if followed.get(m.id, 0) & OF_DEPENDANTS]
     if members := [(held.batch_id, m.state) for held, m in ended if held.batch_id is not None]:
         settled += releasing.count_members(tx, members)
     return settled

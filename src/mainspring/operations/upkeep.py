@@ -21,6 +21,7 @@ from mainspring.store.database import Database, Transaction
 
 MOST_DUE: Final = 1_000
 MOST_DEADLINES: Final = 500
+MOST_SCHEDULES: Final = 100
 MOST_UNSERVED: Final = 100
 MOST_DELIVERIES: Final = 500
 MOST_ITEMS: Final = 1_000
@@ -149,6 +150,15 @@ def _due(tx: Transaction, terms: Terms) -> Done:
     return Done(due, due == MOST_DUE)
 
 
+def _schedules(database: Database, terms: Terms) -> Done:
+    from mainspring.operations import planning  # paid for only by those who have schedules
+
+    planned = database.write("schedules.plan", lambda tx: planning.plan_due(tx, most=MOST_SCHEDULES))
+    for schedule_id, count in planned.stops:
+        database.write("schedules.stop", lambda tx, s=schedule_id, n=count: planning.stop_oldest(tx, s, n, actor=terms.actor))  # type: ignore[misc]
+    return Done(planned.schedules, planned.more)
+
+
 def _expiry(tx: Transaction, terms: Terms) -> Done:
     expired = deadlines.expire(tx, most=MOST_DEADLINES, actor=terms.actor)
     return Done(expired, expired == MOST_DEADLINES)
@@ -217,6 +227,7 @@ STAGES: Final = (
     Stage(name="deadlines", work=in_one("deadlines.enforce", _deadlines), of=lambda instants: instants.deadline_at),
     Stage(name="leases", work=in_one("attempts.reap", _reap)),
     Stage(name="dependants", work=_left_over),
+    Stage(name="schedules", work=_schedules, of=lambda instants: instants.plan_at),
     Stage(name="limits", work=in_one("limits.sweep", _sweep), wanted=lambda wanted: wanted.kept, every=SECOND),
     Stage(
         name="deliveries", work=in_one("deliveries.look_after", _deliveries), wanted=lambda wanted: wanted.delivers, every=SECOND

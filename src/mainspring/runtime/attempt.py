@@ -18,6 +18,7 @@ from mainspring.runtime.outcomes import arguments, raised, returned
 from mainspring.runtime.worker import Assignment
 
 if TYPE_CHECKING:
+    from mainspring.client.schedules import DueOccurrence
     from mainspring.runtime.collecting import Group
     from mainspring.runtime.executor import LoopExecutor
     from mainspring.runtime.processes import ProcessPool
@@ -122,6 +123,10 @@ class Attempt:
     def batch(self) -> JoinedBatch:
         """The batch this run is a member of."""
         return self.executor.batch_of(self.assignment.claimed)
+
+    def occurrence(self) -> "DueOccurrence | None":
+        """The occurrence of a schedule for which the run was made."""
+        return self.executor.occurrence_of(self.assignment.claimed.id)
 
     def members(self) -> Iterator[Member]:
         """The members of the batch whose callback this is."""

@@ -243,6 +243,12 @@ class Child:
             'ctx.members() reads the database, which a process does not; give this task executor="thread"', option="executor"
         )
 
+    def occurrence(self) -> NoReturn:
+        """So is the occurrence."""
+        raise InvalidOption(
+            'ctx.occurrence reads the database, which a process does not; give this task executor="thread"', option="executor"
+        )
+
     def batch(self) -> NoReturn:
         """So is its batch."""
         raise InvalidOption(

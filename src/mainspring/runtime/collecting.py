@@ -290,6 +290,10 @@ class Group:
         """Not for many at once."""
         raise InvalidOption("a task with collect= has many runs at once, and this speaks of one", option="collect")
 
+    def occurrence(self) -> NoReturn:
+        """Not for many at once."""
+        self.members()
+
     def batch(self) -> NoReturn:
         """Not for many at once."""
         self.members()

@@ -41,6 +41,7 @@ from mainspring.runtime.worker import Assignment, Worker
 from mainspring.telemetry.tracing import Spans
 
 if TYPE_CHECKING:
+    from mainspring.client.schedules import DueOccurrence
     from mainspring.runtime.processes import Job, ProcessPool
 
 log = logging.getLogger("mainspring")
@@ -228,6 +229,10 @@ class LoopExecutor:
         if claimed.batch_id is None or self._client is None:
             raise InvalidOption(f"run {claimed.id} is no member of a batch", option="batch")
         return JoinedBatch(self._client.batches, claimed.batch_id, batches.Fence(claimed.id, claimed.token))
+
+    def occurrence_of(self, run_id: str) -> "DueOccurrence | None":
+        """The occurrence of a schedule for which a run was made."""
+        return None if self._client is None else self._client.schedules.of_run(run_id)
 
     def members_of(self, run_id: str) -> Iterator[Member]:
         """The members of the batch whose callback this run is."""

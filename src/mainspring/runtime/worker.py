@@ -5,7 +5,6 @@ User code runs in an ``Executor``; the two meet in three calls (``begin``, ``sto
 """
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from mainspring.errors import CommitUnknown, LeaseLost, MainspringError, WorldTr
 from mainspring.operations import attempts, claims, telemetry, views
 from mainspring.operations.attempts import Beat, Ended
 from mainspring.operations.claims import Claimed, Claimer
+from mainspring.runtime.beats import Beats
 from mainspring.runtime.claiming import Claiming, Company
 from mainspring.runtime.service import Wake
 from mainspring.store.database import Database, Transaction
@@ -34,7 +34,6 @@ log = logging.getLogger("mainspring")
 BATCH = 100
 _QUICK_SECONDS = 0.1
 _MEAN_WEIGHT = 0.05
-_BEAT_US = 1_000_000
 _CHECK_US = 1_000_000
 _FRESH_SHARE = 0.1
 
@@ -113,7 +112,6 @@ class Worker:
         self._database = database
         self._executor = executor
         self._system = system
-        self._lock = threading.Lock()
         self._held: dict[str, Claimed] = {}
         self.concluding: set[tuple[str, int]] = set()  # fences whose success user code writes: they may be found ended
         self._policies: dict[int, Policy] = {}
@@ -121,8 +119,7 @@ class Worker:
         self._lanes = self._walk.lanes
         self._ended: deque[Ended] = deque()
         self._claims: list[Assignment] = []
-        self._beats: dict[tuple[str, int], Beat] = {}  # by fence: an attempt that was replaced here may still speak
-        self._beats_due_at = 0
+        self._beats = Beats()
         self._checked_at = 0
         self._confirmed_at = 0
         self._limits = 0
@@ -154,15 +151,7 @@ class Worker:
 
     def tell(self, held: Claimed, details: bytes | None, progress: str | None, now: bool) -> None:
         """An attempt saves a checkpoint or progress; written at most once a second, and before its outcome."""
-        with self._lock:
-            self._add_beat(Beat(held.id, held.token, details, progress))
-            if now:
-                self._beats_due_at = 0
-
-    def _add_beat(self, beat: Beat) -> None:
-        fence = beat.run_id, beat.token
-        before = self._beats.get(fence)
-        self._beats[fence] = beat if before is None else beat.over(before)
+        self._beats.tell(Beat(held.id, held.token, details, progress), now=now)
 
     def start(self, held: Claimed) -> bool:
         """Put on record that user code is about to begin. False: the lease is lost."""
@@ -442,10 +431,7 @@ class Worker:
 
     def _keep(self, ended: Sequence[Ended], beats: Sequence[Beat]) -> None:
         self._ended.extendleft(reversed(ended))
-        with self._lock:
-            for beat in beats:
-                since = self._beats.pop((beat.run_id, beat.token), None)
-                self._add_beat(beat if since is None else since.over(beat))
+        self._beats.keep(beats)
 
     def _be_reborn(self) -> None:
         """Declared gone: everything in hand is lost, and work goes on under a new name."""
@@ -477,20 +463,9 @@ class Worker:
         return min(_CHECK_US, self.plan.ttl_us // 3)
 
     def _due_beats(self, ended: Sequence[Ended]) -> list[Beat]:
-        """Beats whose second is over, and those of attempts that ended: a checkpoint is saved before its outcome, also where the
-        lease was in doubt meanwhile and the outcome is all that is left in hand."""
-        if not self._beats:
-            return []
-        now = self._system.monotonic()
         ending = {end.held.id: end.held.token for end in ended}
-        with self._lock:
-            if now >= self._beats_due_at:
-                due, self._beats = list(self._beats.values()), {}
-                self._beats_due_at = now + _BEAT_US
-            else:
-                due = [self._beats.pop(fence) for fence in ending.items() if fence in self._beats]
-        alive = [beat for beat in due if (beat.run_id, beat.token) not in self.concluding]
-        return [beat for beat in alive if beat.token == ending.get(beat.run_id) or self._holds(beat.run_id, beat.token)]
+        due = self._beats.take(self._system.monotonic(), ending, holds=self._holds)
+        return [beat for beat in due if (beat.run_id, beat.token) not in self.concluding]
 
     def _holds(self, run_id: str, token: int) -> bool:
         held = self._held.get(run_id)

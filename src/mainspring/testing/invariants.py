@@ -5,7 +5,8 @@ conformance and crash tests, and by whoever wants to look at a database of their
 anything that asks the code under test for its opinion (rows are read over a connection of our own, in one snapshot).
 
 P-numbers are the promises of the project: P1 nothing accepted is lost, P3 only the newest fence writes, P4 one end, P6 keys,
-P8 limits, P9 a dependant starts exactly once, P10 no timer is early, P11 a cancel is final, P13 the ledger gives the row.
+P8 limits, P9 a dependant starts exactly once, P10 no timer is early, P11 a cancel is final, P12 the audit chain is unbroken,
+P13 the ledger gives the row.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 import apsw
 import msgspec
 
+from mainspring.core.audit import BEGINNING, Entry, Place, follow
 from mainspring.core.events import Event, fold
 from mainspring.core.limits import Scope
 from mainspring.core.run import Run
@@ -29,6 +31,7 @@ from mainspring.errors import BrokenInvariant
 from mainspring.operations.lanes import as_lane
 from mainspring.operations.limits import Gate, LimitRow, Limits
 from mainspring.store.sqlite import SqliteDatabase
+from mainspring.testing import occurring
 
 if TYPE_CHECKING:
     import psycopg
@@ -68,7 +71,13 @@ def check(database: SqliteDatabase | PostgresDatabase, *, lowered: Iterable[str]
 def violations(database: SqliteDatabase | PostgresDatabase, *, lowered: Iterable[str] = ()) -> list[Violation]:
     """Everything that does not hold."""
     with snapshot(database) as select:
-        return [*_over_ledgers(select), *_over_tables(select), *limits_are_kept(select, frozenset(lowered))]
+        return [
+            *_over_ledgers(select),
+            *_over_tables(select),
+            *limits_are_kept(select, frozenset(lowered)),
+            *(Violation("slots_are_kept", *row) for row in occurring.slots_are_kept(select)),
+            *the_audit_chain_is_unbroken(select),
+        ]
 
 
 def _over_tables(select: Select) -> Iterator[Violation]:
@@ -205,6 +214,20 @@ def exactly_active_runs_have_a_holder() -> str:
            OR (r.worker_id IS NOT NULL AND w.id IS NULL)"""
 
 
+def the_audit_chain_is_unbroken(select: Select) -> Iterator[Violation]:
+    """P12: the entries of the audit log follow one another from where it was pruned to where it says it ends."""
+    begins, ends = BEGINNING, BEGINNING
+    for seq, digest, pruned_seq, pruned_digest in select("SELECT seq, hash, pruned_seq, pruned_hash FROM audit_chain"):
+        begins, ends = Place(seq=pruned_seq, hash=pruned_digest), Place(seq=seq, hash=digest)
+    columns = [field.name for field in fields(Entry)]
+    rows = select(f"SELECT {', '.join(columns)} FROM audit_entries ORDER BY seq")
+    place, broken = follow(begins, (Entry(**dict(zip(columns, row, strict=True))) for row in rows))
+    if broken is not None:
+        yield Violation("the_audit_chain_is_unbroken", str(broken.seq), broken.why)
+    elif place != ends:
+        yield Violation("the_audit_chain_is_unbroken", str(place.seq), f"the log says that it ends with {ends}")
+
+
 def limits_are_kept(select: Select, lowered: frozenset[str]) -> Iterator[Violation]:
     """P8: there are never more at work under a limit than it allows, except where it was lowered."""
     lanes = {row[0]: as_lane(row) for row in select(f"SELECT {_LANE_FIELDS} FROM lanes")}
@@ -312,7 +335,7 @@ def a_dependant_waits_while_an_upstream_is_open() -> str:
         UNION ALL
         SELECT r.id, 'waits for a run that does not know', CAST(u.id AS TEXT)
         FROM runs r JOIN dependencies d ON d.run_id = r.id JOIN runs u ON u.id = d.upstream_id
-        WHERE d.open = 1 AND r.state = 'blocked' AND u.ended_at IS NULL AND u.followed = 0"""
+        WHERE d.open = 1 AND r.state = 'blocked' AND u.ended_at IS NULL AND u.followed IN (0, 2)"""
 
 
 def what_is_decided_lets_its_dependants_go() -> str:
@@ -371,6 +394,8 @@ def a_run_has_one_live_retry() -> str:
 
 
 TABLE_ORACLES: tuple[Callable[[], str], ...] = (
+    occurring.an_occurrence_is_where_its_run_is,
+    occurring.an_instant_is_decided_once_and_behind_the_cursor,
     a_run_has_its_lane_queue_and_policy,
     exactly_active_runs_have_a_holder,
     a_singleton_key_is_held_by_its_live_run,

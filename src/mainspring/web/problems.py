@@ -25,6 +25,11 @@ STATUSES: Mapping[type[MainspringError], int] = {
     errors.UnknownRun: 404,
     errors.UnknownWorker: 404,
     errors.UnknownLimit: 404,
+    errors.UnknownSchedule: 404,
+    errors.UnknownToken: 404,
+    errors.UnknownUser: 404,
+    errors.UserExists: 409,
+    errors.AuditBroken: 409,
     errors.QueuePaused: 409,
     errors.KeyConflict: 409,
     errors.KeyActive: 409,
@@ -40,6 +45,7 @@ STATUSES: Mapping[type[MainspringError], int] = {
     errors.CallerMistake: 422,
     errors.NoCapacity: 429,
     errors.QueueFull: 429,
+    errors.LoginThrottled: 429,
     errors.RunUnsuccessful: 409,
     errors.ConfigurationInvalid: 503,
     errors.SchemaNewer: 503,
@@ -109,7 +115,7 @@ def refusal_of(error: MainspringError) -> Refused:
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, errors.QueueFull):
+    if isinstance(error, errors.QueueFull | errors.LoginThrottled):
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     elif error.retryable:
         headers["Retry-After"] = "1"

@@ -77,6 +77,12 @@ FROM {{batch}} AS i JOIN runs r {{by_id}} ON r.id = i.id
 WHERE r.token = i.token AND r.state = 'succeeded' AND r.seq = i.seq
   AND EXISTS (SELECT 1 FROM events e WHERE e.run_id = r.id AND e.seq = r.seq AND e.actor = :actor);
 
+-- name: attempts.claimed_at
+-- When runs were claimed: the instants of these events.
+-- input batch: id uuid, seq int
+-- columns: run_id text, at int
+SELECT e.run_id, e.at FROM {{batch}} AS i JOIN events e ON e.run_id = i.id AND e.seq = i.seq;
+
 -- name: attempts.held
 -- What the database says a worker holds, for the worker to compare with what it knows.
 -- columns: id text, token int, state text, reason text

@@ -25,7 +25,7 @@ ON CONFLICT (run_id, upstream_id) DO NOTHING;
 
 -- name: dependencies.follow
 -- Say on runs that somebody waits for their end, or was made behind it and may need its result.
-UPDATE runs SET followed = 1 WHERE id {{any ids uuid}} AND followed = 0;
+UPDATE runs SET followed = followed + 1 WHERE id {{any ids uuid}} AND followed IN (0, 2);
 
 -- name: dependencies.waiting
 -- Who waits for conditions that are decided now, by upstream.

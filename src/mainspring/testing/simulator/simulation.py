@@ -18,12 +18,14 @@ from mainspring.testing.simulator.fleet import Fleet
 from mainspring.testing.simulator.jobs import QUEUES, TASKS, Jobs
 from mainspring.testing.simulator.limited import Limited
 from mainspring.testing.simulator.scenario import Kind, Scenario
+from mainspring.testing.simulator.scheduled import Scheduled
 from mainspring.testing.simulator.shapes import Shape, ShapeMaker
 from mainspring.testing.simulator.singletons import Singletons
 from mainspring.testing.simulator.witness import Witness
 from mainspring.testing.simulator.world import Stage, Trace, World
 
-SHAPES: tuple[ShapeMaker, ...] = (Jobs, Limited, Singletons, Dependants)
+_HOLDERS = "FROM occurrences o JOIN occurrences h ON o.disposition = 'waiting' AND h.schedule_id = o.schedule_id AND h.slot = 1"
+SHAPES: tuple[ShapeMaker, ...] = (Jobs, Limited, Singletons, Dependants, Scheduled)
 
 _LOOK_US = 2 * SECOND
 _AFTERMATH_US = 4 * SECOND  # for whatever upkeep still has to put away
@@ -142,6 +144,8 @@ class Simulation:
         return self._world.look(
             f"SELECT r.id, r.state FROM runs r WHERE r.state NOT IN ({ended}) AND NOT (r.state = 'blocked' AND EXISTS ("
             "WITH RECURSIVE behind (id) AS (SELECT d.upstream_id FROM dependencies d WHERE d.run_id = r.id AND d.open = 1"
+            f" UNION SELECT h.run_id {_HOLDERS} WHERE o.run_id = r.id"
+            f" UNION SELECT h.run_id {_HOLDERS} JOIN behind ON o.run_id = behind.id"
             " UNION SELECT d.upstream_id FROM dependencies d JOIN behind ON d.run_id = behind.id WHERE d.open = 1"
             " UNION SELECT m.id FROM runs m JOIN behind ON m.batch_id = behind.id WHERE m.ended_at IS NULL)"
             " SELECT 1 FROM behind JOIN runs u ON u.id = behind.id WHERE u.state = 'needs_attention'))"

@@ -40,13 +40,13 @@ class WorkerPage(msgspec.Struct, frozen=True, kw_only=True):
 def list_workers(asked: Asked[WorkerQuery, Nothing]) -> WorkerPage:
     """The workers of this namespace, by id; those that are gone are kept for a day."""
     query = asked.query
-    found = asked.client.workers_page(state=query.state or "", limit=query.limit, cursor=query.cursor)
+    found = asked.client.fleet.page(state=query.state or "", limit=query.limit, cursor=query.cursor)
     return WorkerPage(data=[_worker(each) for each in found], next_cursor=found[-1].id if len(found) == query.limit else None)
 
 
 def get_worker(asked: Asked[Scoped, Nothing]) -> Worker:
     """One worker."""
-    return _worker(asked.client.worker(asked.path["worker_id"]))
+    return _worker(asked.client.fleet.get(asked.path["worker_id"]))
 
 
 def _worker(found: WorkerView) -> Worker:

@@ -1,0 +1,257 @@
+"""One look at one schedule: what its due instants become, who of those waiting gets a slot, and when to look again.
+
+All of it is decided here, from values, so that one function serves the planner, a trigger, a resume and an edit. Not here: reading
+and writing (``operations/planning.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
+
+from mainspring.core import jitter as jittering
+from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin, planned_key
+from mainspring.core.overlap import Admission, Waiter, admit
+from mainspring.core.schedule import Cursor, Spec
+from mainspring.core.settling import MOST_SETTLED, Covers, Due, Verdict, left_to_carry, settle
+from mainspring.core.timetable import Timetable
+
+#: So many instants of one settlement that did not run are kept one by one; older ones as ranges.
+LEDGER_DETAIL = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """An occurrence that holds a slot of its schedule, or waits for one."""
+
+    key: str
+    nominal_at: int
+    origin: Origin
+    ready_at: int
+    holds_slot: bool
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """An occurrence that is new. ``ready_at``: it may start from then on, for late ones that are spaced out."""
+
+    key: str
+    nominal: int
+    due_at: int
+    origin: Origin = Origin.PLANNED
+    is_late: bool = False
+    ready_at: int = 0
+    covers: Covers | None = None
+    reason: str | None = None
+    actor: str | None = None
+    run_id: str | None = None
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of a new occurrence."""
+
+    arrival: Arrival
+    disposition: Disposition
+    reason_code: str | None = None
+    into: str | None = None
+    slot: bool = False
+
+
+class Range(NamedTuple):
+    """Many instants with one fate, of which nothing ran."""
+
+    first: int
+    last: int
+    number: int
+    disposition: Disposition
+    reason_code: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """What one look decided. ``begins`` and ``superseded`` are of those who waited: the latter with the key of who stands for each.
+    ``stops``: so many of the oldest under way are asked to stop. ``more``: there is more to settle at once. ``pauses``:
+    the schedule is to be paused, since its runs fail."""
+
+    cursor: Cursor
+    fates: list[Fate] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
+    begins: list[Standing] = field(default_factory=list)
+    superseded: list[tuple[Standing, str]] = field(default_factory=list)
+    withdrawn: list[Standing] = field(default_factory=list)
+    stops: int = 0
+    more: bool = False
+    pauses: bool = False
+
+
+def visit(
+    spec: Spec,
+    table: Timetable | None,
+    cursor: Cursor,
+    *,
+    standing: Sequence[Standing],
+    arriving: Sequence[Arrival] = (),
+    now: int,
+) -> Visit:
+    """Settle what is due by ``now``, and give out the slots that are free. No table: the schedule is not in force, so nothing is
+    due and nobody who waits begins; who arrives by hand does."""
+    settled = _nothing(cursor) if table is None else _settle(spec, table, cursor, now)
+    new = [*settled.arrivals, *arriving]
+    waiting = [each for each in standing if not each.holds_slot] if table is not None else []
+    ready = [each for each in waiting if each.ready_at <= now]
+    later = [each for each in waiting if each.ready_at > now]
+    admission = admit(
+        spec.overlap,
+        active=sum(each.holds_slot for each in standing),
+        waiting=[Waiter(key=each.key, is_planned=each.origin is not Origin.MANUAL) for each in ready],
+        arriving=[Waiter(key=each.key, is_planned=each.origin is not Origin.MANUAL) for each in new if each.ready_at <= now],
+    )
+    fates = settled.fates + [_fate(each, admission, now, takes_slot=spec.overlap.max_concurrency is not None) for each in new]
+    waits = [each.ready_at for each in later] + [each.ready_at for each in new if each.ready_at > now]
+    nexts = [at for at in (settled.next_at, *waits) if at is not None]
+    fired = sum(fate.disposition is Disposition.FIRED and fate.arrival.origin is Origin.PLANNED for fate in fates)
+    begun = [each for each in ready if each.key in admission.fired]
+    fired += sum(each.origin is Origin.PLANNED for each in begun)
+    kept, ranges = _in_detail(fates, settled.ranges)
+    moved = settled.cursor._replace(
+        next_at=now if settled.more else min(nexts, default=None),
+        fired=cursor.fired + fired,
+        last_fired_at=now if fired or begun else cursor.last_fired_at,
+    )
+    return Visit(
+        cursor=moved,
+        fates=kept,
+        ranges=ranges,
+        begins=begun,
+        superseded=[(each, admission.superseded[each.key]) for each in ready if each.key in admission.superseded],
+        stops=admission.stops,
+        more=settled.more,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settled:
+    cursor: Cursor
+    arrivals: list[Arrival]
+    fates: list[Fate]
+    ranges: list[Range]
+    next_at: int | None
+    more: bool
+
+
+def _nothing(cursor: Cursor) -> _Settled:
+    return _Settled(cursor=cursor, arrivals=[], fates=[], ranges=[], next_at=None, more=False)
+
+
+def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int) -> _Settled:
+    """The instants between the cursor and now, each with its verdict; and the next one."""
+    instants = list(table.between(cursor.cursor_at, now, most=MOST_SETTLED))
+    due = _with_jitter(spec, table, cursor.schedule_id, instants)
+    while due and due[-1].due_at > now:
+        due.pop()  # at most the last: no instant is put off past the next one
+    more = len(instants) == MOST_SETTLED
+    newer = sum(1 for _ in table.between(instants[-1], now, most=spec.misfire.most)) if more else 0
+    carried = None
+    if cursor.carried_first is not None and cursor.carried_last is not None:
+        carried = Covers(cursor.carried_first, cursor.carried_last, cursor.carried_count)
+    verdicts = settle(due, spec.misfire, now=now, newer=newer, carried=carried, all_late=bool(cursor.backlog_is_late))
+    verdicts, is_spent = _until_spent(verdicts, spec, cursor)
+    left = left_to_carry(verdicts, carried)
+    pending = instants[len(due)] if len(due) < len(instants) else None
+    at = due[-1].nominal if more and due else now if pending is None else pending - 1
+    following = None if is_spent else pending if pending is not None else table.after(at)
+    next_due = None if following is None else _with_jitter(spec, table, cursor.schedule_id, [following])[0].due_at
+    moved = cursor._replace(
+        cursor_at=max(at, cursor.cursor_at),
+        next_nominal_at=following,
+        carried_first=None if left is None else left.first,
+        carried_last=None if left is None else left.last,
+        carried_count=0 if left is None else left.number,
+        backlog_is_late=cursor.backlog_is_late if newer else 0,
+    )
+    ready = [verdict for verdict in verdicts if verdict.disposition is Disposition.FIRED]
+    rest = [verdict for verdict in verdicts if verdict.disposition is not Disposition.FIRED]
+    return _Settled(
+        cursor=moved,
+        arrivals=[_arrival(cursor.schedule_id, verdict, now) for verdict in ready],
+        fates=[_told(cursor.schedule_id, verdict) for verdict in rest[-LEDGER_DETAIL:]],
+        ranges=_ranges(rest[:-LEDGER_DETAIL]),
+        next_at=next_due,
+        more=newer > 0,
+    )
+
+
+def _with_jitter(spec: Spec, table: Timetable, seed: str, instants: Sequence[int]) -> list[Due]:
+    if spec.jitter is None:
+        return [Due(at, at) for at in instants]
+    followings = [*instants[1:], table.after(instants[-1])] if instants else []
+    return [
+        Due(at, jittering.due_at(spec.jitter, at, seed=seed, following=following, end_at=spec.end_at))
+        for at, following in zip(instants, followings, strict=True)
+    ]
+
+
+def _until_spent(verdicts: list[Verdict], spec: Spec, cursor: Cursor) -> tuple[list[Verdict], bool]:
+    """With ``max_runs``, up to the last one that fires; and whether that was the last."""
+    if spec.max_runs is None:
+        return verdicts, False
+    left = spec.max_runs - cursor.fired
+    for place, verdict in enumerate(verdicts):
+        if left <= 0:
+            return verdicts[:place], True
+        left -= verdict.disposition is Disposition.FIRED
+    return verdicts, left <= 0
+
+
+def _arrival(schedule_id: str, verdict: Verdict, now: int) -> Arrival:
+    nominal, due_at = verdict.due
+    return Arrival(
+        key=planned_key(schedule_id, nominal),
+        nominal=nominal,
+        due_at=due_at,
+        is_late=verdict.is_late,
+        ready_at=now + verdict.delay_us if verdict.delay_us else 0,
+        covers=verdict.covers,
+    )
+
+
+def _told(schedule_id: str, verdict: Verdict) -> Fate:
+    nominal, due_at = verdict.due
+    arrival = Arrival(key=planned_key(schedule_id, nominal), nominal=nominal, due_at=due_at, is_late=verdict.is_late)
+    into = None if verdict.into is None else planned_key(schedule_id, verdict.into)
+    return Fate(arrival=arrival, disposition=verdict.disposition, reason_code=verdict.reason, into=into)
+
+
+def _fate(arrival: Arrival, admission: Admission, now: int, *, takes_slot: bool) -> Fate:
+    if arrival.key in admission.fired:
+        return Fate(arrival=arrival, disposition=Disposition.FIRED, slot=takes_slot)
+    if arrival.ready_at > now:
+        return Fate(arrival=arrival, disposition=Disposition.WAITING, reason_code="spaced")
+    if (into := admission.superseded.get(arrival.key)) is not None:
+        return Fate(arrival=arrival, disposition=Disposition.SUPERSEDED, into=into)
+    return Fate(arrival=arrival, disposition=admission.fates[arrival.key])
+
+
+def _in_detail(fates: list[Fate], ranges: list[Range]) -> tuple[list[Fate], list[Range]]:
+    """All that ran or will, and the newest of what did not."""
+    idle = [fate for fate in fates if fate.disposition in SKIP_REASON]
+    if len(idle) <= LEDGER_DETAIL:
+        return fates, ranges
+    old = {fate.arrival.key for fate in idle[:-LEDGER_DETAIL]}
+    groups = groupby((fate for fate in idle[:-LEDGER_DETAIL]), key=lambda fate: (fate.disposition, fate.reason_code))
+    more = [_range([fate.arrival.nominal for fate in group], *kind) for kind, group in groups]
+    return [fate for fate in fates if fate.arrival.key not in old], ranges + more
+
+
+def _ranges(verdicts: Sequence[Verdict]) -> list[Range]:
+    groups = groupby(verdicts, key=lambda verdict: (verdict.disposition, verdict.reason))
+    return [_range([verdict.due.nominal for verdict in group], *kind) for kind, group in groups]
+
+
+def _range(nominals: Sequence[int], disposition: Disposition, reason: str | None) -> Range:
+    return Range(nominals[0], nominals[-1], len(nominals), disposition, reason)

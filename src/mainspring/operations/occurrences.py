@@ -1,0 +1,119 @@
+"""The ledger of occurrences: looking at it, and what the end of a run means for its schedule. Not here: who decides a fate
+(``planning``)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mainspring.core.occurrence import Disposition, Origin
+from mainspring.core.states import State
+from mainspring.store.database import Transaction
+
+_END = (1 << 62, "\x7f")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """One due instant of a schedule, and its fate. Instants in UTC microseconds. ``covers_*``: the late instants for which its run
+    stands; ``into_key``: the occurrence that stands for it."""
+
+    key: str
+    schedule_id: str
+    nominal_at: int
+    due_at: int
+    origin: Origin
+    revision: int
+    tz_version: str | None
+    disposition: Disposition
+    reason_code: str | None
+    reason: str | None
+    actor: str
+    decided_at: int
+    is_late: bool
+    run_id: str
+    into_key: str | None
+    covers_first: int | None
+    covers_last: int | None
+    covers_count: int | None
+    made_good_by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OccurrenceRange:
+    """Many instants with one fate, of which nothing ran and which are not kept one by one."""
+
+    first_at: int
+    last_at: int
+    count: int
+    disposition: Disposition
+    reason_code: str | None
+    revision: int
+    tz_version: str | None
+
+
+def ended(tx: Transaction, states: Mapping[str, State]) -> None:
+    """Runs have ended: their slots are free, their schedules are looked at again, and what the ends say of health is counted.
+
+    A run that still waited for a slot held none and says nothing of health: only its occurrence is closed.
+    """
+    rows = tx.rows("occurrences.of_runs", ids=sorted(states))
+    tx.execute("occurrences.free", ids=sorted(row[5] for row in rows))
+    counted: dict[str, tuple[int, int, int]] = {}
+    for _, schedule_id, origin, disposition, _, run_id in rows:
+        if disposition != Disposition.FIRED:
+            continue
+        failures, streak, succeeded = counted.get(schedule_id, (0, 0, 0))
+        if origin == Origin.PLANNED and states[run_id] is State.FAILED:
+            failures += 1
+        elif origin == Origin.PLANNED and states[run_id] is State.SUCCEEDED:
+            failures, streak, succeeded = 0, 1, 1
+        counted[schedule_id] = failures, streak, succeeded
+    if counted:
+        tx.execute("cursors.count_ends", batch=sorted((key, *each) for key, each in counted.items()))
+
+
+def page(
+    tx: Transaction, schedule_id: str, *, disposition: Disposition | None, after: tuple[int, str] | None, most: int
+) -> list[Occurrence]:
+    """A page of a schedule's occurrences, the newest instant first."""
+    before, before_key = after or _END
+    rows = tx.rows(
+        "occurrences.page",
+        id=schedule_id,
+        before=before,
+        before_key=before_key,
+        disposition=None if disposition is None else str(disposition),
+        most=most,
+    )
+    return [_occurrence(row) for row in rows]
+
+
+def ranges(tx: Transaction, schedule_id: str, *, most: int) -> list[OccurrenceRange]:
+    """The ranges of a schedule, the newest first."""
+    return [
+        OccurrenceRange(
+            first_at=row[0],
+            last_at=row[1],
+            count=row[2],
+            disposition=Disposition(row[3]),
+            reason_code=row[4],
+            revision=row[5],
+            tz_version=row[6],
+        )
+        for row in tx.rows("occurrences.ranges", id=schedule_id, most=most)
+    ]
+
+
+def of_run(tx: Transaction, run_id: str) -> Occurrence | None:
+    """The occurrence of a run."""
+    row = tx.one("occurrences.of_run", run_id=run_id)
+    return None if row is None else _occurrence(row)
+
+
+def _occurrence(row: Sequence[Any]) -> Occurrence:
+    return Occurrence(
+        key=row[0], schedule_id=row[1], nominal_at=row[3], due_at=row[4], origin=Origin(row[5]), revision=row[6], tz_version=row[7],
+        disposition=Disposition(row[8]), reason_code=row[9], reason=row[10], actor=row[11], decided_at=row[12],
+        is_late=bool(row[13]), run_id=row[16], into_key=row[17], covers_first=row[18], covers_last=row[19], covers_count=row[20],
+        made_good_by=row[21],
+    )  # fmt: skip

@@ -1,0 +1,297 @@
+"""The planner: who holds a schedule's cursor settles what is due, gives out its slots, and moves the cursor, in one transaction.
+
+Occurrence, run and cursor are written together, so nothing is due twice and nothing due disappears, with any number of planners.
+What is decided is in ``core/planning.py``. Not here: what people do to schedules (``schedules``).
+
+Lock order: cursor, runs, occurrences. An ending run takes its row, its occurrence and then the cursor, but never a run that waits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mainspring.core.attempts import Held, Move, move
+from mainspring.core.durations import MINUTE
+from mainspring.core.ids import stable_uuid7
+from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin
+from mainspring.core.planning import Arrival, Fate, Standing, Visit, visit
+from mainspring.core.rules import timezones
+from mainspring.core.schedule import Cursor, Spec
+from mainspring.core.states import EventType, State
+from mainspring.core.timetable import Surroundings, Timetable, timetable
+from mainspring.errors import MainspringError
+from mainspring.operations import deliveries, moves
+from mainspring.operations.creation import NewRun, insertion, labelling
+from mainspring.operations.rows import encode_data
+from mainspring.operations.runs import cancellation
+from mainspring.store.database import Plan, Query, Transaction, drive
+from mainspring.zones import tz_version, zone
+
+_BROKEN_US = 1 * MINUTE
+_COMPILED = 4096
+_MOST_TOLD = 500
+BLOCKED = "overlap"
+WITHDRAWN = "withdrawn"
+FAILED_TOO_OFTEN = "so many runs in a row failed"
+
+
+class ScheduleRow(NamedTuple):
+    """A row of ``schedules`` with the revision in force."""
+
+    id: str
+    namespace: str
+    name: str
+    revision: int
+    enabled: int
+    kind: str
+    set_name: str | None
+    paused_at: int | None
+    paused_by: str | None
+    paused_reason: str | None
+    broken: str | None
+    created_at: int
+    updated_at: int
+    deleted_at: int | None
+    spec: str
+    lane_id: int
+    policy_id: int
+    body: bytes | None
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether its rule is followed now."""
+        return bool(self.enabled) and self.paused_at is None and self.deleted_at is None
+
+    @property
+    def seed(self) -> str:
+        """What ``H`` hashes: the same after a restore, and after re-creation under the same name."""
+        return f"{self.namespace}/{self.name}"
+
+
+class Planned(NamedTuple):
+    """What a look at due schedules did: how many were looked at, whether there may be more, and the schedules (with a number) of
+    which the oldest under way are to be asked to stop."""
+
+    schedules: int
+    more: bool
+    stops: list[tuple[str, int]]
+
+
+@dataclass(slots=True)
+class _Writing:
+    """What is to be written of several schedules."""
+
+    fates: list[tuple[ScheduleRow, Fate]]
+    visits: list[tuple[ScheduleRow, Visit]]
+    broken: list[tuple[ScheduleRow, str | None]]
+
+
+@lru_cache(maxsize=_COMPILED)
+def read_spec(text: str) -> Spec:
+    """A stored spec."""
+    return Spec.from_data(msgspec.json.decode(text))
+
+
+@lru_cache(maxsize=_COMPILED)
+def _table(text: str, seed: str, created_at: int, ended_at: int | None) -> Timetable:
+    spec = read_spec(text)
+    around = Surroundings(
+        zones=zone, created_at=created_at, start_at=spec.start_at, end_at=spec.end_at, ended_at=ended_at, seed=seed
+    )
+    return timetable(spec.rule, around)
+
+
+def table_of(schedule: ScheduleRow, cursor: Cursor | None = None) -> Timetable:
+    """The instants of a schedule.
+
+    Raises:
+        RuleInvalid: its rule can no longer be read.
+    """
+    waits_for_end = schedule.kind == "after" and cursor is not None
+    return _table(schedule.spec, schedule.seed, schedule.created_at, cursor.last_ended_at if waits_for_end and cursor else None)
+
+
+def zone_hash(spec: Spec) -> str:
+    """What the zones of a rule say, under whatever data."""
+    found = (zone(name) for name in sorted(timezones(spec.rule)))
+    return "".join(each.hash for each in found if each is not None)
+
+
+def plan_due(tx: Transaction, *, most: int) -> Planned:
+    """Look at up to ``most`` schedules that are due."""
+    cursors = [Cursor(*row) for row in tx.rows("cursors.due", most=most)]
+    if not cursors:
+        return Planned(0, False, [])
+    made = look_at(tx, cursors)
+    more = len(cursors) == most or any(each.more for each in made.values())
+    return Planned(len(cursors), more, [(key, each.stops) for key, each in made.items() if each.stops])
+
+
+def stop_oldest(tx: Transaction, schedule_id: str, count: int, *, actor: str) -> None:
+    """Ask the oldest runs that are under way to stop, since newer ones wait for their slots. Asked twice nothing changes."""
+    standing = _standing(tx, [schedule_id]).get(schedule_id, [])
+    holders = [each for each in standing if each.holds_slot]
+    waiting = [each for each in standing if not each.holds_slot and each.origin is not Origin.MANUAL]
+    if not waiting:
+        return
+    locked = moves.lock_runs(tx, [each.run_id for each in holders[:count]])
+    asked = [run for run in locked.values() if not run.is_terminal and run.state is not State.NEEDS_ATTENTION]
+    changes = [(run, cancellation(run, actor=actor, reason="replaced")) for run in asked]
+    moves.apply(tx, [(run, change) for run, change in changes if change is not None])
+
+
+def look_at(
+    tx: Transaction, cursors: Sequence[Cursor], arriving: Mapping[str, Sequence[Arrival]] | None = None
+) -> dict[str, Visit]:
+    """Settle these schedules, whose cursors the caller holds, and let in who arrives; what was decided of each."""
+    ids = sorted(cursor.schedule_id for cursor in cursors)
+    rows = {row[0]: ScheduleRow(*row) for row in tx.rows("cursors.schedules", ids=ids)}
+    standing = _standing(tx, ids)
+    writing = _Writing([], [], [])
+    for cursor in cursors:
+        schedule = rows[cursor.schedule_id]
+        arrivals = arriving.get(schedule.id, ()) if arriving else ()
+        try:
+            made = _look(schedule, cursor, standing.get(schedule.id, ()), arrivals, tx.now)
+            if schedule.broken is not None:
+                writing.broken.append((schedule, None))
+        except MainspringError as error:  # this schedule cannot be planned; the others can
+            made = Visit(cursor=cursor._replace(next_at=tx.now + _BROKEN_US))
+            writing.broken.append((schedule, error.message[:_MOST_TOLD]))
+        writing.visits.append((schedule, made))
+        writing.fates += [(schedule, fate) for fate in made.fates]
+    _write(tx, writing)
+    return {schedule.id: made for schedule, made in writing.visits}
+
+
+def _look(schedule: ScheduleRow, cursor: Cursor, standing: Sequence[Standing], arriving: Sequence[Arrival], now: int) -> Visit:
+    """One that is not in force is looked at again when something about it changes; what is asked for by hand starts anyway."""
+    spec = read_spec(schedule.spec)
+    failed = spec.pause_after_failures is not None and cursor.failure_streak >= spec.pause_after_failures
+    if schedule.is_in_force and not failed:
+        return visit(spec, table_of(schedule, cursor), cursor, standing=standing, arriving=arriving, now=now)
+    made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=now)
+    is_over = schedule.deleted_at is not None or not schedule.enabled
+    withdrawn = [each for each in standing if is_over and not each.holds_slot]
+    return replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=schedule.is_in_force)
+
+
+def _standing(tx: Transaction, ids: Sequence[str]) -> dict[str, list[Standing]]:
+    found: dict[str, list[Standing]] = {}
+    for key, schedule_id, nominal_at, origin, _, ready_at, slot, run_id in tx.rows("occurrences.standing", ids=ids):
+        found.setdefault(schedule_id, []).append(
+            Standing(key=key, nominal_at=nominal_at, origin=Origin(origin), ready_at=ready_at, holds_slot=bool(slot), run_id=run_id)
+        )
+    return found
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def _write(tx: Transaction, writing: _Writing) -> None:
+    ids = {fate.arrival.key: _run_id(fate) for _, fate in writing.fates}
+    new = [_new_run(schedule, fate, ids[fate.arrival.key], tx.now) for schedule, fate in writing.fates]
+    if new:
+        drive(tx, _created(new))
+        deliveries.follow(tx, [run.id for run in new if run.skipped is None and run.blocked is None])
+    _move_waiting(tx, writing.visits)
+    if writing.fates:
+        tx.execute("occurrences.create", batch=[_row(schedule, fate, ids) for schedule, fate in writing.fates])
+    ranges = [(schedule, each) for schedule, made in writing.visits for each in made.ranges]
+    if ranges:
+        version = tz_version()
+        tx.execute("occurrences.create_ranges", batch=[(s.id, *each, s.revision, version) for s, each in ranges])
+    for schedule in (schedule for schedule, made in writing.visits if made.pauses):
+        tx.execute("schedules.pause", id=schedule.id, actor="system", reason=FAILED_TOO_OFTEN)
+        tx.execute("schedules.log", id=schedule.id, type="paused", actor="system", data=encode_data({"reason": FAILED_TOO_OFTEN}))
+    for schedule, why in writing.broken:
+        tx.execute("schedules.broke", id=schedule.id, why=why)
+    unreadable = {schedule.id for schedule, why in writing.broken if why is not None}
+    moved = [as_moved(made.cursor, None if s.id in unreadable else read_spec(s.spec)) for s, made in writing.visits]
+    tx.execute("cursors.move", batch=sorted(moved))
+
+
+def _created(new: Sequence[NewRun]) -> Plan[None]:
+    """The runs of new occurrences. The ends of those that may run are counted, so they are marked."""
+    yield insertion(new)
+    yield from labelling(new)
+    if alive := [run.id for run in new if run.skipped is None]:
+        yield Query(statement="occurrences.mark_runs", params={"ids": alive})
+
+
+def _run_id(fate: Fate) -> str:
+    """The same for the same occurrence, whoever settles it and however often."""
+    return fate.arrival.run_id or stable_uuid7(fate.arrival.due_at, fate.arrival.key)
+
+
+def _new_run(schedule: ScheduleRow, fate: Fate, run_id: str, now: int) -> NewRun:
+    spec, arrival = read_spec(schedule.spec), fate.arrival
+    begins = fate.disposition in {Disposition.FIRED, Disposition.WAITING}
+    return NewRun(
+        id=run_id,
+        lane_id=schedule.lane_id,
+        policy_id=schedule.policy_id,
+        body=arrival.body or schedule.body or b"{}",
+        actor=arrival.actor or f"schedule:{schedule.name}",
+        due_at=arrival.due_at if arrival.due_at > now else None,
+        blocked=BLOCKED if fate.disposition is Disposition.WAITING else None,
+        skipped=None if begins else SKIP_REASON[fate.disposition],
+        expires_at=None if spec.start_within_us is None or not begins else arrival.due_at + spec.start_within_us,
+        deadline_at=None if spec.deadline_us is None or not begins else arrival.due_at + spec.deadline_us,
+        attributes=spec.attributes if begins else (),
+    )
+
+
+def _row(schedule: ScheduleRow, fate: Fate, ids: Mapping[str, str]) -> tuple[Any, ...]:
+    arrival = fate.arrival
+    covers = arrival.covers or (None, None, None)
+    return (
+        arrival.key, schedule.id, schedule.namespace, arrival.nominal, arrival.due_at, str(arrival.origin), schedule.revision,
+        tz_version(), str(fate.disposition), fate.reason_code, arrival.reason, arrival.actor or f"schedule:{schedule.name}",
+        int(arrival.is_late), arrival.ready_at, int(fate.slot), ids[arrival.key], fate.into, *covers,
+    )  # fmt: skip
+
+
+def as_moved(cursor: Cursor, spec: Spec | None) -> tuple[Any, ...]:
+    """A cursor as it is written. ``spec`` None: it cannot be read, so nobody knows what its zones say."""
+    c = cursor
+    return (
+        c.schedule_id, c.cursor_at, c.next_nominal_at, c.next_at, c.carried_first, c.carried_last, c.carried_count,
+        c.backlog_is_late, c.fired, c.last_fired_at, tz_version(), "" if spec is None else zone_hash(spec),
+    )  # fmt: skip
+
+
+def _move_waiting(tx: Transaction, visits: Sequence[tuple[ScheduleRow, Visit]]) -> None:
+    """Those who waited and begin now, those who are superseded, and those who need wait no more."""
+    begins = [each for _, made in visits for each in made.begins]
+    gone = [each for _, made in visits for each in made.superseded]
+    withdrawn = [each for _, made in visits for each in made.withdrawn]
+    if not (begins or gone or withdrawn):
+        return
+    locked = moves.lock_runs(tx, [each.run_id for each in (*begins, *(each for each, _ in gone), *withdrawn)])
+    blocked = {run.id: run for run in locked.values() if run.state is State.BLOCKED}
+    pairs: list[tuple[Held, Move]] = [
+        (run, move(run, EventType.UNBLOCKED, run.state, State.QUEUED, actor="system", delay=0))
+        for each in begins
+        if (run := blocked.get(each.run_id)) is not None
+    ]
+    told = SKIP_REASON[Disposition.SUPERSEDED]
+    pairs += [
+        (run, move(run, EventType.SKIPPED, run.state, State.SKIPPED, actor="system", reason=told))
+        for each, _ in gone
+        if (run := blocked.get(each.run_id)) is not None
+    ]
+    pairs += [
+        (run, move(run, EventType.CANCELLED, run.state, State.CANCELLED, actor="system", reason=WITHDRAWN))
+        for each in withdrawn
+        if (run := blocked.get(each.run_id)) is not None
+    ]
+    fired, superseded = str(Disposition.FIRED), str(Disposition.SUPERSEDED)
+    decided: list[tuple[str, str, str | None, str | None, int]] = [(each.key, fired, None, None, 1) for each in begins]
+    decided += [(each.key, superseded, None, into, 0) for each, into in gone]
+    decided += [(each.key, str(Disposition.WITHDRAWN), None, None, 0) for each in withdrawn]
+    tx.execute("occurrences.decide", batch=decided)
+    moves.apply(tx, pairs)

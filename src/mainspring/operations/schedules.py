@@ -1,0 +1,277 @@
+"""What people do to schedules: put, look, pause, resume, trigger, delete. Each takes the cursor, so it is before or after a fire,
+and never beside one. Not here: what is due (``planning``)."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mainspring.core.lanes import Lane
+from mainspring.core.occurrence import Disposition, Origin, manual_key
+from mainspring.core.planning import Arrival
+from mainspring.core.schedule import Cursor, ScheduleState, Spec, kind_of, state_of
+from mainspring.errors import InvalidOption, MainspringError, UnknownSchedule
+from mainspring.operations.creation import intern
+from mainspring.operations.planning import ScheduleRow, as_moved, look_at, read_spec, table_of, zone_hash
+from mainspring.operations.rows import encode_data
+from mainspring.store.database import Transaction
+from mainspring.zones import tz_version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleView:
+    """A schedule as it is now. Instants in UTC microseconds; ``next_at`` has jitter in it. ``spec`` is
+    None where it can no longer be read; ``reason`` says why."""
+
+    id: str
+    name: str
+    revision: int
+    kind: str
+    state: ScheduleState
+    reason: str | None
+    spec: Spec | None
+    next_nominal_at: int | None
+    next_at: int | None
+    fired: int
+    failure_streak: int
+    last_fired_at: int | None
+    last_success_at: int | None
+    last_failure_at: int | None
+    paused_at: int | None
+    paused_by: str | None
+    created_at: int
+    updated_at: int
+
+
+class Target(NamedTuple):
+    """What the runs of a schedule are made of."""
+
+    lane: Lane
+    policy: tuple[int, str]
+    body: bytes
+
+
+class Triggered(NamedTuple):
+    """What a trigger came to."""
+
+    run_id: str
+    key: str
+    disposition: Disposition
+
+
+def put(tx: Transaction, new_id: str, name: str, spec: Spec, target: Target, *, namespace: str, actor: str) -> ScheduleView:
+    """Make a schedule what ``spec`` says: a new one, or a new revision of the one of that name. Where it says so already nothing is
+    written. Instants up to now are settled as the old revision says.
+
+    Raises:
+        NeverDue, RuleInvalid: the rule is due at no instant, or too often. Nothing is written.
+    """
+    row = tx.one("schedules.by_name", namespace=namespace, name=name)
+    text = encode_data(spec.as_data()) or ""
+    tx.rows("runs.intern", lanes=intern([target.lane], [target.policy]).params["lanes"], policies=[target.policy])
+    told = {"spec": text, "lane_id": target.lane.id, "policy_id": target.policy[0], "body": target.body}
+    if row is None:
+        _create(tx, new_id, name, spec, told, namespace=namespace, actor=actor)
+    else:
+        _edit(tx, ScheduleRow(*row), spec, told, actor)
+    return get(tx, name, namespace=namespace)
+
+
+def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str, Any], *, namespace: str, actor: str) -> None:
+    tx.execute(
+        "schedules.create",
+        id=new_id,
+        namespace=namespace,
+        name=name,
+        enabled=int(spec.enabled),
+        kind=kind_of(spec.rule),
+        set_name=None,
+    )
+    tx.execute("schedules.revise", id=new_id, revision=1, actor=actor, **told)
+    tx.execute("schedules.log", id=new_id, type="created", actor=actor, data=None)
+    schedule = find(tx, name, namespace=namespace)
+    table = table_of(schedule)
+    start = tx.now if spec.start_at is None else min(tx.now, spec.start_at)
+    table.check_due(tx.now)
+    table.check_often(tx.now)
+    first = table.after(start - 1) if spec.start_at is not None else table.after(tx.now - 1)
+    tx.execute(
+        "cursors.create", id=new_id, cursor_at=(start if spec.start_at is not None else tx.now) - 1, next_nominal_at=first,
+        next_at=first if spec.enabled else None, tz_version=tz_version(), zone_hash=zone_hash(spec),
+    )  # fmt: skip
+
+
+def _edit(tx: Transaction, old: ScheduleRow, spec: Spec, told: dict[str, Any], actor: str) -> None:
+    if (old.spec, old.lane_id, old.policy_id, old.body) == tuple(told.values()):
+        return
+    cursor = _locked(tx, old.id)
+    look_at(tx, [cursor])  # under the old revision, up to now
+    cursor = _locked(tx, old.id)
+    revision = old.revision + 1
+    tx.execute("schedules.revise", id=old.id, revision=revision, actor=actor, **told)
+    tx.execute("schedules.edit", id=old.id, revision=revision, kind=kind_of(spec.rule), enabled=int(spec.enabled))
+    settled_to = max(cursor.cursor_at, tx.now)
+    told = {"revision": revision, "settled_to": settled_to}
+    tx.execute("schedules.log", id=old.id, type="edited", actor=actor, data=encode_data(told))
+    fresh = find_by_id(tx, old.id, namespace=old.namespace)
+    table = table_of(fresh, cursor)
+    table.check_often(tx.now)
+    if fresh.is_in_force:
+        _go_on(tx, fresh, cursor._replace(cursor_at=settled_to, backlog_is_late=0))
+    else:
+        look_at(tx, [cursor])
+
+
+def _go_on(tx: Transaction, schedule: ScheduleRow, cursor: Cursor) -> None:
+    """Have the schedule followed from its cursor on."""
+    following = table_of(schedule, cursor).after(cursor.cursor_at)
+    tx.execute(
+        "cursors.move", batch=[as_moved(cursor._replace(next_nominal_at=following, next_at=tx.now), read_spec(schedule.spec))]
+    )
+
+
+def pause(tx: Transaction, name: str, *, namespace: str, actor: str, reason: str) -> None:
+    """Let nothing more fire. What was due before is settled first.
+
+    Raises:
+        UnknownSchedule: there is none of that name.
+    """
+    schedule = find(tx, name, namespace=namespace)
+    cursor = _locked(tx, schedule.id)
+    if schedule.paused_at is not None:
+        return
+    look_at(tx, [cursor])
+    tx.execute("schedules.pause", id=schedule.id, actor=actor, reason=reason)
+    tx.execute("schedules.log", id=schedule.id, type="paused", actor=actor, data=encode_data({"reason": reason}))
+    look_at(tx, [_locked(tx, schedule.id)])
+
+
+def resume(tx: Transaction, name: str, *, namespace: str, actor: str) -> None:
+    """Let it fire again: what was due meanwhile is settled as late.
+
+    Raises:
+        UnknownSchedule: there is none of that name.
+    """
+    schedule = find(tx, name, namespace=namespace)
+    cursor = _locked(tx, schedule.id)
+    if schedule.paused_at is None:
+        return
+    tx.execute("schedules.resume", id=schedule.id)
+    tx.execute("schedules.log", id=schedule.id, type="resumed", actor=actor, data=None)
+    tx.execute("cursors.forgive", id=schedule.id)
+    look_at(tx, [cursor._replace(backlog_is_late=1, failure_streak=0)])
+
+
+def trigger(
+    tx: Transaction, name: str, run_id: str, *, namespace: str, actor: str, reason: str, body: bytes | None, as_of: int | None
+) -> Triggered:
+    """Run it now, beside its rule: neither cursor nor next instant change. It waits for a slot as the others do.
+
+    Raises:
+        UnknownSchedule: there is none of that name.
+    """
+    schedule = find(tx, name, namespace=namespace)
+    cursor = _locked(tx, schedule.id)
+    key = manual_key(run_id)
+    arrival = Arrival(
+        key=key, nominal=tx.now if as_of is None else as_of, due_at=tx.now, origin=Origin.MANUAL, reason=reason, actor=actor,
+        run_id=run_id, body=body,
+    )  # fmt: skip
+    made = look_at(tx, [cursor], {schedule.id: [arrival]})[schedule.id]
+    tx.execute("schedules.log", id=schedule.id, type="triggered", actor=actor, data=encode_data({"reason": reason, "run": run_id}))
+    (fate,) = [each for each in made.fates if each.arrival.key == key]
+    return Triggered(run_id, key, fate.disposition)
+
+
+def delete(tx: Transaction, name: str, *, namespace: str, actor: str) -> None:
+    """Free its name, and withdraw what waits; what runs, and what was, stays.
+
+    Raises:
+        UnknownSchedule: there is none of that name.
+    """
+    schedule = find(tx, name, namespace=namespace)
+    look_at(tx, [_locked(tx, schedule.id)])
+    tx.execute("schedules.delete", id=schedule.id, actor=actor)
+    tx.execute("schedules.log", id=schedule.id, type="deleted", actor=actor, data=None)
+    look_at(tx, [_locked(tx, schedule.id)])
+
+
+# -- looking -----------------------------------------------------------------------------------------------------------
+
+
+def find(tx: Transaction, name: str, *, namespace: str) -> ScheduleRow:
+    """A schedule by its name.
+
+    Raises:
+        UnknownSchedule: there is none.
+    """
+    row = tx.one("schedules.by_name", namespace=namespace, name=name)
+    if row is None:
+        raise UnknownSchedule(f"there is no schedule {name!r} in namespace {namespace}", schedule=name)
+    return ScheduleRow(*row)
+
+
+def find_by_id(tx: Transaction, schedule_id: str, *, namespace: str) -> ScheduleRow:
+    """A schedule by its id, deleted or not.
+
+    Raises:
+        UnknownSchedule: there is none.
+    """
+    row = tx.one("schedules.by_id", namespace=namespace, id=schedule_id)
+    if row is None:
+        raise UnknownSchedule(f"there is no schedule {schedule_id} in namespace {namespace}", schedule=schedule_id)
+    return ScheduleRow(*row)
+
+
+def get(tx: Transaction, name: str, *, namespace: str) -> ScheduleView:
+    """A schedule as it is now.
+
+    Raises:
+        UnknownSchedule: there is none.
+    """
+    schedule = find(tx, name, namespace=namespace)
+    return _view(schedule, _looked(tx, schedule.id))
+
+
+def listing(tx: Transaction, *, namespace: str, after: str, most: int) -> list[ScheduleView]:
+    """A page of a namespace's schedules, by name."""
+    rows = [ScheduleRow(*row) for row in tx.rows("schedules.page", namespace=namespace, after=after, most=most)]
+    return [_view(row, _looked(tx, row.id)) for row in rows]
+
+
+def _view(schedule: ScheduleRow, cursor: Cursor) -> ScheduleView:
+    spec = None
+    with contextlib.suppress(MainspringError):
+        spec = read_spec(schedule.spec)
+    state = state_of(
+        is_enabled=bool(schedule.enabled), is_paused=schedule.paused_at is not None, is_deleted=schedule.deleted_at is not None,
+        broken=schedule.broken, next_nominal_at=cursor.next_nominal_at, is_after=schedule.kind == "after",
+    )  # fmt: skip
+    return ScheduleView(
+        id=schedule.id, name=schedule.name, revision=schedule.revision, kind=schedule.kind, state=state,
+        reason=schedule.broken or schedule.paused_reason, spec=spec,
+        next_nominal_at=cursor.next_nominal_at if state is ScheduleState.ACTIVE else None,
+        next_at=cursor.next_at if state is ScheduleState.ACTIVE else None, fired=cursor.fired,
+        failure_streak=cursor.failure_streak, last_fired_at=cursor.last_fired_at, last_success_at=cursor.last_success_at,
+        last_failure_at=cursor.last_failure_at, paused_at=schedule.paused_at, paused_by=schedule.paused_by,
+        created_at=schedule.created_at, updated_at=schedule.updated_at,
+    )  # fmt: skip
+
+
+def _locked(tx: Transaction, schedule_id: str) -> Cursor:
+    return Cursor(*_one(tx.one("cursors.lock", id=schedule_id)))
+
+
+def cursor_of(tx: Transaction, schedule: ScheduleRow) -> Cursor:
+    """How far a schedule has been settled."""
+    return _looked(tx, schedule.id)
+
+
+def _looked(tx: Transaction, schedule_id: str) -> Cursor:
+    return Cursor(*_one(tx.one("cursors.look", id=schedule_id)))
+
+
+def _one(row: Sequence[Any] | None) -> Sequence[Any]:
+    if row is None:
+        raise InvalidOption("this schedule was removed meanwhile", option="name")
+    return row

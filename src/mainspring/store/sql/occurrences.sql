@@ -1,0 +1,82 @@
+-- name: occurrences.create
+-- Occurrences with their fate. One that is there already keeps its own.
+-- input batch: key text, schedule_id uuid, namespace text, nominal_at int, due_at int, origin text, revision int, tz_version text
+-- input batch: disposition text, reason_code text, reason text, actor text, is_late int, ready_at int, slot int, run_id uuid
+-- input batch: into_key text, covers_first int, covers_last int, covers_count int
+INSERT INTO occurrences (key, schedule_id, namespace, nominal_at, due_at, origin, revision, tz_version, disposition, reason_code,
+                         reason, actor, decided_at, is_late, ready_at, slot, run_id, into_key, covers_first, covers_last,
+                         covers_count)
+SELECT i.key, i.schedule_id, i.namespace, i.nominal_at, i.due_at, i.origin, i.revision, i.tz_version, i.disposition, i.reason_code,
+       i.reason, i.actor, {{now}}, i.is_late, i.ready_at, i.slot, i.run_id, i.into_key, i.covers_first, i.covers_last,
+       i.covers_count
+FROM {{batch}} AS i
+WHERE true
+ON CONFLICT (key) DO NOTHING;
+
+-- name: occurrences.create_ranges
+-- Many instants with one fate each, of which nothing ran. Those that are there already keep theirs.
+-- input batch: schedule_id uuid, first_at int, last_at int, count int, disposition text, reason_code text, revision int
+-- input batch: tz_version text
+INSERT INTO occurrence_ranges (schedule_id, first_at, last_at, count, disposition, reason_code, revision, tz_version)
+SELECT i.schedule_id, i.first_at, i.last_at, i.count, i.disposition, i.reason_code, i.revision, i.tz_version
+FROM {{batch}} AS i
+WHERE true
+ON CONFLICT (schedule_id, first_at) DO NOTHING;
+
+-- name: occurrences.standing
+-- Who holds a slot of these schedules, and who waits for one, the oldest first.
+-- columns: key text, schedule_id text, nominal_at int, origin text, disposition text, ready_at int, slot int, run_id text
+SELECT key, schedule_id, nominal_at, origin, disposition, ready_at, slot, run_id
+FROM occurrences
+WHERE schedule_id {{any ids uuid}} AND (disposition = 'waiting' OR slot = 1)
+ORDER BY schedule_id, nominal_at, key;
+
+-- name: occurrences.decide
+-- The fate of occurrences that waited. One that has its fate already keeps it.
+-- input batch: key text, disposition text, reason_code text, into_key text, slot int
+UPDATE occurrences AS o
+SET disposition = i.disposition, reason_code = i.reason_code, into_key = i.into_key, slot = i.slot, decided_at = {{now}}
+FROM {{batch}} AS i
+WHERE o.key = i.key AND o.disposition = 'waiting';
+
+-- name: occurrences.of_runs
+-- The occurrences of some runs.
+-- columns: key text, schedule_id text, origin text, disposition text, slot int, run_id text
+SELECT key, schedule_id, origin, disposition, slot, run_id FROM occurrences WHERE run_id {{any ids uuid}} ORDER BY key;
+
+-- name: occurrences.free
+-- Runs have ended: their slots are free, and one that still waited is withdrawn.
+UPDATE occurrences SET slot = 0, disposition = CASE WHEN disposition = 'waiting' THEN 'withdrawn' ELSE disposition END
+WHERE run_id {{any ids uuid}} AND (slot = 1 OR disposition = 'waiting');
+
+-- name: occurrences.page
+-- A page of a schedule's occurrences, the newest first.
+-- columns: key text, schedule_id text, namespace text, nominal_at int, due_at int, origin text, revision int, tz_version text
+-- columns: disposition text, reason_code text, reason text, actor text, decided_at int, is_late int, ready_at int, slot int
+-- columns: run_id text, into_key text, covers_first int, covers_last int, covers_count int, made_good_by text
+SELECT key, schedule_id, namespace, nominal_at, due_at, origin, revision, tz_version, disposition, reason_code, reason, actor,
+       decided_at, is_late, ready_at, slot, run_id, into_key, covers_first, covers_last, covers_count, made_good_by
+FROM occurrences
+WHERE schedule_id = :id AND (nominal_at < :before OR (nominal_at = :before AND key < :before_key))
+  AND (CAST(:disposition AS TEXT) IS NULL OR disposition = :disposition)
+ORDER BY nominal_at DESC, key DESC
+LIMIT :most;
+
+-- name: occurrences.ranges
+-- The ranges of a schedule, the newest first.
+-- columns: first_at int, last_at int, count int, disposition text, reason_code text, revision int, tz_version text
+SELECT first_at, last_at, count, disposition, reason_code, revision, tz_version
+FROM occurrence_ranges WHERE schedule_id = :id ORDER BY first_at DESC LIMIT :most;
+
+-- name: occurrences.of_run
+-- The occurrence of a run, and its schedule's name.
+-- columns: key text, schedule_id text, namespace text, nominal_at int, due_at int, origin text, revision int, tz_version text
+-- columns: disposition text, reason_code text, reason text, actor text, decided_at int, is_late int, ready_at int, slot int
+-- columns: run_id text, into_key text, covers_first int, covers_last int, covers_count int, made_good_by text
+SELECT key, schedule_id, namespace, nominal_at, due_at, origin, revision, tz_version, disposition, reason_code, reason, actor,
+       decided_at, is_late, ready_at, slot, run_id, into_key, covers_first, covers_last, covers_count, made_good_by
+FROM occurrences WHERE run_id = :run_id ORDER BY key LIMIT 1;
+
+-- name: occurrences.mark_runs
+-- Somebody counts the ends of these runs.
+UPDATE runs SET followed = followed + 2 WHERE id {{any ids uuid}} AND followed < 2;

@@ -1,0 +1,155 @@
+-- name: schedules.create
+-- A new schedule. A repeat of the same call changes nothing.
+INSERT INTO schedules (id, namespace, name, revision, enabled, kind, set_name, created_at, updated_at)
+VALUES (:id, :namespace, :name, 1, :enabled, :kind, :set_name, {{now}}, {{now}})
+ON CONFLICT (id) DO NOTHING;
+
+-- name: schedules.revise
+-- A revision. A repeat of the same call changes nothing.
+INSERT INTO schedule_revisions (schedule_id, revision, spec, lane_id, policy_id, body, actor, at)
+VALUES (:id, :revision, :spec, :lane_id, :policy_id, :body, :actor, {{now}})
+ON CONFLICT (schedule_id, revision) DO NOTHING;
+
+-- name: schedules.edit
+-- The newest revision is in force from now on.
+UPDATE schedules SET revision = :revision, kind = :kind, enabled = :enabled, broken = NULL, updated_at = {{now}} WHERE id = :id;
+
+-- name: schedules.by_name
+-- A schedule by its name, and what it says.
+-- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
+-- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
+-- columns: body bytes
+SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body
+FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
+WHERE s.namespace = :namespace AND s.name = :name AND s.deleted_at IS NULL;
+
+-- name: schedules.by_id
+-- A schedule by its id, deleted or not, and what it says.
+-- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
+-- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
+-- columns: body bytes
+SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body
+FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
+WHERE s.namespace = :namespace AND s.id = :id;
+
+-- name: schedules.page
+-- A page of a namespace's schedules, by name.
+-- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
+-- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
+-- columns: body bytes
+SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body
+FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
+WHERE s.namespace = :namespace AND s.deleted_at IS NULL AND s.name {{bytewise}} > :after
+ORDER BY s.name {{bytewise}}
+LIMIT :most;
+
+-- name: schedules.pause
+-- Nothing more fires.
+UPDATE schedules SET paused_at = {{now}}, paused_by = :actor, paused_reason = :reason, updated_at = {{now}} WHERE id = :id;
+
+-- name: schedules.resume
+-- It fires again.
+UPDATE schedules SET paused_at = NULL, paused_by = NULL, paused_reason = NULL, updated_at = {{now}} WHERE id = :id;
+
+-- name: schedules.delete
+-- Its name is free from now on.
+UPDATE schedules SET deleted_at = {{now}}, deleted_by = :actor, updated_at = {{now}} WHERE id = :id;
+
+-- name: schedules.broke
+-- It cannot be planned; says why.
+UPDATE schedules SET broken = :why, updated_at = {{now}} WHERE id = :id;
+
+-- name: schedules.log
+-- One more entry of what was done to a schedule.
+INSERT INTO schedule_events (schedule_id, seq, type, at, actor, data)
+SELECT :id, coalesce((SELECT max(seq) FROM schedule_events WHERE schedule_id = :id), 0) + 1, :type, {{now}}, :actor, :data;
+
+-- name: schedules.events
+-- What was done to a schedule, in order.
+-- columns: seq int, type text, at int, actor text, data text
+SELECT seq, type, at, actor, data FROM schedule_events WHERE schedule_id = :id AND seq > :after ORDER BY seq LIMIT :most;
+
+-- name: cursors.create
+-- A schedule is settled from now on. A repeat changes nothing.
+INSERT INTO schedule_cursors (schedule_id, cursor_at, next_nominal_at, next_at, tz_version, zone_hash)
+VALUES (:id, :cursor_at, :next_nominal_at, :next_at, :tz_version, :zone_hash)
+ON CONFLICT (schedule_id) DO NOTHING;
+
+-- name: cursors.lock
+-- A schedule's cursor, locked: whoever holds it decides what is due.
+-- columns: schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int, carried_count int
+-- columns: backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int, last_success_at int
+-- columns: last_failure_at int
+SELECT schedule_id, cursor_at, next_nominal_at, next_at, carried_first, carried_last, carried_count, backlog_is_late, fired,
+       failure_streak, last_fired_at, last_ended_at, last_success_at, last_failure_at
+FROM schedule_cursors WHERE schedule_id = :id {{lock}};
+
+-- name: cursors.look
+-- The same for a reader.
+-- columns: schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int, carried_count int
+-- columns: backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int, last_success_at int
+-- columns: last_failure_at int
+SELECT schedule_id, cursor_at, next_nominal_at, next_at, carried_first, carried_last, carried_count, backlog_is_late, fired,
+       failure_streak, last_fired_at, last_ended_at, last_success_at, last_failure_at
+FROM schedule_cursors WHERE schedule_id = :id;
+
+-- name: cursors.due
+-- Cursors that somebody has to look at by now, the longest due first, locked; those that another is just at are passed over.
+-- columns: schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int, carried_count int
+-- columns: backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int, last_success_at int
+-- columns: last_failure_at int
+SELECT schedule_id, cursor_at, next_nominal_at, next_at, carried_first, carried_last, carried_count, backlog_is_late, fired,
+       failure_streak, last_fired_at, last_ended_at, last_success_at, last_failure_at
+FROM schedule_cursors
+WHERE next_at <= {{now}}
+ORDER BY next_at, schedule_id
+LIMIT :most {{skip_locked}};
+
+-- name: cursors.next
+-- When somebody has to look at a schedule next.
+-- columns: next_at int
+SELECT next_at FROM schedule_cursors WHERE next_at IS NOT NULL ORDER BY next_at, schedule_id LIMIT 1;
+
+-- name: cursors.schedules
+-- The schedules of some cursors, and what they say.
+-- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
+-- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
+-- columns: body bytes
+SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body
+FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
+WHERE s.id {{any ids uuid}};
+
+-- name: cursors.move
+-- What was settled is behind the cursor. The caller holds its lock.
+-- input batch: schedule_id uuid, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int
+-- input batch: carried_count int, backlog_is_late int, fired int, last_fired_at int, tz_version text, zone_hash text
+UPDATE schedule_cursors AS c
+SET cursor_at = i.cursor_at, next_nominal_at = i.next_nominal_at, next_at = i.next_at, carried_first = i.carried_first,
+    carried_last = i.carried_last, carried_count = i.carried_count, backlog_is_late = i.backlog_is_late, fired = i.fired,
+    last_fired_at = i.last_fired_at, tz_version = i.tz_version, zone_hash = i.zone_hash
+FROM {{batch}} AS i
+WHERE c.schedule_id = i.schedule_id;
+
+-- name: cursors.poke
+-- Have somebody look at these schedules at once.
+UPDATE schedule_cursors SET next_at = {{now}} WHERE schedule_id {{any ids uuid}} AND (next_at IS NULL OR next_at > {{now}});
+
+-- name: cursors.count_ends
+-- Runs of planned occurrences have ended: when, how, and how many failures in a row that makes. The next look is at once.
+-- input batch: schedule_id uuid, failures int, streak int, succeeded int
+UPDATE schedule_cursors AS c
+SET failure_streak = CASE WHEN i.streak = 0 THEN c.failure_streak + i.failures ELSE i.failures END,
+    last_ended_at = {{now}},
+    last_success_at = CASE WHEN i.succeeded = 1 THEN {{now}} ELSE c.last_success_at END,
+    last_failure_at = CASE WHEN i.failures > 0 THEN {{now}} ELSE c.last_failure_at END,
+    next_at = CASE WHEN c.next_at IS NULL OR c.next_at > {{now}} THEN {{now}} ELSE c.next_at END
+FROM {{batch}} AS i
+WHERE c.schedule_id = i.schedule_id;
+
+-- name: cursors.forgive
+-- Failures in a row are counted anew: somebody has looked.
+UPDATE schedule_cursors SET failure_streak = 0 WHERE schedule_id = :id;
