@@ -21,6 +21,7 @@ from mainspring.cli import (
     limit,
     queue,
     run,
+    server,
     steering,
     task,
     tick,
@@ -31,6 +32,7 @@ from mainspring.cli import (
 from mainspring.cli.connecting import Flags
 from mainspring.errors import (
     CapabilityUnsupported,
+    ChangedMeanwhile,
     CommitUnknown,
     ConfigurationInvalid,
     DeadLetterClosed,
@@ -48,12 +50,14 @@ from mainspring.errors import (
     StorageUnavailable,
     StorageUnwritable,
     TransportFailed,
+    UnknownLimit,
     UnknownQueue,
     UnknownRun,
     UnknownSchedule,
     UnknownTask,
     UnknownToken,
     UnknownUser,
+    UnknownWorker,
     UserExists,
     ValueUnreadable,
 )
@@ -75,8 +79,8 @@ EXIT_CODES = {
 
 _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
     (2, (InvalidOption, ConfigurationInvalid, PayloadInvalid, PayloadTooLarge, CapabilityUnsupported, ValueUnreadable)),
-    (3, (UnknownRun, UnknownQueue, UnknownTask, UnknownSchedule, UnknownToken, UnknownUser)),
-    (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, KeyConflict, StorageConflict, UserExists)),
+    (3, (UnknownRun, UnknownQueue, UnknownTask, UnknownSchedule, UnknownToken, UnknownUser, UnknownWorker, UnknownLimit)),
+    (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, ChangedMeanwhile, KeyConflict, StorageConflict, UserExists)),
     (5, (StorageUnavailable, StorageUnwritable, SchemaOlder, SchemaNewer, CommitUnknown, TransportFailed)),
 )
 
@@ -93,6 +97,7 @@ app = typer.Typer(
 )
 app.command("dev")(dev.dev)
 app.command("worker")(worker.worker)
+app.command("server")(server.server)
 app.command("enqueue")(run.enqueue)
 app.add_typer(run.app, name="run")
 app.add_typer(dead_letter.app, name="dead-letter")
