@@ -15,9 +15,10 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from mainspring.core.access import Role
 from mainspring.errors import NotAuthenticated
 from mainspring.node import Node
-from mainspring.web.access import Gatekeeper, Identity, Knock, Open, Role
+from mainspring.web.access import RANKS, Gatekeeper, Identity, Knock, Open
 from mainspring.web.app import Application
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class ByToken:
     def admit(self, knock: Knock) -> Identity:
         token = knock.headers.get("authorization", "").removeprefix("Bearer ")
         role, _, namespace = token.partition("@")
-        if role not in set(Role) or not namespace:
+        if role not in set(RANKS) or not namespace:
             raise NotAuthenticated("show a token: Authorization: Bearer …")
         return Identity(actor=f"token:{token}", namespace=namespace, role=Role(role))
 

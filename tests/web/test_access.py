@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from mainspring.core.access import Role
 from mainspring.errors import ConfigurationInvalid
 from mainspring.node import Node
-from mainspring.web.access import Open, Role, check_bind
+from mainspring.web.access import RANKS, Open, check_bind
 from mainspring.web.api import ENDPOINTS
 from mainspring.web.openapi import document
 from tests.web.inside import ByToken, Inside, as_
@@ -32,7 +33,7 @@ def test_the_matrix_covers_every_operation_but_those_that_anybody_may_ask() -> N
 
 
 def test_every_operation_is_refused_to_those_below_its_role_and_to_nobody_else(small_node: Node) -> None:
-    ranks = list(Role)
+    ranks = list(RANKS)
     with Inside(small_node, ByToken()) as server:
         for method, path, least in MATRIX:
             there = (

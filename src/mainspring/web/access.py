@@ -1,8 +1,8 @@
 """Who may come in: the seam between the server and whatever knows tokens and people.
 
-Every endpoint declares the kind of operation it is and the least role that may do it; a ``Gatekeeper`` turns a request into an
-identity, or refuses. Here: the protocol, the roles, and ``Open``, which lets everybody in who comes from this machine, for
-development. Not here: tokens, passwords and sessions.
+Every endpoint declares the kind of operation it is; a ``Gatekeeper`` turns a request into an identity, or refuses. Here: the
+protocol, ``Open``, which lets everybody in who comes from this machine, for development, and ``Tokens``, for API tokens. Not here:
+what a role may do (``core/access.py``), what a token is (``client/api_tokens.py``), and logins of people.
 """
 
 from __future__ import annotations
@@ -10,51 +10,37 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+from mainspring.core import access
+from mainspring.core.access import ROLES, Operation, Role
 from mainspring.core.names import check_name
-from mainspring.errors import ConfigurationInvalid, NotAllowed
+from mainspring.errors import ConfigurationInvalid, NotAllowed, NotAuthenticated
+
+if TYPE_CHECKING:
+    from mainspring.client import Client
 
 
-class Role(StrEnum):
-    """What somebody is here for; each may do what those before it may."""
-
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    AUTHOR = "author"
-    ADMIN = "admin"
+#: Roles of people and programs, each of which may do what those before it may. A worker's token opens nothing here.
+RANKS = (Role.VIEWER, Role.OPERATOR, Role.AUTHOR, Role.ADMIN)
 
 
-class Kind(StrEnum):
-    """Kinds of operations. ``role_of`` says who may do which."""
-
-    READ = "read"
-    ENQUEUE = "enqueue"
-    OPERATE = "operate"
-    ADMINISTER = "administer"
-
-
-_LEAST = {Kind.READ: Role.VIEWER, Kind.ENQUEUE: Role.OPERATOR, Kind.OPERATE: Role.OPERATOR, Kind.ADMINISTER: Role.ADMIN}
-
-
-def role_of(kind: Kind) -> Role:
+def role_of(kind: Operation) -> Role:
     """The least role that may do operations of this kind."""
-    return _LEAST[kind]
+    return next(role for role in RANKS if kind in ROLES[role])
 
 
-def require(identity: Identity, kind: Kind, namespace: str | None) -> None:
+def require(identity: Identity, kind: Operation, namespace: str | None) -> None:
     """Refuse what somebody's role or namespace does not allow, whatever let them in.
 
     Raises:
         NotAllowed: saying what is missing.
     """
-    ranks = list(Role)
-    if ranks.index(identity.role) < ranks.index(role_of(kind)):
-        raise NotAllowed(f"{identity.actor} is {identity.role} here; to {kind} takes {role_of(kind)}")
+    if kind not in ROLES[identity.role]:
+        raise NotAllowed(f"{identity.actor} is {identity.role} here; to {kind} takes {role_of(kind)}", operation=kind)
     if namespace is not None and identity.namespace != namespace:
-        raise NotAllowed(f"{identity.actor} may not act in namespace {namespace!r}")
+        raise NotAllowed(f"{identity.actor} may not act in namespace {namespace!r}", operation=kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +52,7 @@ class Knock:
     headers: Mapping[str, str]
     client: str | None
     operation: str
-    kind: Kind
+    kind: Operation
     namespace: str | None
 
 
@@ -123,6 +109,32 @@ class Open:
         return Identity(actor=self._actor, namespace=wanted, role=Role.ADMIN, sees_all=True)
 
 
+class Tokens:
+    """Lets in who shows an API token: ``Authorization: Bearer mspt_…``. A token of one namespace acts there; one of all of them
+    says where (``?namespace=``), else in the server's own."""
+
+    is_open = False
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def admit(self, knock: Knock) -> Identity:
+        """Whose token it is, as far as it reaches.
+
+        Raises:
+            NotAuthenticated: no token, or one that nobody has. NotAllowed: it is not good for this, or not there.
+        """
+        scheme, _, text = knock.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not text.strip():
+            raise NotAuthenticated("show an API token: Authorization: Bearer mspt_… (mainspring token create makes one)")
+        shown = self._client.api_tokens.verify(text.strip())
+        reaches = shown.grant.namespaces
+        own = self._client.namespace if reaches is None or self._client.namespace in reaches else min(reaches)
+        namespace = own if knock.namespace is None else check_name(knock.namespace, "namespace")
+        access.require(shown, knock.kind, namespace)
+        return Identity(actor=shown.actor, namespace=namespace, role=shown.grant.role, sees_all=reaches is None)
+
+
 def check_bind(host: str, gatekeeper: Gatekeeper) -> None:
     """Refuse to listen to other machines where everybody would be let in.
 
@@ -131,8 +143,8 @@ def check_bind(host: str, gatekeeper: Gatekeeper) -> None:
     """
     if gatekeeper.is_open and not is_loopback(host):
         raise ConfigurationInvalid(
-            f"a server without authentication listens to its own machine only; bind 127.0.0.1 instead of {host}, or configure"
-            " authentication"
+            f"a server without authentication listens to its own machine only; bind 127.0.0.1 instead of {host}, or let"
+            " in who shows an API token: --auth tokens"
         )
 
 

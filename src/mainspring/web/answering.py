@@ -12,11 +12,12 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from mainspring.core.access import Role
 from mainspring.errors import MainspringError
 from mainspring.node import Node
 from mainspring.operations.request_keys import Named
 from mainspring.web import reading, repeating
-from mainspring.web.access import Gatekeeper, Identity, Knock, Role, require
+from mainspring.web.access import Gatekeeper, Identity, Knock, require
 from mainspring.web.endpoints import Answered, Asked, Endpoint
 from mainspring.web.problems import MEDIA_TYPE, FieldError, Refused, invalid, problem, refusal_of
 from mainspring.web.repeating import Reply

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from mainspring.client import Client
+from mainspring.core.access import Operation
 from mainspring.errors import MainspringError
 from mainspring.node import Node
-from mainspring.web.access import Identity, Kind
+from mainspring.web.access import Identity
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 B = TypeVar("B", bound=msgspec.Struct)
@@ -84,7 +85,7 @@ class Endpoint:
     method: str
     path: str
     operation: str
-    kind: Kind | None
+    kind: Operation | None
     handler: Callable[[Asked[Any, Any]], Any]
     query: type[msgspec.Struct]
     body: type[msgspec.Struct]
@@ -125,7 +126,7 @@ def reads(
 ) -> Endpoint:
     """An endpoint that only looks."""
     return Endpoint(
-        method="GET", path=f"/api/v1{path}", operation=operation, kind=Kind.READ, handler=handler, query=query, body=Nothing,
+        method="GET", path=f"/api/v1{path}", operation=operation, kind=Operation.READ, handler=handler, query=query, body=Nothing,
         gives=gives, refusals=refusals, follow=follow,
     )  # fmt: skip
 
@@ -138,7 +139,7 @@ def acts(
     *,
     body: type[B],
     gives: type[A],
-    kind: Kind = Kind.OPERATE,
+    kind: Operation = Operation.OPERATE,
     statuses: tuple[int, ...] = (200,),
     refusals: tuple[type[MainspringError], ...] = (),
     edits: bool = False,

@@ -9,10 +9,10 @@ from typing import Literal
 
 import msgspec
 
+from mainspring.core.access import Operation
 from mainspring.errors import CapabilityUnsupported, MainspringError
 from mainspring.operations.upkeep_state import upkeep_state
 from mainspring.store.migrate import require_current
-from mainspring.web.access import Kind
 from mainspring.web.endpoints import Answered, Asked, Endpoint, Nothing, Unscoped
 
 
@@ -97,7 +97,7 @@ ENDPOINTS = (
         query=Unscoped, body=Nothing, gives=Ready, statuses=(200, 503),
     ),
     Endpoint(
-        method="GET", path="/metrics", operation="health.metrics", kind=Kind.READ, handler=metrics,
+        method="GET", path="/metrics", operation="health.metrics", kind=Operation.READ, handler=metrics,
         query=Unscoped, body=Nothing, gives=None, media=_PROMETHEUS,
     ),
 )  # fmt: skip

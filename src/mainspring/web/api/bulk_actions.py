@@ -7,9 +7,9 @@ from typing import Literal
 import msgspec
 
 from mainspring.client import Bulk, Selection
+from mainspring.core.access import Operation
 from mainspring.errors import InvalidOption, UnknownRun
 from mainspring.operations.bulk import Act, Item
-from mainspring.web.access import Kind
 from mainspring.web.api.filters import Filter, keywords
 from mainspring.web.api.found import Run, run
 from mainspring.web.api.shapes import Id, Instant, PageQuery, Priority, Span, Text, at, at_or_none, id_cursor
@@ -178,7 +178,7 @@ def _outcome(item: Item) -> Outcome:
 
 
 ENDPOINTS = (
-    acts("POST", "/bulk-actions/preview", "bulk_actions.preview", preview, body=Asking, gives=Preview, kind=Kind.READ),
+    acts("POST", "/bulk-actions/preview", "bulk_actions.preview", preview, body=Asking, gives=Preview, kind=Operation.READ),
     acts("POST", "/bulk-actions", "bulk_actions.begin", begin, body=Asking, gives=BulkAction, statuses=(202,)),
     reads("/bulk-actions", "bulk_actions.list", list_actions, query=PageQuery, gives=BulkActionPage),
     reads(

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from mainspring.core.access import Operation
 from mainspring.core.limits import Limit as AtOnce
 from mainspring.core.limits import Rate, Scope
 from mainspring.errors import ChangedMeanwhile, InvalidOption, NotAllowed, UnknownLimit
 from mainspring.operations import limits
-from mainspring.web.access import Kind
 from mainspring.web.api.shapes import Instant, Key, PageQuery, Span, at_or_none, paged, seconds
 from mainspring.web.endpoints import Answered, Asked, Body, Endpoint, Nothing, Scoped, reads
 
@@ -136,15 +136,15 @@ _PATH = "/api/v1/limits/{scope}/{name}/{measure}"
 ENDPOINTS = (
     reads("/limits", "limits.list", list_limits, query=PageQuery, gives=LimitPage),
     Endpoint(
-        method="GET", path=_PATH, operation="limits.get", kind=Kind.READ, handler=get_limit,
+        method="GET", path=_PATH, operation="limits.get", kind=Operation.READ, handler=get_limit,
         query=OfKey, body=Nothing, gives=Limit, refusals=(UnknownLimit,),
     ),
     Endpoint(
-        method="PUT", path=_PATH, operation="limits.put", kind=Kind.OPERATE, handler=put_limit,
+        method="PUT", path=_PATH, operation="limits.put", kind=Operation.OPERATE, handler=put_limit,
         query=OfKey, body=Setting, gives=Limit, refusals=(ChangedMeanwhile,), has_body=True, repeats=True, edits=True,
     ),
     Endpoint(
-        method="DELETE", path=_PATH, operation="limits.reset", kind=Kind.OPERATE, handler=reset_limit,
+        method="DELETE", path=_PATH, operation="limits.reset", kind=Operation.OPERATE, handler=reset_limit,
         query=OfKey, body=Nothing, gives=Reset, repeats=True,
     ),
 )  # fmt: skip

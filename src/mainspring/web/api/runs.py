@@ -8,8 +8,8 @@ import msgspec
 
 from mainspring.client import Handle
 from mainspring.client.asking import Wish, request_by_name
+from mainspring.core.access import Operation
 from mainspring.errors import InvalidOption, KeyConflict, NotTerminal, NotWaiting, QueueFull, RunTerminal, UnknownRun
-from mainspring.web.access import Kind
 from mainspring.web.api.filters import Found, keywords
 from mainspring.web.api.following import follow_run
 from mainspring.web.api.found import Attempt, AttemptList, Explanation, Ledger, RunDetail, RunPage, attempt, explanation, run
@@ -217,7 +217,7 @@ ENDPOINTS = (
     reads("/runs", "runs.list", list_runs, query=RunQuery, gives=RunPage),
     acts(
         "POST", "/runs", "runs.create", create_run,
-        body=NewRun, gives=Made, kind=Kind.ENQUEUE, statuses=_MADE, refusals=(KeyConflict, QueueFull),
+        body=NewRun, gives=Made, kind=Operation.ENQUEUE, statuses=_MADE, refusals=(KeyConflict, QueueFull),
     ),
     reads("/runs/{run_id}", "runs.get", get_run, query=Scoped, gives=RunDetail, refusals=_ONE),
     reads("/runs/{run_id}/events", "runs.events", list_events, query=EventQuery, gives=Ledger, refusals=_ONE, follow=follow_run),
