@@ -21,6 +21,7 @@ from mainspring.cli import (
     limit,
     queue,
     run,
+    schedule,
     server,
     steering,
     task,
@@ -39,10 +40,12 @@ from mainspring.errors import (
     InvalidOption,
     KeyConflict,
     MainspringError,
+    NeverDue,
     NotTerminal,
     NotWaiting,
     PayloadInvalid,
     PayloadTooLarge,
+    RuleInvalid,
     RunTerminal,
     SchemaNewer,
     SchemaOlder,
@@ -78,7 +81,19 @@ EXIT_CODES = {
 }
 
 _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
-    (2, (InvalidOption, ConfigurationInvalid, PayloadInvalid, PayloadTooLarge, CapabilityUnsupported, ValueUnreadable)),
+    (
+        2,
+        (
+            CapabilityUnsupported,
+            ConfigurationInvalid,
+            InvalidOption,
+            NeverDue,
+            PayloadInvalid,
+            PayloadTooLarge,
+            RuleInvalid,
+            ValueUnreadable,
+        ),
+    ),
     (3, (UnknownRun, UnknownQueue, UnknownTask, UnknownSchedule, UnknownToken, UnknownUser, UnknownWorker, UnknownLimit)),
     (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, ChangedMeanwhile, KeyConflict, StorageConflict, UserExists)),
     (5, (StorageUnavailable, StorageUnwritable, SchemaOlder, SchemaNewer, CommitUnknown, TransportFailed)),
@@ -102,6 +117,7 @@ app.command("enqueue")(run.enqueue)
 app.add_typer(run.app, name="run")
 app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(queue.app, name="queue")
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(limit.app, name="limit")
 app.add_typer(task.app, name="task")
 app.add_typer(token.app, name="token")
