@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import pytest
 
+from mainspring.client import Client
 from mainspring.core.attempts import Failed, Succeeded
-from mainspring.operations import audit
+from mainspring.core.durations import MINUTE, SECOND
+from mainspring.core.rule_building import every
+from mainspring.operations import audit, planning
 from mainspring.testing import invariants
+from mainspring.testing.clock import SimulatedClock, SimulatedSystem
 from tests.support.builders import AnyDatabase, Fleet
 
 
 @pytest.fixture
-def inhabited(database: AnyDatabase, fleet: Fleet) -> Fleet:
-    """A database with a run in most situations (ended, failed, held under a limit, waiting, keyed, in a batch) and an audit log."""
+def inhabited(database: AnyDatabase, fleet: Fleet, clock: SimulatedClock) -> Fleet:
+    """A database with a run in most situations (ended, failed, held under a limit, waiting, keyed, in a batch), a schedule of which
+    one run is queued and two wait for its slot, and an audit log."""
+    client = Client(database, namespace=fleet.namespace, system=SimulatedSystem(clock))
+    client.schedules.put("minutely", every("1m"), "scheduled", misfire="catch_up")
+    fleet.pass_time(3 * MINUTE + 7 * SECOND)
+    database.write("schedules.plan", lambda tx: planning.plan_due(tx, most=10))
     fleet.declare("main", limit=5)
     done, failed = fleet.running(key="done"), fleet.running(policy=None)
     fleet.finish(done, Succeeded(b"1"))
@@ -28,6 +37,9 @@ def inhabited(database: AnyDatabase, fleet: Fleet) -> Fleet:
 
 
 DAMAGE = {
+    "an_occurrence_is_where_its_run_is": "UPDATE occurrences SET disposition = 'waiting', slot = 0 WHERE disposition = 'fired'",
+    "an_instant_is_decided_once_and_behind_the_cursor": "UPDATE schedule_cursors SET cursor_at = 0",
+    "slots_are_kept": "UPDATE occurrences SET slot = 1",
     "the_ledger_is_gapless": "DELETE FROM events WHERE type = 'claimed' AND seq = 2",
     "folding_the_ledger_gives_the_row": "UPDATE runs SET failures = failures + 1 WHERE state = 'succeeded'",
     "a_run_ends_once_and_last": "UPDATE events SET state = 'succeeded' WHERE type = 'claimed' AND seq = 2",
@@ -75,7 +87,9 @@ def test_each_oracle_finds_the_damage_it_is_for(inhabited: Fleet, database: AnyD
 
 def test_every_oracle_is_tried_by_some_damage() -> None:
     oracles = {oracle.__name__ for oracle in (*invariants.LEDGER_ORACLES, *invariants.TABLE_ORACLES)}
-    assert set(DAMAGE) == oracles | {"limits_are_kept", "no_event_without_its_run", "the_audit_chain_is_unbroken"}
+    assert set(DAMAGE) == oracles | {
+        "limits_are_kept", "slots_are_kept", "no_event_without_its_run", "the_audit_chain_is_unbroken",
+    }  # fmt: skip
 
 
 def test_a_broken_invariant_is_told_with_its_name_its_run_and_what_differs(inhabited: Fleet, database: AnyDatabase) -> None:
@@ -92,6 +106,10 @@ def test_a_broken_invariant_is_told_with_its_name_its_run_and_what_differs(inhab
 def wipe(fleet: Fleet) -> None:
     """Leave nothing behind that the check after the test would find."""
     for table in (
+        "occurrences",
+        "schedules",
+        "schedule_revisions",
+        "schedule_cursors",
         "runs",
         "events",
         "limits",

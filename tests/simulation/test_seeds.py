@@ -69,9 +69,9 @@ def test_looking_after_every_step_changes_nothing_in_a_story() -> None:
 
 
 def test_a_story_can_be_written_down_and_played_again() -> None:
-    from mainspring.testing.simulator.simulation import all_kinds
+    from mainspring.testing.simulator.simulation import scenario_of
 
-    scenario = Scenario.draw(7, all_kinds())
+    scenario = scenario_of(7)
     assert Scenario.from_json(scenario.as_json()) == scenario
     assert simulate(Scenario.from_json(scenario.as_json())) == simulate(7)
 

@@ -12,7 +12,7 @@ from mainspring.core.durations import DAY
 from mainspring.testing.simulator.campaign import play_all, settle_in
 from mainspring.testing.simulator.scenario import Scenario
 from mainspring.testing.simulator.shrinking import shrink
-from mainspring.testing.simulator.simulation import Report, all_kinds, simulate
+from mainspring.testing.simulator.simulation import Report, scenario_of, simulate
 
 _PROGRESS_SECONDS = 10.0
 _YEAR_US = 365.25 * DAY
@@ -26,7 +26,7 @@ def main() -> int:
     if asked.replay is not None:
         return _play_one(Scenario.from_json(Path(asked.replay).read_text()), asked)
     if asked.seed is not None:
-        return _play_one(Scenario.draw(asked.seed, all_kinds()), asked)
+        return _play_one(scenario_of(asked.seed), asked)
     return _play_many(asked)
 
 
@@ -67,7 +67,7 @@ def _tell_failure(report: Report, asked: argparse.Namespace) -> None:
         print(f"  VIOLATION {violation}")
     print(f"  again: python -m mainspring.testing.simulator --seed {report.seed} --trace", flush=True)
     if asked.keep is not None:
-        print(f"  kept as {_keep(Scenario.draw(report.seed, all_kinds()), Path(asked.keep))}", flush=True)
+        print(f"  kept as {_keep(scenario_of(report.seed), Path(asked.keep))}", flush=True)
 
 
 def _keep(scenario: Scenario, folder: Path) -> Path:
