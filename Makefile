@@ -18,6 +18,7 @@ SEEDS ?= 2000
 START ?= 0
 N     ?= 20
 EPISODES ?= 500
+CASES ?= 5000
 EXAMPLES ?= 20000
 ARGS  ?=
 
@@ -132,3 +133,7 @@ disk: setup ## fail every write and every sync, fill the disk, cut the power  [A
 .PHONY: network
 network: setup ## cut, stall and reset the connections to PostgreSQL under work  [EPISODES=500]
 	@$(BIN)/python -m tests.network --episodes $(EPISODES) $(ARGS)
+
+.PHONY: api
+api: setup ## ask the HTTP API everything its document can mean, right and wrong  [CASES=5000] [ARGS="--seed 7"]
+	@$(BIN)/python -m tests.web --cases $(CASES) $(ARGS)

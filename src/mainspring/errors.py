@@ -17,6 +17,8 @@ layer: it imports nothing of ours.
        │  ├─ UnknownTask                  unknown_task
        │  ├─ UnknownQueue                 unknown_queue
        │  ├─ UnknownRun                   unknown_run
+       │  ├─ UnknownWorker                unknown_worker
+       │  ├─ UnknownLimit                 unknown_limit
        │  ├─ UnknownSchedule              unknown_schedule
        │  ├─ QueuePaused                  queue_paused            queue
        │  ├─ InvalidOption                invalid_option          option
@@ -28,6 +30,7 @@ layer: it imports nothing of ours.
        │  ├─ NotTerminal                  not_terminal
        │  ├─ NotWaiting                   not_waiting
        │  ├─ DeadLetterClosed             dead_letter_closed
+       │  ├─ ChangedMeanwhile             changed_meanwhile
        │  ├─ NotAuthenticated             not_authenticated
        │  ├─ NotAllowed                   not_allowed             operation
        │  ├─ UnknownToken                 unknown_token
@@ -173,6 +176,18 @@ class UnknownRun(CallerMistake):
     code = "unknown_run"
 
 
+class UnknownWorker(CallerMistake):
+    """No worker has that id: it never existed, or it has been gone for long."""
+
+    code = "unknown_worker"
+
+
+class UnknownLimit(CallerMistake):
+    """Neither code nor an operator ever set this limit."""
+
+    code = "unknown_limit"
+
+
 class UnknownSchedule(CallerMistake):
     """No schedule has that name."""
 
@@ -248,6 +263,12 @@ class DeadLetterClosed(CallerMistake):
     """There is no open dead letter of that run: it was dismissed, or there never was one."""
 
     code = "dead_letter_closed"
+
+
+class ChangedMeanwhile(CallerMistake):
+    """What the call was about to change is not as the caller saw it: read it again. Nothing was changed."""
+
+    code = "changed_meanwhile"
 
 
 class NotAuthenticated(CallerMistake):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from mainspring.cli import output
 from mainspring.cli.connecting import connected
-from mainspring.cli.run import app, data_of, show_runs, value_of
+from mainspring.cli.run import app, data_of, show_runs
 from mainspring.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -164,26 +163,10 @@ def carry_on(
 
 def _asked(state: list[str] | None, attribute: list[str] | None, **rest: Any) -> Any:
     """The keywords of ``runs.find``."""
+    from mainspring.client.filters import conditions_of
+
     states = [name.strip() for given in state for name in given.split(",")] if state else None
-    conditions: dict[str, Any] = {}
-    for name, condition in map(_condition, attribute or ()):
-        both = isinstance(condition, dict) and isinstance(conditions.get(name), dict)
-        conditions[name] = conditions[name] | condition if both else condition
-    return rest | {"state": states, "attributes": conditions or None}
-
-
-_CONDITION = re.compile(r"(?P<name>[A-Za-z0-9._/-]+)(?:(?P<operator>>=|<=|=|>|<)(?P<value>.*))?", re.DOTALL)
-
-
-def _condition(text: str) -> tuple[str, Any]:
-    """``order=7``, ``total>=5`` or ``order``."""
-    found = _CONDITION.fullmatch(text)
-    if found is None:
-        raise InvalidOption(f"{text!r} is no condition; write order=7, total>=5, or order", option="--attribute")
-    if found["operator"] is None:
-        return found["name"], ...
-    value = value_of(found["value"])
-    return found["name"], value if found["operator"] == "=" else {found["operator"]: value}
+    return rest | {"state": states, "attributes": conditions_of(attribute or (), option="--attribute") or None}
 
 
 def _previewed(

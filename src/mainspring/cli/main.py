@@ -21,6 +21,8 @@ from mainspring.cli import (
     limit,
     queue,
     run,
+    schedule,
+    server,
     steering,
     task,
     tick,
@@ -31,16 +33,19 @@ from mainspring.cli import (
 from mainspring.cli.connecting import Flags
 from mainspring.errors import (
     CapabilityUnsupported,
+    ChangedMeanwhile,
     CommitUnknown,
     ConfigurationInvalid,
     DeadLetterClosed,
     InvalidOption,
     KeyConflict,
     MainspringError,
+    NeverDue,
     NotTerminal,
     NotWaiting,
     PayloadInvalid,
     PayloadTooLarge,
+    RuleInvalid,
     RunTerminal,
     SchemaNewer,
     SchemaOlder,
@@ -48,12 +53,14 @@ from mainspring.errors import (
     StorageUnavailable,
     StorageUnwritable,
     TransportFailed,
+    UnknownLimit,
     UnknownQueue,
     UnknownRun,
     UnknownSchedule,
     UnknownTask,
     UnknownToken,
     UnknownUser,
+    UnknownWorker,
     UserExists,
     ValueUnreadable,
 )
@@ -74,9 +81,21 @@ EXIT_CODES = {
 }
 
 _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
-    (2, (InvalidOption, ConfigurationInvalid, PayloadInvalid, PayloadTooLarge, CapabilityUnsupported, ValueUnreadable)),
-    (3, (UnknownRun, UnknownQueue, UnknownTask, UnknownSchedule, UnknownToken, UnknownUser)),
-    (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, KeyConflict, StorageConflict, UserExists)),
+    (
+        2,
+        (
+            CapabilityUnsupported,
+            ConfigurationInvalid,
+            InvalidOption,
+            NeverDue,
+            PayloadInvalid,
+            PayloadTooLarge,
+            RuleInvalid,
+            ValueUnreadable,
+        ),
+    ),
+    (3, (UnknownRun, UnknownQueue, UnknownTask, UnknownSchedule, UnknownToken, UnknownUser, UnknownWorker, UnknownLimit)),
+    (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, ChangedMeanwhile, KeyConflict, StorageConflict, UserExists)),
     (5, (StorageUnavailable, StorageUnwritable, SchemaOlder, SchemaNewer, CommitUnknown, TransportFailed)),
 )
 
@@ -93,10 +112,12 @@ app = typer.Typer(
 )
 app.command("dev")(dev.dev)
 app.command("worker")(worker.worker)
+app.command("server")(server.server)
 app.command("enqueue")(run.enqueue)
 app.add_typer(run.app, name="run")
 app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(queue.app, name="queue")
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(limit.app, name="limit")
 app.add_typer(task.app, name="task")
 app.add_typer(token.app, name="token")

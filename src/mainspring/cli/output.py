@@ -111,19 +111,10 @@ def plain(value: Any) -> Any:
 
 
 def stored(body: bytes | None) -> Any:
-    """What a stored body says: its JSON, or its text where it is none; of what is sealed or elsewhere, only that."""
-    import msgspec
+    """What a stored body says."""
+    from mainspring.client.values import stored as said
 
-    from mainspring.codec import described, is_wrapped
-
-    if body is None:
-        return None
-    if is_wrapped(body):
-        return described(body)
-    try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        return body.decode(errors="replace")
+    return said(body)
 
 
 def at(instant: int | None) -> str | None:

@@ -195,8 +195,11 @@ def enqueue(
         _send(loaded.client, request, wait)
         loaded.close()
         return
+    from mainspring.client.asking import Wish, request_by_name
+
     with connected(context, create=True) as client:
-        _send(client, _request(client.namespace, task, arguments, **options), wait)
+        wish = Wish(**{name: value for name, value in options.items() if value is not None})
+        _send(client, request_by_name(client.namespace, task, arguments, wish), wait)
 
 
 def show_runs(views: Sequence[RunView]) -> None:
@@ -361,54 +364,9 @@ def _attributes(given: list[str] | None) -> dict[str, Any] | None:
     pairs = [text.partition("=") for text in given]
     if odd := [text for text, (_, is_one, _) in zip(given, pairs, strict=True) if not is_one]:
         raise InvalidOption(f"{odd[0]!r} is no attribute; write name=value", option="--attribute")
+    from mainspring.client.filters import value_of
+
     return {name: value_of(value) for name, _, value in pairs}
-
-
-def value_of(text: str) -> Any:
-    """The value of an attribute: a number or truth if it looks like one; quotes make it text."""
-    import msgspec
-
-    try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
-    return value if isinstance(value, (bool, int, float, str)) else text
-
-
-def _request(
-    namespace: str,
-    task: str,
-    arguments: dict[str, Any],
-    *,
-    queue: str | None,
-    priority: int | None,
-    delay: str | None,
-    key: str | None,
-    attributes: dict[str, Any] | None,
-) -> Request:
-    from mainspring import codec
-    from mainspring.client import Request
-    from mainspring.core.attributes import checked
-    from mainspring.core.durations import parse_duration
-    from mainspring.core.lanes import Lane
-    from mainspring.core.names import check_key, check_name, check_priority
-    from mainspring.core.policy import Policy
-    from mainspring.operations.enqueue import DEFAULT_KEY_TTL, policy_row
-
-    return Request(
-        lane=Lane(
-            namespace=namespace,
-            queue=check_name(queue or "default", "queue"),
-            task=check_name(task, "task"),
-            priority=check_priority(priority or 0),
-        ),
-        policy=policy_row(Policy()),
-        body=codec.encode_json(arguments, what="payload", largest=codec.LARGEST),
-        delay=parse_duration(delay, option="--delay") if delay else 0,
-        key=check_key(key, "key") if key else None,
-        key_ttl=DEFAULT_KEY_TTL,
-        attributes=checked(attributes or {}),
-    )
 
 
 def _send(client: Client, request: Request, wait: bool) -> None:

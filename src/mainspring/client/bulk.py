@@ -7,7 +7,7 @@ maintenance, goes on from there. Not here: what is done to a run (``operations/b
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from mainspring.client.writing import write_again
 from mainspring.core.bulk import Action, Effect
@@ -19,7 +19,7 @@ from mainspring.errors import InvalidOption
 from mainspring.operations import bulk
 from mainspring.operations.bulk import Act, Item, Seen
 from mainspring.operations.searching import Filter
-from mainspring.operations.views import RunView
+from mainspring.operations.views import RunView, bound_page
 
 if TYPE_CHECKING:
     from mainspring.client.client import Client
@@ -46,6 +46,13 @@ class Result:
         told += [f"{self.changed} had changed"] if self.changed else []
         told += [f"{count} refused ({code})" for code, count in self.refused.items()]
         return ", ".join(told)
+
+
+class OutcomePage(NamedTuple):
+    """What became of some runs of an act, and the cursor of what follows; None at the end."""
+
+    data: Items
+    next_cursor: str | None
 
 
 class Selection:
@@ -146,10 +153,17 @@ class Bulk:
     def apply(self, progress: Progress | None = None) -> Result:
         """Do it, chunk by chunk, each in a transaction. A run that moved since the preview is left alone. A second call goes on
         where the first one ended, and does nothing twice."""
+        self.begin()
+        return _carry_out(self._client, self.id, progress)
+
+    def begin(self, act_id: str | None = None) -> str:
+        """Write down what is to be done, and leave it to others to do it: ``runs.bulk.apply(id)``, or maintenance after a minute.
+        ``act_id`` names it; one that was written down under that name before stays as it is. Its id."""
         if not self._is_written:
+            self.id = act_id or self.id
             self._write_down()
             self._is_written = True
-        return _carry_out(self._client, self.id, progress)
+        return self.id
 
     def _write_down(self) -> None:
         client, seen = self._client, self._seen.matches
@@ -180,8 +194,8 @@ class BulkActs:
         self._client = client
 
     def list(self, *, limit: int = 50, cursor: str | None = None) -> Acts:
-        """Acts, newest first."""
-        before = parse_run_id(cursor) if cursor else None
+        """Acts, newest first; ``cursor`` is the id of the last one of the page before."""
+        limit, before = bound_page(limit), parse_run_id(cursor) if cursor else None
         found: Acts = self._client.database.read(
             "bulk.list", lambda tx: bulk.listing(tx, self._client.namespace, before=before, most=limit)
         )
@@ -208,6 +222,27 @@ class BulkActs:
             if not page:
                 return
             after = page[-1].run_id
+
+    def outcome_page(self, act_id: str, *, limit: int = 50, cursor: str | None = None) -> "OutcomePage":
+        """What became of some runs of an act, in the order of their ids; ``cursor`` is ``next_cursor`` of the page before.
+
+        Raises:
+            UnknownRun: there is no such act.
+        """
+        named, after, most = parse_run_id(act_id), parse_run_id(cursor) if cursor else None, bound_page(limit)
+        data: Items = self._client.database.read(
+            "bulk.outcomes",
+            lambda tx: bulk.outcomes(tx, named, namespace=self._client.namespace, after=after, most=most),
+        )
+        return OutcomePage(data, data[-1].run_id if len(data) == most else None)
+
+    def result(self, act_id: str) -> Result:
+        """What an act did so far.
+
+        Raises:
+            UnknownRun: there is none.
+        """
+        return _result(self._client, self.get(act_id))
 
     def apply(self, act_id: str, progress: Progress | None = None) -> Result:
         """Go on with an act whose caller died, to its end.
@@ -240,11 +275,15 @@ def _carry_out(client: "Client", act_id: str, progress: Progress | None) -> Resu
         client.tell_work(step.queues)
         if progress is not None:
             progress(step.act.done, step.act.total)
-    rows: Sequence[Any] = client.database.read("bulk.summary", lambda tx: bulk.summary(tx, act_id, namespace=client.namespace))
+    return _result(client, act)
+
+
+def _result(client: "Client", act: Act) -> Result:
+    rows: Sequence[Any] = client.database.read("bulk.summary", lambda tx: bulk.summary(tx, act.id, namespace=client.namespace))
     counts = {(outcome, code): count for outcome, code, count in rows}
     refused = {str(code): count for (outcome, code), count in counts.items() if outcome == "refused"}
     done, changed = counts.get(("done", None), 0), counts.get(("changed", None), 0)
-    return Result(id=act_id, total=act.total, done=done, changed=changed, refused=refused)
+    return Result(id=act.id, total=act.total, done=done, changed=changed, refused=refused)
 
 
 def _code(effect: Effect) -> str:

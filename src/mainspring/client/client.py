@@ -11,6 +11,7 @@ from mainspring.client.audit import Audit
 from mainspring.client.batches import Batches
 from mainspring.client.blobs import SweptBlobs, sweep_blobs
 from mainspring.client.dead_letters import DeadLetters
+from mainspring.client.fleet import Fleet
 from mainspring.client.handles import Handle, Member
 from mainspring.client.keys import Keys, with_fields
 from mainspring.client.limits import LimitsAtWork
@@ -89,6 +90,7 @@ class Client:
         self.runs = Runs(self)
         self.queues = Queues(self)
         self.limits = LimitsAtWork(self)
+        self.fleet = Fleet(self)
         self.batches = Batches(self)
         self.dead_letters = DeadLetters(self)
         self.api_tokens = ApiTokens(self)

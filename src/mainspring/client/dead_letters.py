@@ -45,6 +45,15 @@ class DeadLetters:
         )
         return LetterPage(data, data[-1].run_id if len(data) == limit else None)
 
+    def get(self, run_id: str) -> DeadLetter:
+        """The dead letter of a run.
+
+        Raises:
+            UnknownRun: no such run, or it left none.
+        """
+        named = parse_run_id(run_id)
+        return self._read("dead_letters.get", lambda tx: dead_letters.get(tx, self._client.namespace, named))
+
     def groups(self) -> Groups:
         """The open dead letters by task and code, the largest group first."""
         return self._read("dead_letters.groups", lambda tx: dead_letters.groups(tx, self._client.namespace))

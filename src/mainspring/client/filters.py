@@ -1,8 +1,11 @@
-"""What a caller asks of runs, from keywords to a filter."""
+"""What a caller asks of runs, from keywords to a filter; and conditions on attributes as people type them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict
+
+import msgspec
 
 from mainspring.core.attributes import wanted
 from mainspring.core.durations import parse_instant
@@ -70,3 +73,41 @@ _READ: Mapping[str, Any] = {
     "created_after": _instant,
     "created_before": _instant,
 }
+
+
+# -- conditions as texts -----------------------------------------------------------------------------------------------
+
+_CONDITION = re.compile(r"(?P<name>[A-Za-z0-9._/-]+)(?:(?P<operator>>=|<=|=|>|<)(?P<value>.*))?", re.DOTALL)
+
+
+def conditions_of(texts: Sequence[str], *, option: str) -> dict[str, Any]:
+    """Conditions on attributes from texts such as ``order=7``, ``total>=5`` or ``order``; several of one name must all hold.
+
+    Raises:
+        InvalidOption: one that is none; naming ``option``.
+    """
+    conditions: dict[str, Any] = {}
+    for text in texts:
+        name, condition = _condition(text, option)
+        both = isinstance(condition, dict) and isinstance(conditions.get(name), dict)
+        conditions[name] = conditions[name] | condition if both else condition
+    return conditions
+
+
+def _condition(text: str, option: str) -> tuple[str, Any]:
+    found = _CONDITION.fullmatch(text)
+    if found is None:
+        raise InvalidOption(f"{text!r} is no condition; write order=7, total>=5, or order", option=option)
+    if found["operator"] is None:
+        return found["name"], ...
+    value = value_of(found["value"])
+    return found["name"], value if found["operator"] == "=" else {found["operator"]: value}
+
+
+def value_of(text: str) -> Any:
+    """The value of an attribute: a number or truth if it looks like one; quotes make it text."""
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    return value if isinstance(value, (bool, int, float, str)) else text

@@ -1,12 +1,13 @@
 """Looking at limits, and changing them while everything runs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mainspring.client.writing import write_again
 from mainspring.core.limits import Limit, Measure, Rate, Scope
 from mainspring.core.names import check_key, check_name
 from mainspring.errors import InvalidOption
 from mainspring.operations import limits
+from mainspring.store.database import Transaction
 
 if TYPE_CHECKING:
     from mainspring.client.client import Client
@@ -46,6 +47,47 @@ class LimitsAtWork:
             lambda tx: limits.put(tx, namespace, over, name, limit, key=key, measure=measure),
         )
         self._client.tell_work([queue.name for queue in self._client.queues.list()])
+
+    def get(self, scope: str, name: str = "", *, key: str = "", rate: bool = False) -> limits.LimitView:
+        """One limit.
+
+        Raises:
+            UnknownLimit: nobody ever said how much. InvalidOption: naming what cannot be.
+        """
+        over, measure, namespace = _scope(scope, name, key), Measure.RATE if rate else Measure.AT_ONCE, self._client.namespace
+        found: limits.LimitView = self._client.database.read(
+            "limits.get", lambda tx: limits.get(tx, namespace, over, name, key=key, measure=measure)
+        )
+        return found
+
+    def edit(
+        self,
+        scope: str,
+        name: str = "",
+        limit: Limit | Rate | None = None,
+        *,
+        key: str = "",
+        rate: bool = False,
+        version: str | None = None,
+    ) -> limits.LimitView:
+        """``set``, and the limit as it is then. ``version`` is that of the limit as the caller saw it.
+
+        Raises:
+            InvalidOption: naming what cannot be. ChangedMeanwhile: it has another version by now, or is gone.
+        """
+        over, measure = _scope(scope, name, key), Measure.RATE if rate else Measure.AT_ONCE
+        measure = measure if limit is None else limit.measure
+        which: dict[str, Any] = {"scope": over, "name": name, "key": key, "measure": measure}
+        namespace = self._client.namespace
+
+        def fn(tx: Transaction) -> limits.LimitView:
+            limits.require_version(tx, namespace, version=version, **which)
+            limits.put(tx, namespace, limit=limit, **which)
+            return limits.get(tx, namespace, **which)
+
+        edited = write_again(self._client.database, "limits.set", fn)
+        self._client.tell_work([queue.name for queue in self._client.queues.list()])
+        return edited
 
     def reset(self, scope: str, name: str = "", *, key: str = "", rate: bool = False) -> bool:
         """Let code say again what a limit is, from its next start on. False: no operator had changed it."""

@@ -1,6 +1,8 @@
 """Looking at queues, and steering them while everything runs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from types import EllipsisType
 from typing import TYPE_CHECKING, TypeAlias
 
 from mainspring.client.writing import write_again
@@ -16,6 +18,46 @@ if TYPE_CHECKING:
 QueueList: TypeAlias = list[queues.Queue]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueEdit:
+    """What is to be changed of a queue; ``...`` leaves it. ``limit`` and ``max_waiting`` None: none."""
+
+    paused: bool | EllipsisType = ...
+    limit: int | EllipsisType | None = ...
+    max_waiting: int | EllipsisType | None = ...
+    overflow: Overflow | EllipsisType = ...
+
+    def check(self) -> None:
+        """Refuse what cannot be, before anything is asked.
+
+        Raises:
+            InvalidOption: naming it.
+        """
+        if isinstance(self.limit, int):
+            Limit(self.limit)
+        if self.overflow is not ... and self.max_waiting is ...:
+            raise InvalidOption("overflow says what becomes of more than max_waiting; give that too", option="overflow")
+        if self.max_waiting is not ...:
+            check_bound(self.max_waiting, self._overflow)
+
+    def apply(self, tx: Transaction, *, namespace: str, queue: str, actor: str, version: str | None) -> queues.Queue:
+        """Change it."""
+        queues.require_version(tx, namespace, queue, version)
+        if self.paused is True:
+            queues.pause(tx, namespace, queue, actor=actor)
+        if self.paused is False:
+            queues.resume(tx, namespace, queue)
+        if self.limit is not ...:
+            queues.set_limit(tx, namespace, queue, self.limit)
+        if self.max_waiting is not ...:
+            capacity.bound(tx, namespace, queue, max_waiting=self.max_waiting, overflow=self._overflow, actor=actor)
+        return queues.get(tx, namespace, queue)
+
+    @property
+    def _overflow(self) -> Overflow:
+        return "refuse" if self.overflow is ... else self.overflow
+
+
 class Queues:
     """Looking at queues, and steering them while everything runs."""
 
@@ -26,6 +68,30 @@ class Queues:
         """Every queue."""
         found: QueueList = self._client.database.read("queues.list", lambda tx: queues.listing(tx, self._client.namespace))
         return found
+
+    def get(self, queue: str) -> queues.Queue:
+        """One queue.
+
+        Raises:
+            UnknownQueue: there is none.
+        """
+        namespace = self._client.namespace
+        found: queues.Queue = self._client.database.read("queues.get", lambda tx: queues.get(tx, namespace, queue))
+        return found
+
+    def edit(self, queue: str, edit: QueueEdit, *, version: str | None = None) -> queues.Queue:
+        """Change what an operator says of a queue, all of it or nothing; the queue as it is then. ``version`` is that of the queue
+        as the caller saw it.
+
+        Raises:
+            UnknownQueue: there is none. InvalidOption: naming what to write. ChangedMeanwhile: it has another version by now.
+        """
+        edit.check()
+        client = self._client
+        who = {"namespace": client.namespace, "queue": queue, "actor": client.actor}
+        edited = write_again(client.database, "queues.edit", lambda tx: edit.apply(tx, version=version, **who))
+        client.tell_work([queue])
+        return edited
 
     def declare(
         self,

@@ -12,6 +12,7 @@ from mainspring.client.bulk import BulkActs, Selection, due_at, look
 from mainspring.client.filters import Wanted, parse_filter
 from mainspring.client.handles import Handle
 from mainspring.client.reviving import copies as revived
+from mainspring.client.values import Values, values_of
 from mainspring.client.writing import write_again
 from mainspring.core.attributes import Value as Attribute
 from mainspring.core.attributes import readable
@@ -89,6 +90,15 @@ class Runs:
         found = self._read("runs.find", lambda tx: searching.find(tx, self._client.namespace, asked, before=before, most=most))
         return Page(found.data, found.next_cursor)
 
+    def count(self, *, most: int = 10_000, **wanted: Unpack[Wanted]) -> int:
+        """How many runs are as asked (see ``find``); counting ends at ``most``.
+
+        Raises:
+            InvalidOption: naming what runs cannot be found by.
+        """
+        asked = parse_filter(wanted)
+        return len(self._read("runs.count", lambda tx: searching.matches(tx, self._client.namespace, asked, most=most)))
+
     def preview(self, **wanted: Unpack[Wanted]) -> Selection:
         """The runs that are as asked (see ``find``), to be acted on together: ``runs.preview(error="smtp_down").retry()``
         says how many and what would become of them, and ``.apply()`` does it.
@@ -122,13 +132,23 @@ class Runs:
         named = parse_run_id(run_id)
         return self._read("runs.explain", lambda tx: explaining.explain(tx, self._client.namespace, named))
 
-    def events(self, run_id: str, *, after: int = 0) -> "Ledger":
+    def values(self, run_id: str) -> "Values":
+        """What a run was given and what it came to. What is sealed, or in a blob store, is only described.
+
+        Raises:
+            UnknownRun: there is none.
+        """
+        named, namespace = parse_run_id(run_id), self._client.namespace
+        return self._read("runs.values", lambda tx: values_of(tx, namespace, named, self._client.keeping))
+
+    def events(self, run_id: str, *, after: int = 0, limit: int = views.MOST) -> "Ledger":
         """The ledger of a run, from ``after`` on, at most 500 entries.
 
         Raises:
             UnknownRun: there is none.
         """
-        ledger = self._read("views.events", lambda tx: self._events(tx, run_id, after))
+        most = views.bound_page(limit)
+        ledger = self._read("views.events", lambda tx: self._events(tx, run_id, after, most))
         return [self._opened(event) if "message" in event.data else event for event in ledger]
 
     def _opened(self, event: Event) -> Event:
@@ -175,16 +195,17 @@ class Runs:
         self._client.tell_work([queue])
         return Handle(self._client, again, "created" if made else "existing", codec.decode_json)
 
-    def rerun(self, run_id: str, payload: Mapping[str, Any] | None = None) -> Handle[Any]:
+    def rerun(self, run_id: str, payload: Mapping[str, Any] | None = None, *, new_id: str | None = None) -> Handle[Any]:
         """Run again what has ended, however it ended: a new run linked to it, with fresh budgets. It takes the singleton
         key, and not the idempotency key. ``payload`` names other arguments;
-        where the task's code is at hand the payload is validated by it.
+        where the task's code is at hand the payload is validated by it. ``new_id`` names the new run: a second call with it makes
+        no second one.
 
         Raises:
             UnknownRun: there is none. NotTerminal: it has not ended. PayloadInvalid, PayloadTooLarge: it does not fit.
             KeyConflict: another run has the singleton key. Nothing was created.
         """
-        named, new_id = parse_run_id(run_id), self._client.system.new_id()
+        named, new_id = parse_run_id(run_id), new_id or self._client.system.new_id()
         namespace = self._client.namespace
         source = self._write("runs.payload", lambda tx: runs.payload_of(tx, named, namespace=namespace))
         body, lane = reruns.renewed(self._client, source, payload, new_id)
@@ -306,10 +327,10 @@ class Runs:
     def _who(self) -> dict[str, str]:
         return {"namespace": self._client.namespace, "actor": self._client.actor}
 
-    def _events(self, tx: Transaction, run_id: str, after: int) -> "Ledger":
+    def _events(self, tx: Transaction, run_id: str, after: int, most: int) -> "Ledger":
         tx.capabilities.require("reads_history", "look at the run itself: runs.get")
         view = views.get(tx, self._client.namespace, parse_run_id(run_id))
-        return views.events(tx, view.run.id, after=after)
+        return views.events(tx, view.run.id, after=after, most=most)
 
     def _why(self, tx: Transaction, run_id: str) -> str | None:
         return explaining.why(tx, self._client.namespace, parse_run_id(run_id))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mainspring.core.names import check_text
-from mainspring.errors import DeadLetterClosed, InvalidOption
+from mainspring.errors import DeadLetterClosed, InvalidOption, UnknownRun
 from mainspring.operations import runs
 from mainspring.store.database import Transaction
 
@@ -54,6 +54,18 @@ def listing(
         most=most,
     )
     return [_letter(row) for row in rows]
+
+
+def get(tx: Transaction, namespace: str, run_id: str) -> DeadLetter:
+    """The dead letter of a run.
+
+    Raises:
+        UnknownRun: no such run, or it left none.
+    """
+    row = tx.one("dead_letters.get", run_id=run_id, namespace=namespace)
+    if row is None:
+        raise UnknownRun(f"no dead letter of run {run_id} in namespace {namespace!r}", run_id=run_id)
+    return _letter(row)
 
 
 def groups(tx: Transaction, namespace: str) -> list[Group]:

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from mainspring.core.claiming import Reservation, Toll
 from mainspring.core.durations import DAY
+from mainspring.core.ids import stable_id
 from mainspring.core.lanes import QUEUE_SPAN, Lane, queue_floor
 from mainspring.core.limits import Limit, Measure, Pace, Rate, Scope, counter_id, limit_id
+from mainspring.errors import ChangedMeanwhile, UnknownLimit
 from mainspring.operations.lanes import lanes_of
 from mainspring.store.database import Transaction
 
@@ -323,6 +325,11 @@ def put(
     tx.execute("limits.set", **_row(namespace, scope, name, key, limit) | {"size": size})
 
 
+def lock(tx: Transaction, namespace: str, scope: Scope, name: str, *, key: str = "", measure: Measure) -> None:
+    """Lock a limit, if it is there, until the transaction ends: nobody else changes it, and nothing begins under it."""
+    tx.rows("limits.lock", ids=[limit_id(scope, _space(namespace, scope), name, key, measure)], keys=[])
+
+
 def reset(tx: Transaction, namespace: str, scope: Scope, name: str, *, key: str = "", measure: Measure) -> bool:
     """Let code say again what a limit is. False: no operator had changed it."""
     return tx.execute("limits.reset", id=limit_id(scope, _space(namespace, scope), name, key, measure)) == 1
@@ -352,9 +359,17 @@ class LimitView:
     size: int | None
     per_us: int | None
     burst: int
+    cost: int
+    strict: bool
     source: str
     used: int | None
     opens_at: int | None
+
+    @property
+    def version(self) -> str:
+        """What tells two settings of the limit apart; what is held of it does not count."""
+        said = (self.size, self.per_us, self.burst, self.cost, self.strict, self.source)
+        return f"{stable_id('limit', *map(str, said)):016x}"
 
 
 def listing(tx: Transaction, namespace: str) -> list[LimitView]:
@@ -366,6 +381,35 @@ def listing(tx: Transaction, namespace: str) -> list[LimitView]:
     return sorted(views, key=lambda view: (view.scope, view.name, view.key, view.measure))
 
 
+def get(tx: Transaction, namespace: str, scope: Scope, name: str, *, key: str = "", measure: Measure) -> LimitView:
+    """One limit.
+
+    Raises:
+        UnknownLimit: neither code nor an operator ever said how much.
+    """
+    wanted = (scope, name, key, measure)
+    found = [view for view in listing(tx, namespace) if (view.scope, view.name, view.key, view.measure) == wanted]
+    if not found:
+        raise UnknownLimit(f"no limit ({measure}) over {scope} {name}{f' key {key}' if key else ''} in namespace {namespace!r}")
+    return found[0]
+
+
+def require_version(
+    tx: Transaction, namespace: str, scope: Scope, name: str, *, key: str = "", measure: Measure, version: str | None
+) -> None:
+    """Lock a limit, and refuse to go on where it is not as the caller saw it; None: whatever it is.
+
+    Raises:
+        ChangedMeanwhile: somebody else changed it, or it is gone.
+    """
+    lock(tx, namespace, scope, name, key=key, measure=measure)
+    if version is None:
+        return
+    seen = [view.version for view in listing(tx, namespace) if (view.scope, view.name, view.key) == (scope, name, key)]
+    if version not in seen:
+        raise ChangedMeanwhile(f"the limit over {scope} {name} was changed since you read it; read it again")
+
+
 def _view(row: LimitRow, held: Mapping[int, int], instants: Mapping[int, int]) -> LimitView:
     return LimitView(
         scope=row.scope,
@@ -375,6 +419,8 @@ def _view(row: LimitRow, held: Mapping[int, int], instants: Mapping[int, int]) -
         size=row.size,
         per_us=row.per,
         burst=row.burst,
+        cost=row.cost,
+        strict=bool(row.strict),
         source=row.source,
         used=None if row.is_rate or row.scope == Scope.EACH_KEY else held.get(row.id, 0),
         opens_at=row.pace.opens_at(instants[row.id]) if row.is_rate and row.id in instants else None,

@@ -10,6 +10,7 @@ from mainspring.core.ids import is_run_id, uuid7_floor
 from mainspring.core.policy import Policy
 from mainspring.core.states import TERMINAL, State
 from mainspring.errors import InvalidOption, shown
+from mainspring.operations import request_keys
 from mainspring.operations.moves import lock_runs
 from mainspring.operations.rows import encode_data
 from mainspring.operations.views import decode_data
@@ -84,8 +85,10 @@ def remove(tx: Transaction, run_ids: Sequence[str]) -> list[str]:
 
 
 def forget(tx: Transaction, *, workers_before: int) -> None:
-    """Remove idempotency keys whose time is over, workers that have been gone since before an instant, and acts long over."""
+    """Remove idempotency keys and answers whose time is over, workers that have been gone since before an instant, and acts long
+    over."""
     tx.execute("retention.keys")
+    request_keys.forget(tx)
     tx.execute("workers.forget", before=workers_before)
     tx.execute("retention.actions", before=tx.now - ACTIONS_KEPT_US)
 

@@ -10,7 +10,7 @@ from mainspring.core.events import Event
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
 from mainspring.core.states import TERMINAL, EventType, State
-from mainspring.errors import InvalidOption, UnknownRun
+from mainspring.errors import InvalidOption, UnknownRun, UnknownWorker
 from mainspring.operations.moves import as_run
 from mainspring.store.database import Transaction
 
@@ -167,19 +167,38 @@ def batch_members(tx: Transaction, batch_id: str, *, after: str | None = None, m
 
 def workers(tx: Transaction, namespace: str, *, most: int = MOST) -> list[WorkerView]:
     """The workers of a namespace, newest first."""
-    found = [
-        WorkerView(
-            id=row[0],
-            state=row[1],
-            tasks=tuple(msgspec.json.decode(row[2])),
-            queues=tuple(msgspec.json.decode(row[3])),
-            concurrency=row[4],
-            started_at=row[5],
-            expires_at=row[6],
-        )
-        for row in tx.rows("workers.list", namespace=namespace, most=most)
-    ]
+    found = [_worker(row) for row in tx.rows("workers.list", namespace=namespace, most=most)]
     return sorted(found, key=lambda worker: (-worker.started_at, worker.id))  # here: databases disagree on the order of text
+
+
+def worker(tx: Transaction, namespace: str, worker_id: str) -> WorkerView:
+    """One worker.
+
+    Raises:
+        UnknownWorker: there is none of that id in this namespace.
+    """
+    row = tx.one("workers.get", namespace=namespace, id=worker_id)
+    if row is None:
+        raise UnknownWorker(f"no worker {worker_id!r} in namespace {namespace!r}; it may have been gone for long")
+    return _worker(row)
+
+
+def workers_page(tx: Transaction, namespace: str, *, state: str = "", after: str = "", most: int = MOST) -> list[WorkerView]:
+    """A page of the workers of a namespace, by id; ``after`` is the last id of the page before."""
+    rows = tx.rows("workers.page", namespace=namespace, state=state, after=after, most=min(most, MOST))
+    return [_worker(row) for row in rows]
+
+
+def _worker(row: Sequence[Any]) -> WorkerView:
+    return WorkerView(
+        id=row[0],
+        state=row[1],
+        tasks=tuple(msgspec.json.decode(row[2])),
+        queues=tuple(msgspec.json.decode(row[3])),
+        concurrency=row[4],
+        started_at=row[5],
+        expires_at=row[6],
+    )
 
 
 def policies(tx: Transaction, ids: Sequence[int]) -> dict[int, Policy]:

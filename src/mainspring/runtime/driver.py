@@ -51,10 +51,15 @@ class Driver:
 
     async def stop(self) -> None:
         """Stop stepping. A step under way is waited for."""
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """``stop`` for whoever has no event loop."""
         self._stopping = True
-        for thread, bell in self._threads:
+        for _, bell in self._threads:
             bell.ring()
-            await asyncio.to_thread(thread.join)
+        for thread, _ in self._threads:
+            thread.join()
 
     def _run(self, service: Service, bell: Bell) -> None:
         """Step after step: without coming back to any loop in between, so that user code, which holds the interpreter, runs while

@@ -9,7 +9,8 @@ Fragments in ``.sql`` files::
     {{batch}}                                   a list parameter declared by an ``-- input batch:`` line, as a table of rows
     {{blob_mark}}                               the first byte of a value that points to a blob
     {{uuid}} {{bytes}} {{int}} {{strict}} {{clustered}}   column types and table options (migrations only)
-    {{bytewise}}                                text that is compared byte by byte, whatever the server's language (migrations only)
+    {{bytewise}}                                text that is compared byte by byte, whatever the server's language
+    {{only_postgres}}                           makes the rest of the line a comment on SQLite (migrations only)
 
 A list travels as one text parameter whatever its length, so a statement has one plan: an array literal for each column on
 PostgreSQL, one JSON array on SQLite.
@@ -97,6 +98,7 @@ def _pg_words(skip_locked: bool) -> dict[str, str]:
         "strict": "",
         "clustered": "",
         "bytewise": 'COLLATE "C"',
+        "only_postgres": "",
         "blob_mark": r"'\x02'::bytea",
     }
 
@@ -168,6 +170,7 @@ _SQLITE_WORDS = {
     "strict": "STRICT",
     "clustered": "STRICT, WITHOUT ROWID",
     "bytewise": "",
+    "only_postgres": "--",
     "blob_mark": "x'02'",
 }
 

@@ -6,17 +6,24 @@ ON CONFLICT (namespace, name) DO NOTHING;
 
 -- name: queues.list
 -- The queues of a namespace, in any order, with their limit and the runs that wait in them.
--- columns: name text, paused_at int, paused_by text, size int, used int, source text, queued int
+-- columns: name text, paused_at int, paused_by text, size int, used int, source text, queued int, max_waiting int, overflow text
+-- columns: bound_source text
 SELECT q.name, q.paused_at, q.paused_by, g.size,
        CASE WHEN g.size IS NOT NULL THEN
            (SELECT count(*) FROM runs r JOIN lanes l ON l.id = r.lane_id
             WHERE r.worker_id IS NOT NULL AND l.namespace = q.namespace AND l.queue = q.name)
            + (SELECT coalesce(sum(s.cost), 0) FROM reservations s WHERE s.limit_id = g.id) END AS used, g.source,
        (SELECT count(*) FROM runs r JOIN lanes l ON l.id = r.lane_id
-        WHERE l.namespace = q.namespace AND l.queue = q.name AND r.state = 'queued') AS queued
+        WHERE l.namespace = q.namespace AND l.queue = q.name AND r.state = 'queued') AS queued,
+       q.max_waiting, q.overflow, q.source AS bound_source
 FROM queues q
 LEFT JOIN limits g ON g.namespace = q.namespace AND g.scope = 'queue' AND g.name = q.name AND g.measure = 'at_once'
-WHERE q.namespace = :namespace;
+WHERE q.namespace = :namespace AND (:queue = '' OR q.name = :queue);
+
+-- name: queues.lock
+-- A queue and its limits at once, locked until the transaction ends: of two who edit it the second sees what the first did.
+-- columns: name text
+SELECT q.name FROM queues q WHERE q.namespace = :namespace AND q.name = :queue {{lock}};
 
 -- name: queues.paused
 -- Which of these queues are paused.

@@ -35,6 +35,18 @@ UPDATE workers SET state = 'gone' WHERE id = :id AND state = 'live';
 SELECT id, state, tasks, queues, concurrency, started_at, expires_at
 FROM workers WHERE namespace = :namespace ORDER BY started_at DESC, id LIMIT :most;
 
+-- name: workers.get
+-- One worker of a namespace.
+-- columns: id text, state text, tasks text, queues text, concurrency int, started_at int, expires_at int
+SELECT id, state, tasks, queues, concurrency, started_at, expires_at FROM workers WHERE namespace = :namespace AND id = :id;
+
+-- name: workers.page
+-- A page of the workers of a namespace, by id.
+-- columns: id text, state text, tasks text, queues text, concurrency int, started_at int, expires_at int
+SELECT id, state, tasks, queues, concurrency, started_at, expires_at
+FROM workers WHERE namespace = :namespace AND id {{bytewise}} > :after AND (:state = '' OR state = :state)
+ORDER BY id {{bytewise}} LIMIT :most;
+
 -- name: workers.forget
 -- Remove workers that have been gone for long and hold nothing.
 DELETE FROM workers

@@ -1,0 +1,215 @@
+"""``mainspring schedule …``: see what is due and what became of it; put, pause, resume, trigger, delete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mainspring.cli import output
+from mainspring.cli.connecting import connected
+from mainspring.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from mainspring.core.rules import Rule
+    from mainspring.core.timetable import Fire
+    from mainspring.operations.schedules import ScheduleView
+
+app = typer.Typer(help="Schedules: what is due, and what became of it.", no_args_is_help=True, rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="the schedule's name", show_default=False)]
+Cron = Annotated[str | None, typer.Option("--cron", help='A cron expression: "30 2 * * *"; needs --tz.')]
+Zone = Annotated[str | None, typer.Option("--tz", help="The IANA zone whose clocks it is read on, such as Europe/Berlin.")]
+Every = Annotated[str | None, typer.Option("--every", help='An interval: "5m".')]
+At = Annotated[str | None, typer.Option("--at", help="One instant: 2031-05-01T09:00:00Z.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever looks later.", show_default=False)]
+
+
+@app.command("put")
+def put(
+    context: typer.Context,
+    name: Name,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="the task it runs, by name", show_default=False)],
+    cron: Cron = None,
+    tz: Zone = None,
+    every: Every = None,
+    at: At = None,
+    payload: Annotated[str | None, typer.Option("--payload", help="The task's arguments as a JSON object.")] = None,
+    queue: Annotated[str, typer.Option("--queue", "-q", help="The queue of its runs.")] = "default",
+    overlap: Annotated[str, typer.Option("--overlap", help="What becomes of one that is due while another runs.")] = "forbid",
+    misfire: Annotated[str, typer.Option("--misfire", help="What becomes of what is late.")] = "run_once_if_late",
+) -> None:
+    """Make a schedule be so: a new one, or a new revision of the one of that name."""
+    from mainspring.cli.run import arguments_of
+
+    rule = _rule(cron, tz, every, at)
+    with connected(context) as client:
+        made = client.schedules.put(
+            name,
+            rule,
+            task,
+            payload=None if payload is None else arguments_of(payload),
+            queue=queue,
+            overlap=overlap,
+            misfire=misfire,
+        )
+    print(f"{name} is {made.state}, revision {made.revision}; next {output.at(made.next_at) or 'never'}")
+
+
+@app.command("list")
+def list_schedules(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many, up to 500.")] = 50,
+    after: Annotated[str, typer.Option("--after", help="Go on behind this name.")] = "",
+    json: output.Json = False,
+) -> None:
+    """Schedules by name: will it fire, when next, how it went."""
+    with connected(context) as client:
+        found = client.schedules.list(after=after, limit=limit)
+    if json:
+        output.show_json({"data": [_told(each) for each in found]})
+        return
+    output.show_table(
+        ["NAME", "KIND", "STATE", "NEXT", "LAST FIRED", "FAILURES"],
+        [
+            [each.name, each.kind, str(each.state), output.at(each.next_at), output.at(each.last_fired_at), each.failure_streak]
+            for each in found
+        ],
+    )
+
+
+@app.command("show")
+def show(context: typer.Context, name: Name, json: output.Json = False) -> None:
+    """One schedule: what it says, whether it will fire, and why not."""
+    with connected(context) as client:
+        told = _told(client.schedules.get(name))
+    if json:
+        output.show_json(told)
+        return
+    output.show_fields(told)
+
+
+@app.command("next")
+def preview(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="a schedule; or give a rule", show_default=False)] = None,
+    cron: Cron = None,
+    tz: Zone = None,
+    every: Every = None,
+    at: At = None,
+    count: Annotated[int, typer.Option("-n", help="So many, up to 500.")] = 10,
+    json: output.Json = False,
+) -> None:
+    """The next instants of a schedule, or of a rule that is not put anywhere, with what clocks on the wall show."""
+    if name is None:
+        fires = _fires(_rule(cron, tz, every, at), count)
+    else:
+        with connected(context) as client:
+            fires = client.schedules.preview(name, count)
+    if json:
+        output.show_json({"data": [{"at": fire.at, "notes": [note._asdict() for note in fire.notes]} for fire in fires]})
+        return
+    rows = [[output.at(fire.at), *next(((n.local, n.zone, n.told) for n in fire.notes), ("", "", ""))] for fire in fires]
+    output.show_table(["AT", "LOCAL", "ZONE", "NOTE"], rows)
+
+
+@app.command("occurrences")
+def occurrences(
+    context: typer.Context,
+    name: Name,
+    disposition: Annotated[str | None, typer.Option("--disposition", help="Only those with this fate.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many, up to 500.")] = 50,
+    cursor: Annotated[str | None, typer.Option("--cursor", help="Go on after this: next_cursor of the page before.")] = None,
+    json: output.Json = False,
+) -> None:
+    """What became of a schedule's instants, the newest first."""
+    with connected(context) as client:
+        page = client.schedules.occurrences(name, disposition=disposition, limit=limit, cursor=cursor)
+    if json:
+        output.show_json({"data": page.data, "next_cursor": page.next_cursor})
+        return
+    output.show_table(
+        ["NOMINAL", "DISPOSITION", "ORIGIN", "RUN", "COVERS", "REASON"],
+        [
+            [
+                output.at(each.nominal_at),
+                str(each.disposition),
+                str(each.origin),
+                each.run_id,
+                each.covers_count,
+                each.reason or each.reason_code,
+            ]
+            for each in page.data
+        ],
+    )
+    if page.next_cursor:
+        output.tell(f"there may be more: --cursor {page.next_cursor}")
+
+
+@app.command("pause")
+def pause(context: typer.Context, name: Name, reason: Reason) -> None:
+    """Let nothing more fire; what is due meanwhile is settled at the resume."""
+    with connected(context) as client:
+        client.schedules.pause(name, reason=reason)
+    print(f"{name} is paused")
+
+
+@app.command("resume")
+def resume(context: typer.Context, name: Name) -> None:
+    """Let it fire again: what was due meanwhile is late."""
+    with connected(context) as client:
+        client.schedules.resume(name)
+    print(f"{name} fires again")
+
+
+@app.command("trigger")
+def trigger(context: typer.Context, name: Name, reason: Reason, json: output.Json = False) -> None:
+    """Run it now, whatever its rule says and whether it is paused."""
+    with connected(context) as client:
+        made = client.schedules.trigger(name, reason=reason)
+    if json:
+        output.show_json(made._asdict())
+        return
+    print(f"run {made.run_id} is {made.disposition}")
+
+
+@app.command("delete")
+def delete(
+    context: typer.Context,
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Free its name and withdraw what waits; what runs goes on, and the ledger stays."""
+    if not yes:
+        typer.confirm(f"delete schedule {name}?", abort=True)
+    with connected(context) as client:
+        client.schedules.delete(name)
+    print(f"{name} is deleted")
+
+
+def _rule(cron: str | None, tz: str | None, every: str | None, at: str | None) -> Rule:
+    from mainspring.core import rule_building
+
+    if sum(each is not None for each in (cron, every, at)) != 1:
+        raise InvalidOption("give one of --cron, --every and --at", option="cron")
+    if cron is not None:
+        return rule_building.cron(cron, tz=tz)
+    return rule_building.every(every) if every is not None else rule_building.once(at or "", tz=tz)
+
+
+def _fires(rule: Rule, count: int) -> list[Fire]:
+    from mainspring.core.timetable import Surroundings, timetable
+    from mainspring.system import RealSystem
+    from mainspring.zones import zone
+
+    if not 1 <= count <= 500:
+        raise InvalidOption(f"-n must be from 1 to 500, not {count}", option="n")
+    now = RealSystem().now()
+    return timetable(rule, Surroundings(zones=zone, created_at=now)).preview(now, count)
+
+
+def _told(view: ScheduleView) -> dict[str, Any]:
+    from dataclasses import fields
+
+    told = {field.name: getattr(view, field.name) for field in fields(view)}
+    return told | {"spec": None if view.spec is None else view.spec.as_data()}

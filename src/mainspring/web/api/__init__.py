@@ -1,0 +1,20 @@
+"""The endpoints, a file a noun. ``ENDPOINTS`` is the table of all of them, in the order in which they are told of."""
+
+from mainspring.web import health
+from mainspring.web.api import batches, bulk_actions, dead_letters, events, limits, namespaces, queues, runs, status, tasks, workers
+from mainspring.web.endpoints import Endpoint
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *runs.ENDPOINTS,
+    *events.ENDPOINTS,
+    *bulk_actions.ENDPOINTS,
+    *dead_letters.ENDPOINTS,
+    *queues.ENDPOINTS,
+    *limits.ENDPOINTS,
+    *batches.ENDPOINTS,
+    *tasks.ENDPOINTS,
+    *workers.ENDPOINTS,
+    *namespaces.ENDPOINTS,
+    *status.ENDPOINTS,
+    *health.ENDPOINTS,
+)

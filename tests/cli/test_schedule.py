@@ -1,0 +1,33 @@
+"""``mainspring schedule``: putting, looking, steering."""
+
+from __future__ import annotations
+
+from tests.cli.shell import Shell
+
+
+def test_a_schedule_is_put_seen_triggered_paused_and_deleted(shell: Shell) -> None:
+    shell.drain()
+    put = shell.run("schedule", "put", "hello", "greet", "--every", "1h", "--payload", '{"who": "you"}')
+    assert put.out.startswith("hello is active, revision 1; next 20"), put
+    made = shell.json("schedule", "trigger", "hello", "--reason", "to see it")
+    shell.drain()
+    assert shell.json("run", "get", made["run_id"])["result"] == "hello you "
+    (seen,) = shell.json("schedule", "occurrences", "hello")["data"]
+    assert (seen["disposition"], seen["origin"], seen["reason"]) == ("fired", "manual", "to see it")
+    assert shell.run("schedule", "pause", "hello", "--reason", "enough").code == 0
+    told = shell.json("schedule", "show", "hello")
+    assert (told["state"], told["reason"], told["spec"]["rule"]) == ("paused", "enough", {"every": "1h"})
+    assert shell.run("schedule", "resume", "hello").code == 0
+    assert "active" in shell.run("schedule", "list").out
+    assert shell.run("schedule", "delete", "hello", "--yes").code == 0
+    assert shell.run("schedule", "show", "hello").code == 3
+
+
+def test_a_rule_can_be_asked_before_it_is_put(on_sqlite: Shell) -> None:
+    asked = on_sqlite.run("schedule", "next", "--cron", "30 2 * * *", "--tz", "Europe/Berlin", "-n", "400")
+    assert asked.code == 0
+    assert len(asked.out.splitlines()) == 401
+    assert any("does not exist" in line or "exist" in line for line in asked.out.splitlines()[1:])  # a spring within 400 days
+    assert on_sqlite.run("schedule", "next", "--cron", "30 2 * *", "--tz", "Europe/Berlin").code == 2
+    assert on_sqlite.run("schedule", "next").code == 2
+    assert on_sqlite.run("schedule", "pause", "nope", "--reason", "x").code == 3

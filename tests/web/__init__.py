@@ -1,0 +1,1 @@
+"""The HTTP server: its conventions, its nouns, its streams, its document."""
