@@ -338,6 +338,64 @@ def test_an_edit_settles_earlier_instants_by_the_old_rule_and_later_ones_by_the_
     assert [each.revision for each in stage.ledger()] == [1, 1, 2]
 
 
+@pytest.mark.case("schedules", 48)
+def test_an_edit_of_a_paused_schedule_leaves_what_was_due_before_to_the_old_rule(stage: Stage) -> None:
+    stage.put(overlap="allow")
+    stage.client.schedules.pause("ping", reason="wait")
+    stage.fleet.pass_time(2 * MINUTE + 7 * SECOND)
+    stage.put(every("30s"), overlap="allow")
+    stage.fleet.pass_time(MINUTE)
+    stage.put(every("1h"), overlap="allow")
+    stage.fleet.pass_time(HOUR)
+    assert stage.ledger() == []
+    stage.client.schedules.resume("ping")
+    stage.tick()
+    assert [(each.revision, str(each.disposition)) for each in stage.ledger()] == [
+        (1, "coalesced"), (1, "fired"), (2, "coalesced"), (2, "fired"), (3, "fired")
+    ]  # fmt: skip
+
+
+@pytest.mark.case("schedules", 48)
+def test_what_jitter_puts_off_beyond_an_edit_is_still_due_by_the_old_rule(stage: Stage) -> None:
+    jitter = {"max": "50s", "mode": "hash"}
+    names = [stage.put(name=f"put-off-{number}", jitter=jitter).name for number in range(20)]
+    stage.elapse()
+    put_off = next(name for name in names if stage.ledger(name) == [])
+    stage.put(every("1h"), name=put_off)
+    stage.elapse()
+    assert [each.revision for each in stage.ledger(put_off)] == [1]
+
+
+def test_of_two_edits_at_once_both_become_revisions(stage: Stage, rival: AnyDatabase) -> None:
+    stage.put()
+    other = Stage(stage.fleet, Client(rival, namespace=stage.fleet.namespace, system=stage.client.system, actor="user:bob"))
+    together(lambda: stage.put(every("1h")), lambda: other.put(every("2h")))
+    rows = stage.fleet.sql("SELECT revision, spec, actor FROM schedule_revisions ORDER BY revision")
+    assert [row[0] for row in rows] == [1, 2, 3]
+    assert {row[2] for row in rows} == {"user:ana", "user:bob"}
+    assert stage.client.schedules.get("ping").revision == 3
+
+
+def test_of_two_that_make_one_name_at_once_the_second_edits(stage: Stage, rival: AnyDatabase) -> None:
+    other = Stage(stage.fleet, Client(rival, namespace=stage.fleet.namespace, system=stage.client.system))
+    first, second = together(lambda: stage.put(every("1h")), lambda: other.put(every("2h")))
+    assert first.id == second.id
+    assert stage.client.schedules.get("ping").revision == 2
+
+
+@pytest.mark.case("schedules", 47)
+def test_a_pause_that_outlasts_a_disabling_keeps_what_was_due_before_it(stage: Stage) -> None:
+    stage.put()
+    stage.client.schedules.pause("ping", reason="wait")
+    stage.fleet.pass_time(2 * MINUTE + 7 * SECOND)
+    stage.put(enabled=False)
+    stage.fleet.pass_time(HOUR)
+    stage.put()
+    stage.client.schedules.resume("ping")
+    stage.tick()
+    assert [(each.revision, str(each.disposition)) for each in stage.ledger()] == [(1, "coalesced"), (1, "fired")]
+
+
 def test_putting_the_same_twice_changes_nothing(stage: Stage) -> None:
     first = stage.put()
     assert stage.put() == first

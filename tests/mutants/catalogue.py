@@ -460,10 +460,10 @@ MUTANTS = (
         new="ready = [each for each in waiting if each.ready_at < 0]",
     ),
     Mutant(
-        name="edit-forgets-the-past",
-        bug="an edit does not settle what was due before it",
-        file="operations/schedules.py",
-        old="    look_at(tx, [cursor])  # under the old revision, up to now\n",
-        new="",
+        name="edit-takes-the-past-along",
+        bug="what was due before an edit and is settled after it is settled by the new rule",
+        file="operations/planning.py",
+        old="    while schedule.revision > 1 and cursor.cursor_at < schedule.revised_at:\n",
+        new="    while False:\n",
     ),
 )

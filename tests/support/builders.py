@@ -413,6 +413,7 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
     "fleet": ("last_tick_at", "reap_hold_until"),
     "queues": ("paused_at", "created_at"),
     "schedules": ("created_at", "updated_at", "paused_at", "deleted_at"),
+    "schedule_revisions": ("at",),
     "schedule_cursors": (
         "cursor_at",
         "next_nominal_at",

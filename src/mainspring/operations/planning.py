@@ -17,9 +17,9 @@ from mainspring.core.attempts import Held, Move, move
 from mainspring.core.durations import MINUTE
 from mainspring.core.ids import stable_uuid7
 from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin
-from mainspring.core.planning import Arrival, Fate, Standing, Visit, visit
+from mainspring.core.planning import Arrival, Fate, Range, Standing, Visit, visit
 from mainspring.core.rules import timezones
-from mainspring.core.schedule import Cursor, Spec
+from mainspring.core.schedule import Cursor, Spec, kind_of
 from mainspring.core.states import EventType, State
 from mainspring.core.timetable import Surroundings, Timetable, timetable
 from mainspring.errors import MainspringError
@@ -59,6 +59,7 @@ class ScheduleRow(NamedTuple):
     lane_id: int
     policy_id: int
     body: bytes | None
+    revised_at: int
 
     @property
     def is_in_force(self) -> bool:
@@ -85,6 +86,7 @@ class _Writing:
     """What is to be written of several schedules."""
 
     fates: list[tuple[ScheduleRow, Fate]]
+    ranges: list[tuple[ScheduleRow, Range]]
     visits: list[tuple[ScheduleRow, Visit]]
     broken: list[tuple[ScheduleRow, str | None]]
 
@@ -96,22 +98,24 @@ def read_spec(text: str) -> Spec:
 
 
 @lru_cache(maxsize=_COMPILED)
-def _table(text: str, seed: str, created_at: int, ended_at: int | None) -> Timetable:
+def _table(text: str, seed: str, created_at: int, ended_at: int | None, until: int | None) -> Timetable:
     spec = read_spec(text)
+    ends = [at for at in (spec.end_at, until) if at is not None]
     around = Surroundings(
-        zones=zone, created_at=created_at, start_at=spec.start_at, end_at=spec.end_at, ended_at=ended_at, seed=seed
+        zones=zone, created_at=created_at, start_at=spec.start_at, end_at=min(ends, default=None), ended_at=ended_at, seed=seed
     )
     return timetable(spec.rule, around)
 
 
-def table_of(schedule: ScheduleRow, cursor: Cursor | None = None) -> Timetable:
-    """The instants of a schedule.
+def table_of(schedule: ScheduleRow, cursor: Cursor | None = None, *, until: int | None = None) -> Timetable:
+    """The instants of a schedule, up to ``until`` where that is given.
 
     Raises:
         RuleInvalid: its rule can no longer be read.
     """
     waits_for_end = schedule.kind == "after" and cursor is not None
-    return _table(schedule.spec, schedule.seed, schedule.created_at, cursor.last_ended_at if waits_for_end and cursor else None)
+    ended_at = cursor.last_ended_at if waits_for_end and cursor else None
+    return _table(schedule.spec, schedule.seed, schedule.created_at, ended_at, until)
 
 
 def zone_hash(spec: Spec) -> str:
@@ -150,33 +154,81 @@ def look_at(
     ids = sorted(cursor.schedule_id for cursor in cursors)
     rows = {row[0]: ScheduleRow(*row) for row in tx.rows("cursors.schedules", ids=ids)}
     standing = _standing(tx, ids)
-    writing = _Writing([], [], [])
+    writing = _Writing([], [], [], [])
     for cursor in cursors:
         schedule = rows[cursor.schedule_id]
         arrivals = arriving.get(schedule.id, ()) if arriving else ()
         try:
-            made = _look(schedule, cursor, standing.get(schedule.id, ()), arrivals, tx.now)
+            told, made = _look(tx, schedule, cursor, standing.get(schedule.id, ()), arrivals)
             if schedule.broken is not None:
                 writing.broken.append((schedule, None))
         except MainspringError as error:  # this schedule cannot be planned; the others can
-            made = Visit(cursor=cursor._replace(next_at=tx.now + _BROKEN_US))
+            told, made = schedule, Visit(cursor=cursor._replace(next_at=tx.now + _BROKEN_US))
             writing.broken.append((schedule, error.message[:_MOST_TOLD]))
         writing.visits.append((schedule, made))
-        writing.fates += [(schedule, fate) for fate in made.fates]
+        writing.fates += [(told, fate) for fate in made.fates]
+        writing.ranges += [(told, each) for each in made.ranges]
     _write(tx, writing)
     return {schedule.id: made for schedule, made in writing.visits}
 
 
-def _look(schedule: ScheduleRow, cursor: Cursor, standing: Sequence[Standing], arriving: Sequence[Arrival], now: int) -> Visit:
-    """One that is not in force is looked at again when something about it changes; what is asked for by hand starts anyway."""
+def _look(
+    tx: Transaction, schedule: ScheduleRow, cursor: Cursor, standing: Sequence[Standing], arriving: Sequence[Arrival]
+) -> tuple[ScheduleRow, Visit]:
+    """What is decided of a schedule, and the revision under which it is. One that is not in force is looked at again when something
+    about it changes; what is asked for by hand starts anyway, as the newest revision says."""
     spec = read_spec(schedule.spec)
     failed = spec.pause_after_failures is not None and cursor.failure_streak >= spec.pause_after_failures
-    if schedule.is_in_force and not failed:
-        return visit(spec, table_of(schedule, cursor), cursor, standing=standing, arriving=arriving, now=now)
-    made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=now)
-    is_over = schedule.deleted_at is not None or not schedule.enabled
-    withdrawn = [each for each in standing if is_over and not each.holds_slot]
-    return replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=schedule.is_in_force)
+    if not schedule.is_in_force or failed:
+        made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=tx.now)
+        is_over = schedule.deleted_at is not None or not schedule.enabled
+        withdrawn = [each for each in standing if is_over and not each.holds_slot]
+        return schedule, replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=schedule.is_in_force)
+    older = _older(tx, schedule, cursor)
+    if older.until is None:
+        table = table_of(schedule, older.cursor)
+        return schedule, visit(spec, table, older.cursor, standing=standing, arriving=arriving, now=tx.now)
+    if arriving:
+        return schedule, _again(visit(spec, None, older.cursor, standing=standing, arriving=arriving, now=tx.now), tx.now)
+    made = visit(read_spec(older.row.spec), older.table, older.cursor, standing=standing, now=tx.now)
+    if made.more or made.cursor.next_nominal_at is not None:
+        return older.row, made
+    passed = made.cursor._replace(cursor_at=older.until, backlog_is_late=cursor.backlog_is_late)
+    return older.row, _again(replace(made, cursor=passed), tx.now)
+
+
+def _again(made: Visit, now: int) -> Visit:
+    return replace(made, cursor=made.cursor._replace(next_at=now), more=True)
+
+
+class _Older(NamedTuple):
+    """A revision that is no longer the newest, and some of whose instants lie before the cursor. ``until`` None: there is none."""
+
+    row: ScheduleRow
+    cursor: Cursor
+    table: Timetable | None = None
+    until: int | None = None
+
+
+def _older(tx: Transaction, schedule: ScheduleRow, cursor: Cursor) -> _Older:
+    """The revision that was in force when what is settled next was due: that of its time, whatever was edited since. The cursor
+    passes revisions of which nothing is left."""
+    while schedule.revision > 1 and cursor.cursor_at < schedule.revised_at:
+        revision, text, lane_id, policy_id, body, until = _found(tx.one("cursors.revision", id=schedule.id, at=cursor.cursor_at))
+        spec = read_spec(text)
+        row = schedule._replace(
+            revision=revision, kind=kind_of(spec.rule), spec=text, lane_id=lane_id, policy_id=policy_id, body=body
+        )
+        table = table_of(row, cursor, until=until)
+        if spec.enabled and table.after(cursor.cursor_at) is not None:
+            return _Older(row, cursor, table, until)
+        cursor = cursor._replace(cursor_at=until)
+    return _Older(schedule, cursor)
+
+
+def _found(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    assert row is not None, "a revision follows each but the newest"
+    return row
 
 
 def _standing(tx: Transaction, ids: Sequence[str]) -> dict[str, list[Standing]]:
@@ -200,10 +252,9 @@ def _write(tx: Transaction, writing: _Writing) -> None:
     _move_waiting(tx, writing.visits)
     if writing.fates:
         tx.execute("occurrences.create", batch=[_row(schedule, fate, ids) for schedule, fate in writing.fates])
-    ranges = [(schedule, each) for schedule, made in writing.visits for each in made.ranges]
-    if ranges:
+    if writing.ranges:
         version = tz_version()
-        tx.execute("occurrences.create_ranges", batch=[(s.id, *each, s.revision, version) for s, each in ranges])
+        tx.execute("occurrences.create_ranges", batch=[(s.id, *each, s.revision, version) for s, each in writing.ranges])
     for schedule in (schedule for schedule, made in writing.visits if made.pauses):
         tx.execute("schedules.pause", id=schedule.id, actor="system", reason=FAILED_TOO_OFTEN)
         tx.execute("schedules.log", id=schedule.id, type="paused", actor="system", data=encode_data({"reason": FAILED_TOO_OFTEN}))

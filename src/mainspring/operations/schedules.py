@@ -12,7 +12,7 @@ from mainspring.core.planning import Arrival
 from mainspring.core.schedule import Cursor, ScheduleState, Spec, kind_of, state_of
 from mainspring.errors import InvalidOption, MainspringError, UnknownSchedule
 from mainspring.operations.creation import intern
-from mainspring.operations.planning import ScheduleRow, as_moved, look_at, read_spec, table_of, zone_hash
+from mainspring.operations.planning import ScheduleRow, look_at, read_spec, table_of, zone_hash
 from mainspring.operations.rows import encode_data
 from mainspring.store.database import Transaction
 from mainspring.zones import tz_version
@@ -61,19 +61,18 @@ class Triggered(NamedTuple):
 
 def put(tx: Transaction, new_id: str, name: str, spec: Spec, target: Target, *, namespace: str, actor: str) -> ScheduleView:
     """Make a schedule what ``spec`` says: a new one, or a new revision of the one of that name. Where it says so already nothing is
-    written. Instants up to now are settled as the old revision says.
+    written. Instants up to now are settled as the old revision says; where it is paused, when it is resumed.
 
     Raises:
         NeverDue, RuleInvalid: the rule is due at no instant, or too often. Nothing is written.
     """
-    row = tx.one("schedules.by_name", namespace=namespace, name=name)
     text = encode_data(spec.as_data()) or ""
     tx.rows("runs.intern", lanes=intern([target.lane], [target.policy]).params["lanes"], policies=[target.policy])
     told = {"spec": text, "lane_id": target.lane.id, "policy_id": target.policy[0], "body": target.body}
-    if row is None:
+    if tx.one("schedules.by_name", namespace=namespace, name=name) is None:
         _create(tx, new_id, name, spec, told, namespace=namespace, actor=actor)
     else:
-        _edit(tx, ScheduleRow(*row), spec, told, actor)
+        _edit(tx, *_take(tx, name, namespace), spec, told, actor)
     return get(tx, name, namespace=namespace)
 
 
@@ -87,7 +86,7 @@ def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str,
         kind=kind_of(spec.rule),
         set_name=None,
     )
-    tx.execute("schedules.revise", id=new_id, revision=1, actor=actor, **told)
+    tx.execute("schedules.revise", id=new_id, revision=1, actor=actor, at=tx.now, **told)
     tx.execute("schedules.log", id=new_id, type="created", actor=actor, data=None)
     schedule = find(tx, name, namespace=namespace)
     table = table_of(schedule)
@@ -101,33 +100,19 @@ def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str,
     )  # fmt: skip
 
 
-def _edit(tx: Transaction, old: ScheduleRow, spec: Spec, told: dict[str, Any], actor: str) -> None:
+def _edit(tx: Transaction, old: ScheduleRow, cursor: Cursor, spec: Spec, told: dict[str, Any], actor: str) -> None:
     if (old.spec, old.lane_id, old.policy_id, old.body) == tuple(told.values()):
         return
-    cursor = _locked(tx, old.id)
-    look_at(tx, [cursor])  # under the old revision, up to now
+    look_at(tx, [cursor])
     cursor = _locked(tx, old.id)
     revision = old.revision + 1
-    tx.execute("schedules.revise", id=old.id, revision=revision, actor=actor, **told)
+    in_force_from = max(cursor.cursor_at, old.revised_at, tx.now)
+    tx.execute("schedules.revise", id=old.id, revision=revision, actor=actor, at=in_force_from, **told)
     tx.execute("schedules.edit", id=old.id, revision=revision, kind=kind_of(spec.rule), enabled=int(spec.enabled))
-    settled_to = max(cursor.cursor_at, tx.now)
-    told = {"revision": revision, "settled_to": settled_to}
-    tx.execute("schedules.log", id=old.id, type="edited", actor=actor, data=encode_data(told))
-    fresh = find_by_id(tx, old.id, namespace=old.namespace)
-    table = table_of(fresh, cursor)
-    table.check_often(tx.now)
-    if fresh.is_in_force:
-        _go_on(tx, fresh, cursor._replace(cursor_at=settled_to, backlog_is_late=0))
-    else:
-        look_at(tx, [cursor])
-
-
-def _go_on(tx: Transaction, schedule: ScheduleRow, cursor: Cursor) -> None:
-    """Have the schedule followed from its cursor on."""
-    following = table_of(schedule, cursor).after(cursor.cursor_at)
-    tx.execute(
-        "cursors.move", batch=[as_moved(cursor._replace(next_nominal_at=following, next_at=tx.now), read_spec(schedule.spec))]
-    )
+    data = encode_data({"revision": revision, "settled_to": in_force_from})
+    tx.execute("schedules.log", id=old.id, type="edited", actor=actor, data=data)
+    table_of(find_by_id(tx, old.id, namespace=old.namespace), cursor).check_often(tx.now)
+    look_at(tx, [cursor])
 
 
 def pause(tx: Transaction, name: str, *, namespace: str, actor: str, reason: str) -> None:
@@ -136,8 +121,7 @@ def pause(tx: Transaction, name: str, *, namespace: str, actor: str, reason: str
     Raises:
         UnknownSchedule: there is none of that name.
     """
-    schedule = find(tx, name, namespace=namespace)
-    cursor = _locked(tx, schedule.id)
+    schedule, cursor = _take(tx, name, namespace)
     if schedule.paused_at is not None:
         return
     look_at(tx, [cursor])
@@ -152,8 +136,7 @@ def resume(tx: Transaction, name: str, *, namespace: str, actor: str) -> None:
     Raises:
         UnknownSchedule: there is none of that name.
     """
-    schedule = find(tx, name, namespace=namespace)
-    cursor = _locked(tx, schedule.id)
+    schedule, cursor = _take(tx, name, namespace)
     if schedule.paused_at is None:
         return
     tx.execute("schedules.resume", id=schedule.id)
@@ -170,8 +153,7 @@ def trigger(
     Raises:
         UnknownSchedule: there is none of that name.
     """
-    schedule = find(tx, name, namespace=namespace)
-    cursor = _locked(tx, schedule.id)
+    schedule, cursor = _take(tx, name, namespace)
     key = manual_key(run_id)
     arrival = Arrival(
         key=key, nominal=tx.now if as_of is None else as_of, due_at=tx.now, origin=Origin.MANUAL, reason=reason, actor=actor,
@@ -189,8 +171,8 @@ def delete(tx: Transaction, name: str, *, namespace: str, actor: str) -> None:
     Raises:
         UnknownSchedule: there is none of that name.
     """
-    schedule = find(tx, name, namespace=namespace)
-    look_at(tx, [_locked(tx, schedule.id)])
+    schedule, cursor = _take(tx, name, namespace)
+    look_at(tx, [cursor])
     tx.execute("schedules.delete", id=schedule.id, actor=actor)
     tx.execute("schedules.log", id=schedule.id, type="deleted", actor=actor, data=None)
     look_at(tx, [_locked(tx, schedule.id)])
@@ -256,6 +238,19 @@ def _view(schedule: ScheduleRow, cursor: Cursor) -> ScheduleView:
         last_failure_at=cursor.last_failure_at, paused_at=schedule.paused_at, paused_by=schedule.paused_by,
         created_at=schedule.created_at, updated_at=schedule.updated_at,
     )  # fmt: skip
+
+
+def _take(tx: Transaction, name: str, namespace: str) -> tuple[ScheduleRow, Cursor]:
+    """A schedule with its cursor, locked, as it is once we hold it: whoever held it may have edited, paused or deleted it."""
+    schedule = find(tx, name, namespace=namespace)
+    while True:
+        cursor = _locked(tx, schedule.id)
+        if not tx.capabilities.row_locks:
+            return schedule, cursor
+        fresh = find(tx, name, namespace=namespace)
+        if fresh.id == schedule.id:
+            return fresh, cursor
+        schedule = fresh
 
 
 def _locked(tx: Transaction, schedule_id: str) -> Cursor:

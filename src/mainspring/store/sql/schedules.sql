@@ -5,9 +5,9 @@ VALUES (:id, :namespace, :name, 1, :enabled, :kind, :set_name, {{now}}, {{now}})
 ON CONFLICT (id) DO NOTHING;
 
 -- name: schedules.revise
--- A revision. A repeat of the same call changes nothing.
+-- A revision, in force for what is due after `at`. A repeat of the same call changes nothing.
 INSERT INTO schedule_revisions (schedule_id, revision, spec, lane_id, policy_id, body, actor, at)
-VALUES (:id, :revision, :spec, :lane_id, :policy_id, :body, :actor, {{now}})
+VALUES (:id, :revision, :spec, :lane_id, :policy_id, :body, :actor, :at)
 ON CONFLICT (schedule_id, revision) DO NOTHING;
 
 -- name: schedules.edit
@@ -18,9 +18,9 @@ UPDATE schedules SET revision = :revision, kind = :kind, enabled = :enabled, bro
 -- A schedule by its name, and what it says.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
--- columns: body bytes
+-- columns: body bytes, revised_at int
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
-       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at
 FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
 WHERE s.namespace = :namespace AND s.name = :name AND s.deleted_at IS NULL;
 
@@ -28,9 +28,9 @@ WHERE s.namespace = :namespace AND s.name = :name AND s.deleted_at IS NULL;
 -- A schedule by its id, deleted or not, and what it says.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
--- columns: body bytes
+-- columns: body bytes, revised_at int
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
-       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at
 FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
 WHERE s.namespace = :namespace AND s.id = :id;
 
@@ -38,9 +38,9 @@ WHERE s.namespace = :namespace AND s.id = :id;
 -- A page of a namespace's schedules, by name.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
--- columns: body bytes
+-- columns: body bytes, revised_at int
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
-       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at
 FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
 WHERE s.namespace = :namespace AND s.deleted_at IS NULL AND s.name {{bytewise}} > :after
 ORDER BY s.name {{bytewise}}
@@ -117,11 +117,19 @@ SELECT next_at FROM schedule_cursors WHERE next_at IS NOT NULL ORDER BY next_at,
 -- The schedules of some cursors, and what they say.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
--- columns: body bytes
+-- columns: body bytes, revised_at int
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
-       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at
 FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
 WHERE s.id {{any ids uuid}};
+
+-- name: cursors.revision
+-- The revision that says what was due next after an instant, and until when. None: the newest.
+-- columns: revision int, spec text, lane_id int, policy_id int, body bytes, until int
+SELECT r.revision, r.spec, r.lane_id, r.policy_id, r.body, n.at AS until
+FROM schedule_revisions r JOIN schedule_revisions n ON n.schedule_id = r.schedule_id AND n.revision = r.revision + 1
+WHERE r.schedule_id = :id AND n.at > :at
+ORDER BY r.revision LIMIT 1;
 
 -- name: cursors.move
 -- What was settled is behind the cursor. The caller holds its lock.
