@@ -13,8 +13,11 @@ from mainspring.core.durations import HOUR, MINUTE, SECOND
 from mainspring.core.rule_building import cron, every, once
 from mainspring.core.states import State
 from mainspring.errors import InvalidOption, NeverDue, RuleInvalid, UnknownSchedule
+from mainspring.operations import schedules
 from mainspring.operations.claims import Claimed
 from mainspring.operations.occurrences import Occurrence
+from mainspring.operations.schedules import Triggered
+from mainspring.store.database import Transaction
 from mainspring.testing.clock import SimulatedClock, SimulatedSystem
 from tests.support.builders import AnyDatabase, Fleet, together
 
@@ -394,6 +397,21 @@ def test_a_pause_that_outlasts_a_disabling_keeps_what_was_due_before_it(stage: S
     stage.client.schedules.resume("ping")
     stage.tick()
     assert [(each.revision, str(each.disposition)) for each in stage.ledger()] == [(1, "coalesced"), (1, "fired")]
+
+
+def test_a_trigger_whose_commit_is_unknown_and_is_tried_again_is_one(stage: Stage) -> None:
+    stage.put()
+    stage.elapse()  # one runs, so that the trigger waits
+    run_id = stage.client.system.new_id()
+
+    def call(tx: Transaction) -> Triggered:
+        return schedules.trigger(
+            tx, "ping", run_id, namespace=stage.fleet.namespace, actor="user:ana", reason="now", body=None, as_of=None
+        )
+
+    first, again = (stage.fleet.database.write("schedules.trigger", call) for _ in range(2))
+    assert (again, first.disposition) == (first, "waiting")
+    assert stage.fates() == ["fired", "waiting"]
 
 
 def test_putting_the_same_twice_changes_nothing(stage: Stage) -> None:

@@ -10,6 +10,8 @@ import pytest
 from mainspring.core.durations import SECOND
 from mainspring.errors import CommitUnknown, StorageConflict, StorageUnavailable
 from mainspring.store.database import Transaction
+from mainspring.testing.simulator.scheduled import Scheduled
+from mainspring.testing.simulator.simulation import simulate
 from mainspring.testing.simulator.world import STRIKES, Crash, Line, Stage, Strike, Trace, World
 
 
@@ -100,3 +102,13 @@ def test_the_databases_clock_is_that_of_whoever_writes(world: World) -> None:
 
 def test_every_strike_has_a_test_here() -> None:
     assert set(STRIKES) == {"crash before", "crash after", "lost before", "lost after", "gone", "conflict", "twice", "slow"}
+
+
+def test_what_a_story_raises_is_told_and_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Stage()) as stage, monkeypatch.context() as broken:
+        broken.setattr(Scheduled, "_put", lambda *_: 1 // 0)
+        reports = [simulate(seed, stage=stage) for seed in range(3, 23, 4)]
+        told = [each.violations[0] for each in reports if each.violations]
+        assert {(each.invariant, each.subject) for each in told} == {("nothing_else_is_raised", "ZeroDivisionError")}
+        broken.undo()
+        assert simulate(3, stage=stage).violations == ()

@@ -11,6 +11,7 @@ from mainspring.core.occurrence import Disposition, Origin, manual_key
 from mainspring.core.planning import Arrival
 from mainspring.core.schedule import Cursor, ScheduleState, Spec, kind_of, state_of
 from mainspring.errors import InvalidOption, MainspringError, UnknownSchedule
+from mainspring.operations import occurrences
 from mainspring.operations.creation import intern
 from mainspring.operations.planning import ScheduleRow, look_at, read_spec, table_of, zone_hash
 from mainspring.operations.rows import encode_data
@@ -148,12 +149,15 @@ def resume(tx: Transaction, name: str, *, namespace: str, actor: str) -> None:
 def trigger(
     tx: Transaction, name: str, run_id: str, *, namespace: str, actor: str, reason: str, body: bytes | None, as_of: int | None
 ) -> Triggered:
-    """Run it now, beside its rule: neither cursor nor next instant change. It waits for a slot as the others do.
+    """Run it now, beside its rule: neither cursor nor next instant change. It waits for a slot as the others do. A
+    repeat of the same call (the same ``run_id``) changes nothing.
 
     Raises:
         UnknownSchedule: there is none of that name.
     """
     schedule, cursor = _take(tx, name, namespace)
+    if (before := occurrences.of_run(tx, run_id)) is not None:
+        return Triggered(run_id, before.key, before.disposition)
     key = manual_key(run_id)
     arrival = Arrival(
         key=key, nominal=tx.now if as_of is None else as_of, due_at=tx.now, origin=Origin.MANUAL, reason=reason, actor=actor,

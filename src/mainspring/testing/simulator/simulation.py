@@ -4,6 +4,7 @@ Here: the order of things. Not here: what a step does (``fleet``, the shapes), a
 """
 
 import contextlib
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -110,7 +111,13 @@ class Simulation:
         self._began_at = self._world.elapsed
 
     def play(self) -> Report:
-        """The whole story."""
+        """The whole story. What it raises breaks a promise too: whatever happens, a call gives an answer or an error of ours."""
+        try:
+            return self._play()
+        except Exception as error:  # noqa: BLE001  (a story among many, which must not end the others)
+            return self._report([Violation("nothing_else_is_raised", type(error).__name__, traceback.format_exc(limit=-3))])
+
+    def _play(self) -> Report:
         for shape in self._shapes:
             self._fleet.call(0, shape.begin)
         for number, step in enumerate(self._scenario.steps):
