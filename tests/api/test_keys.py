@@ -68,7 +68,8 @@ def test_an_operator_frees_the_key_of_an_ended_run_and_of_no_other(app: App, dra
         app.runs.reset_key("work", "once", "again, please")
     drain(app)
     assert app.runs.reset_key("work", "once", "again, please") == first.id
-    assert [change.reason for change in app.client.keys.changes("work", "once")] == ["again, please"]
+    (entry,) = app.client.audit.list(subject="key:work/once").data
+    assert (entry.action, "again, please" in entry.data) == ("key.reset", True)
     assert work.enqueue().outcome == "created"
 
 

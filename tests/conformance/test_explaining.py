@@ -100,7 +100,7 @@ def impose(fleet: Fleet, rng: random.Random, wanted: set[HoldKind]) -> Story:
     if HoldKind.PAUSE in wanted:
         fleet.database.write("queues.pause", lambda tx: queues.pause(tx, fleet.namespace, "main", actor="user:ann"))
         story.imposed[HoldKind.PAUSE] = lambda: fleet.database.write(
-            "queues.resume", lambda tx: queues.resume(tx, fleet.namespace, "main")
+            "queues.resume", lambda tx: queues.resume(tx, fleet.namespace, "main", actor="user:operator")
         )
     if HoldKind.NO_WORKER in wanted:
         story.imposed[HoldKind.NO_WORKER] = lambda: register(fleet, "fit")

@@ -170,14 +170,14 @@ def test_a_key_that_was_reset_is_free_runs_nothing_and_is_on_record(fleet: Fleet
         fleet.prune()
     assert reset(fleet) == held.id
     assert fleet.claim() == []
-    (change,) = fleet.database.read("keys.changes", lambda tx: keys.changes(tx, fleet.namespace, "work", "k"))
-    assert (change.action, change.actor, change.reason) == ("key_reset", "user:operator", "sent twice")
+    ((action, actor, data),) = fleet.sql("SELECT action, actor, data FROM audit_entries WHERE subject = 'key:work/k'")
+    assert (action, actor, "sent twice" in data) == ("key.reset", "user:operator", True)
     assert fleet.enqueue(key="k") != held.id
 
 
 def test_a_key_that_nobody_has_is_reset_to_no_effect(fleet: Fleet) -> None:
     assert reset(fleet) is None
-    assert fleet.sql("SELECT * FROM changes") == []
+    assert fleet.sql("SELECT * FROM audit_entries") == []
 
 
 def test_the_current_owner_of_a_key_is_who_a_call_would_get(fleet: Fleet) -> None:

@@ -22,7 +22,10 @@ def put(
     fleet: Fleet, scope: Scope, name: str, limit: Limit | Rate | None, *, key: str = "", measure: Measure = Measure.AT_ONCE
 ) -> None:
     measure = measure if limit is None else limit.measure
-    fleet.database.write("limits.set", lambda tx: limits.put(tx, fleet.namespace, scope, name, limit, key=key, measure=measure))
+    fleet.database.write(
+        "limits.set",
+        lambda tx: limits.put(tx, fleet.namespace, scope, name, limit, key=key, measure=measure, actor="user:operator"),
+    )
 
 
 def keyed(fleet: Fleet, key: str, count: int = 1, **options: object) -> list[str]:
@@ -157,7 +160,8 @@ def test_a_deploy_leaves_what_an_operator_changed_until_it_is_reset(fleet: Fleet
     keyed(fleet, "k", 3)
     assert len(fleet.claim()) == 1
     reset = fleet.database.write(
-        "limits.reset", lambda tx: limits.reset(tx, fleet.namespace, Scope.EACH_KEY, "main", measure=Measure.AT_ONCE)
+        "limits.reset",
+        lambda tx: limits.reset(tx, fleet.namespace, Scope.EACH_KEY, "main", measure=Measure.AT_ONCE, actor="user:operator"),
     )
     fleet.declare("main", limits=[Limit(3, each_key=True)])
     assert reset

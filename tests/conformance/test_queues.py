@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from mainspring.client import Client
+from mainspring.core.limits import Limit, Rate
 from mainspring.core.states import State
 from mainspring.errors import UnknownQueue
 from mainspring.operations import queues
-from tests.support.builders import Fleet
+from tests.support.builders import AnyDatabase, Fleet
 
 
 def pause(fleet: Fleet, name: str = "main") -> bool:
@@ -17,7 +19,7 @@ def pause(fleet: Fleet, name: str = "main") -> bool:
 
 
 def resume(fleet: Fleet, name: str = "main") -> bool:
-    return fleet.database.write("queues.resume", lambda tx: queues.resume(tx, fleet.namespace, name))
+    return fleet.database.write("queues.resume", lambda tx: queues.resume(tx, fleet.namespace, name, actor="user:operator"))
 
 
 def test_nothing_is_claimed_from_a_paused_queue_and_other_queues_go_on(fleet: Fleet) -> None:
@@ -178,3 +180,27 @@ def test_a_queue_of_another_namespace_is_another_queue(fleet: Fleet) -> None:
     fleet.namespace = "elsewhere"
     fleet.enqueue_many(2)
     assert len(fleet.claim()) == 2
+
+
+def test_what_an_operator_does_to_queues_and_limits_is_in_the_audit_log(database: AnyDatabase) -> None:
+    client = Client(database, namespace="test", actor="user:ana")
+    client.queues.declare("mail")
+    client.queues.pause("mail")
+    client.queues.pause("mail")  # changes nothing
+    client.queues.resume("mail")
+    client.queues.limit("mail", 3)
+    client.queues.bound("mail", 10)
+    client.queues.reset_bound("mail")
+    client.limits.set("task", "send", Rate(5, per="1s"))
+    client.limits.set("total", limit=Limit(9))
+    client.limits.set("total")
+    client.limits.reset("total")
+    told = [(each.action, each.subject, each.actor, each.namespace) for each in client.audit.list().data[::-1]]
+    ana = "user:ana"
+    assert told == [
+        ("queue.paused", "queue:mail", ana, "test"), ("queue.resumed", "queue:mail", ana, "test"),
+        ("limit.set", "limit:queue:mail", ana, "test"), ("queue.bounded", "queue:mail", ana, "test"),
+        ("queue.bound_reset", "queue:mail", ana, "test"), ("rate.set", "rate:task:send", ana, "test"),
+        ("limit.set", "limit:total", ana, "*"), ("limit.lifted", "limit:total", ana, "*"), ("limit.reset", "limit:total", ana, "*"),
+    ]  # fmt: skip
+    assert client.audit.verify().broken is None

@@ -165,7 +165,7 @@ def test_a_finish_that_waits_for_an_open_lift_of_its_limit_is_written(fleet: Fle
     fleet.declare("main", limit=2)
     held = fleet.running()
     with open_transaction(fleet.database) as tx:
-        queues.set_limit(tx, "test", "main", None)
+        queues.set_limit(tx, "test", "main", None, actor="user:operator")
         finished = started(other.database, lambda: other.finish(held))
     assert finished() == set()
     assert fleet.get(held.id).state is State.SUCCEEDED

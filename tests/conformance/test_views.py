@@ -139,7 +139,7 @@ def test_a_queued_run_names_its_hold_in_the_order_the_claim_tests_them(fleet: Fl
     run_id = fleet.enqueue()
     fleet.database.write("queues.pause", lambda tx: queues.pause(tx, fleet.namespace, "main", actor="user:ann"))
     assert str(fleet.why(run_id)).startswith("queue main is paused by user:ann since ")
-    fleet.database.write("queues.resume", lambda tx: queues.resume(tx, fleet.namespace, "main"))
+    fleet.database.write("queues.resume", lambda tx: queues.resume(tx, fleet.namespace, "main", actor="user:operator"))
     assert str(fleet.why(run_id)).startswith("queue main is full (1/1, oldest ")
     fleet.set_limit("main", 2)
     assert str(fleet.why(run_id)).startswith("no live worker takes work from queue main: ")

@@ -314,7 +314,7 @@ def limit(queue: str, size: int | None, by: str) -> Act:
         if by == "code":
             queues.declare(tx, fleet.namespace, queue, limits=[] if size is None else [Limit(size)])
         else:
-            queues.set_limit(tx, fleet.namespace, queue, size)
+            queues.set_limit(tx, fleet.namespace, queue, size, actor="user:operator")
         return _queues(fleet, tx)
 
     return lambda fleet: fleet.database.write("queues.limit", lambda tx: fn(fleet, tx))
@@ -332,7 +332,8 @@ def limit_of(scope: Scope, name: str, said: Limit | Rate | None, *, key: str = "
     """Limit whatever an operator can limit, or lift that (None); answers the limits as they stand then."""
 
     def fn(fleet: Fleet, tx: Transaction) -> list[limiting.LimitView]:
-        limiting.put(tx, fleet.namespace, scope, name, said, key=key, measure=said.measure if said is not None else measure)
+        of = measure if said is None else said.measure
+        limiting.put(tx, fleet.namespace, scope, name, said, key=key, measure=of, actor="user:operator")
         return limiting.listing(tx, fleet.namespace)
 
     return lambda fleet: fleet.database.write("limits.put", lambda tx: fn(fleet, tx))
@@ -353,7 +354,9 @@ def pause(queue: str) -> Act:
 
 def unpause(queue: str) -> Act:
     """Let claims go on."""
-    return lambda fleet: fleet.database.write("queues.resume", lambda tx: queues.resume(tx, fleet.namespace, queue))
+    return lambda fleet: fleet.database.write(
+        "queues.resume", lambda tx: queues.resume(tx, fleet.namespace, queue, actor="user:operator")
+    )
 
 
 def sweep(fleet: Fleet) -> int:

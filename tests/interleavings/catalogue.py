@@ -322,11 +322,11 @@ def _pause(queue: str) -> Deed:
 
 
 def _resume_queue(queue: str) -> Deed:
-    return lambda stage, tx, player: queues.resume(tx, NAMESPACE, queue)
+    return lambda stage, tx, player: queues.resume(tx, NAMESPACE, queue, actor=f"user:{player}")
 
 
 def _set_limit(queue: str, size: int | None) -> Deed:
-    return lambda stage, tx, player: queues.set_limit(tx, NAMESPACE, queue, size)
+    return lambda stage, tx, player: queues.set_limit(tx, NAMESPACE, queue, size, actor=f"user:{player}")
 
 
 def _sweep(stage: Stage, tx: Transaction, player: str) -> Any:

@@ -40,7 +40,7 @@ SESSION = "-c synchronous_commit=off -c deadlock_timeout=20ms -c statement_timeo
 TABLES = (
     "queues", "limits", "reservations", "rates", "admissions", "lanes", "policies", "runs", "events", "checkpoints",
     "idempotency_keys", "singletons", "debounces", "batches", "dependencies", "unfinished_releases", "run_attributes", "deliveries",
-    "dead_letters", "workers", "fleet", "bulk_actions", "bulk_items", "retention_walks", "changes",
+    "dead_letters", "workers", "fleet", "bulk_actions", "bulk_items", "retention_walks",
 )  # fmt: skip
 _INSTANTS = frozenset({
     "due_at", "created_at", "ended_at", "cancel_requested_at", "at", "started_at", "beat_at", "expires_at", "last_tick_at",

@@ -325,7 +325,7 @@ class Fleet:
 
     def set_limit(self, queue: str, size: int | None) -> None:
         """Limit a queue as an operator."""
-        self.database.write("queues.limit", lambda tx: queues.set_limit(tx, self.namespace, queue, size))
+        self.database.write("queues.limit", lambda tx: queues.set_limit(tx, self.namespace, queue, size, actor="user:operator"))
 
     def declare(self, queue: str, *, limit: int | None = None, limits: Sequence[Limit | Rate] = ()) -> None:
         """Declare a queue as code does."""
@@ -409,7 +409,6 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
     "reservations": ("expires_at",),
     "singletons": ("first_at", "next_due_at"),
     "debounces": ("first_at", "ends_at"),
-    "changes": ("at",),
     "fleet": ("last_tick_at", "reap_hold_until"),
     "queues": ("paused_at", "created_at"),
     "schedules": ("created_at", "updated_at", "paused_at", "deleted_at"),

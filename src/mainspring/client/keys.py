@@ -13,7 +13,6 @@ from mainspring.operations import keys
 if TYPE_CHECKING:
     from mainspring.client.client import Client
 
-Changes: TypeAlias = list[keys.Change]
 Decode: TypeAlias = Callable[[bytes], Any]
 
 
@@ -36,7 +35,8 @@ class Keys:
         return self._handle(found, decode)
 
     def reset(self, task: str, key: str, *, reason: str) -> str | None:
-        """Free the idempotency key of a run that has ended; the run's id, or None if nobody has the key. Nothing is run by it.
+        """Free the idempotency key of a run that has ended; the run's id, or None if nobody has the key. Nothing is run by it, and
+        the audit log tells of it.
 
         Raises:
             KeyActive: its owner has not ended.
@@ -46,11 +46,6 @@ class Keys:
             "keys.reset",
             lambda tx: keys.reset(tx, self._client.namespace, task, key, actor=self._client.actor, reason=reason),
         )
-
-    def changes(self, task: str, key: str) -> Changes:
-        """Who let go of an idempotency key by hand, when and why."""
-        found: Changes = self._read("keys.changes", lambda tx: keys.changes(tx, self._client.namespace, task, key))
-        return found
 
     def _handle(self, found: keys.Found | None, decode: Decode) -> Handle[Any] | None:
         if found is None:

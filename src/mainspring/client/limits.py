@@ -40,11 +40,11 @@ class LimitsAtWork:
         """
         over, measure = _scope(scope, name, key), Measure.RATE if rate else Measure.AT_ONCE
         measure = measure if limit is None else limit.measure
-        namespace = self._client.namespace
+        namespace, actor = self._client.namespace, self._client.actor
         write_again(
             self._client.database,
             "limits.set",
-            lambda tx: limits.put(tx, namespace, over, name, limit, key=key, measure=measure),
+            lambda tx: limits.put(tx, namespace, over, name, limit, key=key, measure=measure, actor=actor),
         )
         self._client.tell_work([queue.name for queue in self._client.queues.list()])
 
@@ -82,7 +82,7 @@ class LimitsAtWork:
 
         def fn(tx: Transaction) -> limits.LimitView:
             limits.require_version(tx, namespace, version=version, **which)
-            limits.put(tx, namespace, limit=limit, **which)
+            limits.put(tx, namespace, limit=limit, actor=self._client.actor, **which)
             return limits.get(tx, namespace, **which)
 
         edited = write_again(self._client.database, "limits.set", fn)
@@ -92,9 +92,11 @@ class LimitsAtWork:
     def reset(self, scope: str, name: str = "", *, key: str = "", rate: bool = False) -> bool:
         """Let code say again what a limit is, from its next start on. False: no operator had changed it."""
         over, measure = _scope(scope, name, key), Measure.RATE if rate else Measure.AT_ONCE
-        namespace = self._client.namespace
+        namespace, actor = self._client.namespace, self._client.actor
         return write_again(
-            self._client.database, "limits.reset", lambda tx: limits.reset(tx, namespace, over, name, key=key, measure=measure)
+            self._client.database,
+            "limits.reset",
+            lambda tx: limits.reset(tx, namespace, over, name, key=key, measure=measure, actor=actor),
         )
 
 

@@ -46,9 +46,9 @@ class QueueEdit:
         if self.paused is True:
             queues.pause(tx, namespace, queue, actor=actor)
         if self.paused is False:
-            queues.resume(tx, namespace, queue)
+            queues.resume(tx, namespace, queue, actor=actor)
         if self.limit is not ...:
-            queues.set_limit(tx, namespace, queue, self.limit)
+            queues.set_limit(tx, namespace, queue, self.limit, actor=actor)
         if self.max_waiting is not ...:
             capacity.bound(tx, namespace, queue, max_waiting=self.max_waiting, overflow=self._overflow, actor=actor)
         return queues.get(tx, namespace, queue)
@@ -158,8 +158,11 @@ class Queues:
         Raises:
             UnknownQueue: there is none.
         """
-        resumed = write_again(self._client.database, "queues.resume", lambda tx: queues.resume(tx, self._client.namespace, queue))
-        self._client.tell_work([queue])
+        client = self._client
+        resumed = write_again(
+            client.database, "queues.resume", lambda tx: queues.resume(tx, client.namespace, queue, actor=client.actor)
+        )
+        client.tell_work([queue])
         return resumed
 
     def limit(self, queue: str, size: int | None) -> None:
@@ -170,9 +173,8 @@ class Queues:
         """
         if size is not None and (not isinstance(size, int) or size < 0):
             raise InvalidOption(f"a limit is a whole number from 0, or None for no limit, not {size!r}", option="limit")
+        client = self._client
         write_again(
-            self._client.database,
-            "limits.set",
-            lambda tx: queues.set_limit(tx, self._client.namespace, queue, size),
+            client.database, "limits.set", lambda tx: queues.set_limit(tx, client.namespace, queue, size, actor=client.actor)
         )
-        self._client.tell_work([queue])
+        client.tell_work([queue])

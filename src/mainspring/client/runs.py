@@ -293,7 +293,7 @@ class Runs:
 
     def reset_key(self, task: str, key: str, reason: str) -> str | None:
         """Free the idempotency key of a run that has ended, so that the next call with it creates a run; the run's id, or None if
-        nobody has the key. Nothing is run by it, and it is put on record (``client.keys.changes``).
+        nobody has the key. Nothing is run by it, and it is put on record (``client.audit``).
 
         Raises:
             KeyActive: its owner has not ended.

@@ -14,7 +14,7 @@ from mainspring.core.states import EventType, State
 from mainspring.errors import QueueFull
 from mainspring.operations.creation import Keyed, NewRun
 from mainspring.operations.keys import give_up
-from mainspring.operations.queues import require
+from mainspring.operations.queues import record, require
 from mainspring.operations.rows import as_run, encode_data
 from mainspring.store.database import Query, Row, Transaction
 
@@ -121,16 +121,11 @@ def bound(tx: Transaction, namespace: str, queue: str, *, max_waiting: int | Non
     """Let at most ``max_waiting`` runs wait in a queue from now on; None: any number. What waits already stays."""
     require(tx, namespace, queue)
     tx.execute("queues.set_bound", namespace=namespace, queue=queue, max_waiting=max_waiting, overflow=overflow)
-    _note(tx, namespace, queue, "queue_bound", actor, {"max_waiting": max_waiting, "overflow": overflow})
+    record(tx, namespace, queue, "bounded", actor, {"max_waiting": max_waiting, "overflow": overflow})
 
 
 def reset_bound(tx: Transaction, namespace: str, queue: str, *, actor: str) -> None:
     """Let code say again how much may wait in a queue: from the next declaration on, until when nothing is bounded."""
     require(tx, namespace, queue)
     tx.execute("queues.reset_bound", namespace=namespace, queue=queue)
-    _note(tx, namespace, queue, "queue_bound_reset", actor, {})
-
-
-def _note(tx: Transaction, namespace: str, queue: str, action: str, actor: str, data: dict[str, object]) -> None:
-    told = {"namespace": namespace, "subject": f"queue:{queue}", "action": action, "actor": actor}
-    tx.execute("changes.note", **told, reason=None, data=encode_data(data))
+    record(tx, namespace, queue, "bound_reset", actor)

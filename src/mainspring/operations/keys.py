@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from mainspring.core.names import check_key, check_name, check_text
 from mainspring.errors import KeyActive, KeyConflict, StorageConflict
+from mainspring.operations import audit
 from mainspring.operations.creation import Created, Keyed, NewRun
-from mainspring.operations.rows import encode_data
 from mainspring.store.database import Query, Row, Transaction
 
 _TRIES = 3
@@ -23,16 +23,6 @@ class Found(NamedTuple):
     run_id: str
     final_state: str | None = None
     ended_at: int | None = None
-
-
-class Change(NamedTuple):
-    """What somebody did by hand."""
-
-    action: str
-    at: int
-    actor: str
-    reason: str | None
-    data: str | None
 
 
 def take(run: NewRun, keyed: Keyed) -> Generator[Query, list[Row], Created | None]:
@@ -122,11 +112,6 @@ def reset(tx: Transaction, namespace: str, task: str, key: str, *, actor: str, r
         )
     if not tx.execute("keys.give_up", run_id=owner, **named):
         return None
-    told = encode_data({"owner": owner, "state": row[2] or (locked[0][3] if locked else None)})
-    tx.execute("changes.note", namespace=namespace, subject=subject, action="key_reset", actor=actor, reason=reason, data=told)
+    told = {"reason": reason, "owner": owner, "state": row[2] or (locked[0][3] if locked else None)}
+    audit.record(tx, subject, action="key.reset", namespace=namespace, actor=actor, data=told)
     return owner
-
-
-def changes(tx: Transaction, namespace: str, task: str, key: str) -> list[Change]:
-    """What was done by hand to an idempotency key, in order."""
-    return [Change(*row) for row in tx.rows("changes.list", namespace=namespace, subject=f"key:{task}/{key}", most=_MOST_CHANGES)]

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from mainspring.core.access import EVERY
 from mainspring.core.claiming import Reservation, Toll
 from mainspring.core.durations import DAY
 from mainspring.core.ids import stable_id
 from mainspring.core.lanes import QUEUE_SPAN, Lane, queue_floor
 from mainspring.core.limits import Limit, Measure, Pace, Rate, Scope, counter_id, limit_id
 from mainspring.errors import ChangedMeanwhile, UnknownLimit
+from mainspring.operations import audit
 from mainspring.operations.lanes import lanes_of
 from mainspring.store.database import Transaction
 
@@ -314,15 +316,20 @@ def declare(tx: Transaction, namespace: str, scope: Scope, name: str, limit: Lim
 
 
 def put(
-    tx: Transaction, namespace: str, scope: Scope, name: str, limit: Limit | Rate | None, *, key: str = "", measure: Measure
-) -> None:
+    tx: Transaction, namespace: str, scope: Scope, name: str, limit: Limit | Rate | None, *, key: str = "", measure: Measure,
+    actor: str,
+) -> None:  # fmt: skip
     """An operator sets a limit, or lifts it (None). What runs already keeps running, and counts."""
+    verb = "lifted" if limit is None else "set"
     tx.capabilities.require("limits", "set none, and bound what runs at once by the workers' concurrency=")
     if limit is None:
         limit, size = Limit(0) if measure is Measure.AT_ONCE else Rate(0, per="1s"), None
     else:
         size = limit.size if isinstance(limit, Limit) else limit.n
-    tx.execute("limits.set", **_row(namespace, scope, name, key, limit) | {"size": size})
+    row = _row(namespace, scope, name, key, limit) | {"size": size}
+    tx.execute("limits.set", **row)
+    told = {name: row[name] for name in ("size", "per", "burst", "cost", "strict")} if verb == "set" else {}
+    _record(tx, namespace, scope, name, key, measure, verb, actor, told)
 
 
 def lock(tx: Transaction, namespace: str, scope: Scope, name: str, *, key: str = "", measure: Measure) -> None:
@@ -330,9 +337,23 @@ def lock(tx: Transaction, namespace: str, scope: Scope, name: str, *, key: str =
     tx.rows("limits.lock", ids=[limit_id(scope, _space(namespace, scope), name, key, measure)], keys=[])
 
 
-def reset(tx: Transaction, namespace: str, scope: Scope, name: str, *, key: str = "", measure: Measure) -> bool:
+def reset(tx: Transaction, namespace: str, scope: Scope, name: str, *, key: str = "", measure: Measure, actor: str) -> bool:
     """Let code say again what a limit is. False: no operator had changed it."""
-    return tx.execute("limits.reset", id=limit_id(scope, _space(namespace, scope), name, key, measure)) == 1
+    if not tx.execute("limits.reset", id=limit_id(scope, _space(namespace, scope), name, key, measure)):
+        return False
+    _record(tx, namespace, scope, name, key, measure, "reset", actor, {})
+    return True
+
+
+def _record(
+    tx: Transaction, namespace: str, scope: Scope, name: str, key: str, measure: Measure, verb: str, actor: str,
+    told: Mapping[str, Any],
+) -> None:  # fmt: skip
+    noun = "rate" if measure is Measure.RATE else "limit"
+    subject = ":".join(part for part in (noun, scope, name) if part)
+    data = dict(told) | ({"key": key} if key else {})
+    place = _space(namespace, scope) or EVERY
+    audit.record(tx, subject, action=f"{noun}.{verb}", namespace=place, actor=actor, data=data)
 
 
 def _row(namespace: str, scope: Scope, name: str, key: str, limit: Limit | Rate) -> dict[str, object]:

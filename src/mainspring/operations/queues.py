@@ -1,12 +1,13 @@
 """Queues and their limits: declared by code, changed by operators while everything runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mainspring.core.ids import stable_id
 from mainspring.core.limits import Limit, Measure, Rate, Scope
 from mainspring.errors import ChangedMeanwhile, UnknownQueue
+from mainspring.operations import audit
 from mainspring.operations import limits as limiting
 from mainspring.store.database import Transaction
 
@@ -41,14 +42,14 @@ def declare(tx: Transaction, namespace: str, queue: str, *, limits: Sequence[Lim
         limiting.declare(tx, namespace, Scope.EACH_KEY if limit.each_key else Scope.QUEUE, queue, limit)
 
 
-def set_limit(tx: Transaction, namespace: str, queue: str, size: int | None) -> None:
+def set_limit(tx: Transaction, namespace: str, queue: str, size: int | None, *, actor: str) -> None:
     """At most ``size`` runs of the queue at once, over the whole fleet; None takes the limit away, 0 stops the queue.
 
     What runs already keeps running and is counted.
     """
     require(tx, namespace, queue)
     limit = None if size is None else Limit(size)
-    limiting.put(tx, namespace, Scope.QUEUE, queue, limit, measure=Measure.AT_ONCE)
+    limiting.put(tx, namespace, Scope.QUEUE, queue, limit, measure=Measure.AT_ONCE, actor=actor)
 
 
 def listing(tx: Transaction, namespace: str) -> list[Queue]:
@@ -85,13 +86,24 @@ def require_version(tx: Transaction, namespace: str, queue: str, version: str | 
 def pause(tx: Transaction, namespace: str, queue: str, *, actor: str) -> bool:
     """Stop claims from a queue: what waits keeps its place, what runs goes on. False: it was paused already."""
     require(tx, namespace, queue)
-    return tx.execute("queues.pause", namespace=namespace, queue=queue, actor=actor) == 1
+    if not tx.execute("queues.pause", namespace=namespace, queue=queue, actor=actor):
+        return False
+    record(tx, namespace, queue, "paused", actor)
+    return True
 
 
-def resume(tx: Transaction, namespace: str, queue: str) -> bool:
+def resume(tx: Transaction, namespace: str, queue: str, *, actor: str) -> bool:
     """Let claims go on. False: it was not paused."""
     require(tx, namespace, queue)
-    return tx.execute("queues.resume", namespace=namespace, queue=queue) == 1
+    if not tx.execute("queues.resume", namespace=namespace, queue=queue):
+        return False
+    record(tx, namespace, queue, "resumed", actor)
+    return True
+
+
+def record(tx: Transaction, namespace: str, queue: str, verb: str, actor: str, data: Mapping[str, Any] | None = None) -> None:
+    """Put on record what an operator did to a queue."""
+    audit.record(tx, f"queue:{queue}", action=f"queue.{verb}", namespace=namespace, actor=actor, data=data)
 
 
 def require(tx: Transaction, namespace: str, queue: str) -> None:

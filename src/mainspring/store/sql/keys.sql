@@ -141,13 +141,3 @@ RETURNING run_id, first_at, {{now}};
 -- name: keys.lead_burst
 -- The first call of a burst came to another run than its own.
 UPDATE debounces SET run_id = :run_id WHERE namespace = :namespace AND task = :task AND key = :key;
-
--- name: changes.note
--- Put on record what somebody changed, and why.
-INSERT INTO changes (namespace, subject, action, at, actor, reason, data)
-VALUES (:namespace, :subject, :action, {{now}}, :actor, :reason, :data);
-
--- name: changes.list
--- What was changed about a subject, in order.
--- columns: action text, at int, actor text, reason text, data text
-SELECT action, at, actor, reason, data FROM changes WHERE namespace = :namespace AND subject = :subject ORDER BY at LIMIT :most;
