@@ -124,6 +124,8 @@ def tables() -> dict[str, list[str]]:
             made[name] = re.findall(r"^    ([a-z_]+) ", body, re.MULTILINE)
         for name, column in re.findall(r"^ALTER TABLE (\w+) ADD COLUMN (\w+)", file.read_text(), re.MULTILINE):
             made[name].append(column)
+        for name in re.findall(r"^DROP TABLE (\w+)", file.read_text(), re.MULTILINE):
+            del made[name]
     return made
 
 

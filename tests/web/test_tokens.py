@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mainspring.node import Node
-from mainspring.web.access import Tokens, check_bind
+from mainspring.web.access import Credentials, check_bind
 from tests.web.inside import Inside
 
 
@@ -18,11 +18,11 @@ def made(node: Node, role: str, **options: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def gatekeeper(node: Node) -> Tokens:
-    return Tokens(node.client("default", "server"))
+def gatekeeper(node: Node) -> Credentials:
+    return Credentials(node.client("default", "server"))
 
 
-def test_a_token_opens_what_its_role_may_do_and_the_ledger_names_it(node: Node, gatekeeper: Tokens) -> None:
+def test_a_token_opens_what_its_role_may_do_and_the_ledger_names_it(node: Node, gatekeeper: Credentials) -> None:
     with Inside(node, gatekeeper) as server:
         viewer, operator = made(node, "viewer"), made(node, "operator")
         run = server.post("/runs", {"task": "greet"}, **operator)
@@ -31,7 +31,7 @@ def test_a_token_opens_what_its_role_may_do_and_the_ledger_names_it(node: Node, 
         assert events[0]["actor"].startswith("token:")
 
 
-def test_a_token_that_is_missing_mistyped_revoked_or_a_workers_opens_nothing(node: Node, gatekeeper: Tokens) -> None:
+def test_a_token_that_is_missing_mistyped_revoked_or_a_workers_opens_nothing(node: Node, gatekeeper: Credentials) -> None:
     with Inside(node, gatekeeper) as server:
         assert server.ask("GET", "/runs").status == 401
         good = made(node, "viewer")
@@ -46,7 +46,7 @@ def test_a_token_that_is_missing_mistyped_revoked_or_a_workers_opens_nothing(nod
         assert server.ask("GET", "/runs", **made(node, "worker")).status == 403
 
 
-def test_a_token_of_one_namespace_reaches_no_other(node: Node, gatekeeper: Tokens) -> None:
+def test_a_token_of_one_namespace_reaches_no_other(node: Node, gatekeeper: Credentials) -> None:
     with Inside(node, gatekeeper) as server:
         own, everywhere = made(node, "operator", namespace="mine"), made(node, "operator", namespace="*")
         run = server.post("/runs", {"task": "greet"}, **own)
@@ -55,5 +55,5 @@ def test_a_token_of_one_namespace_reaches_no_other(node: Node, gatekeeper: Token
         assert server.ask("GET", "/runs?namespace=default", **own).status == 403
 
 
-def test_such_a_server_may_listen_to_other_machines(gatekeeper: Tokens) -> None:
+def test_such_a_server_may_listen_to_other_machines(gatekeeper: Credentials) -> None:
     check_bind("0.0.0.0", gatekeeper)

@@ -17,7 +17,7 @@ class Auth(StrEnum):
     """Who may come in."""
 
     OPEN = "open"
-    TOKENS = "tokens"
+    REQUIRED = "required"
 
 
 def server(
@@ -27,7 +27,8 @@ def server(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="The port to listen on; 0 takes a free one.")] = 8710,
     auth: Annotated[
-        Auth, typer.Option("--auth", help="Who comes in: open (this machine's own, for development) or tokens (API tokens).")
+        Auth,
+        typer.Option("--auth", help="open lets in this machine's own, for development; required asks for a token or a login."),
     ] = Auth.OPEN,
     upkeep: Annotated[bool, typer.Option("--upkeep/--no-upkeep", help="Make passes of maintenance, as workers do.")] = True,
 ) -> None:
@@ -38,7 +39,7 @@ def server(
     quiet_drivers()
     log_to_stderr(context)
     try:
-        from mainspring.web.access import Open, Tokens
+        from mainspring.web.access import Credentials, Open
         from mainspring.web.serving import serve
     except ImportError as error:
         raise ConfigurationInvalid(f"a server needs more packages ({error}); run: pip install 'mainspring[server]'") from None
@@ -49,7 +50,7 @@ def server(
     with Node(url, namespace=namespace, transport=settings["transport"].text, upkeep=upkeep) as node:
         serve(
             node,
-            Tokens(node.client(namespace, "server")) if auth is Auth.TOKENS else Open(namespace),
+            Credentials(node.client(namespace, "server")) if auth is Auth.REQUIRED else Open(namespace),
             host=host,
             port=port,
             on_listening=lambda address: output.tell(f"server of {without_password(url)}: {address}/api/docs"),

@@ -1,8 +1,9 @@
 """Who may come in: the seam between the server and whatever knows tokens and people.
 
 Every endpoint declares the kind of operation it is; a ``Gatekeeper`` turns a request into an identity, or refuses. Here: the
-protocol, ``Open``, which lets everybody in who comes from this machine, for development, and ``Tokens``, for API tokens. Not here:
-what a role may do (``core/access.py``), what a token is (``client/api_tokens.py``), and logins of people.
+protocol, ``Open``, which lets everybody in who comes from this machine, for development, and ``Credentials``, for API tokens and
+logins of people. Not here: what a role may do (``core/access.py``), what a token or a login is (``client/api_tokens.py``,
+``client/logins.py``), and how people log in (``api/logins.py``).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
 #: Roles of people and programs, each of which may do what those before it may. A worker's token opens nothing here.
 RANKS = (Role.VIEWER, Role.OPERATOR, Role.AUTHOR, Role.ADMIN)
+
+#: Browsers send a cookie of such a name back to this very host only, and over TLS (or to their own machine).
+COOKIE = "__Host-mainspring"
+CSRF_HEADER = "Mainspring-CSRF"
+_HARMLESS = frozenset({"GET", "HEAD"})
 
 
 def role_of(kind: Operation) -> Role:
@@ -109,9 +116,10 @@ class Open:
         return Identity(actor=self._actor, namespace=wanted, role=Role.ADMIN, sees_all=True)
 
 
-class Tokens:
-    """Lets in who shows an API token: ``Authorization: Bearer mspt_…``. A token of one namespace acts there; one of all of them
-    says where (``?namespace=``), else in the server's own."""
+class Credentials:
+    """Lets in who shows an API token, ``Authorization: Bearer mspt_…``, or the login of a person: the cookie that ``POST /login``
+    gives, and, to change anything, the CSRF token of that login. Whoever may act in one namespace acts there; whoever may act in
+    all says where (``?namespace=``), else in the server's own."""
 
     is_open = False
 
@@ -119,20 +127,39 @@ class Tokens:
         self._client = client
 
     def admit(self, knock: Knock) -> Identity:
-        """Whose token it is, as far as it reaches.
+        """Who it is, as far as they reach.
 
         Raises:
-            NotAuthenticated: no token, or one that nobody has. NotAllowed: it is not good for this, or not there.
+            NotAuthenticated: nothing was shown, or what nobody has. NotAllowed: it is not good for this, or not there.
         """
-        scheme, _, text = knock.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not text.strip():
-            raise NotAuthenticated("show an API token: Authorization: Bearer mspt_… (mainspring token create makes one)")
-        shown = self._client.api_tokens.verify(text.strip())
+        shown = self._shown(knock)
         reaches = shown.grant.namespaces
         own = self._client.namespace if reaches is None or self._client.namespace in reaches else min(reaches)
         namespace = own if knock.namespace is None else check_name(knock.namespace, "namespace")
         access.require(shown, knock.kind, namespace)
         return Identity(actor=shown.actor, namespace=namespace, role=shown.grant.role, sees_all=reaches is None)
+
+    def _shown(self, knock: Knock) -> access.Identity:
+        header = knock.headers.get("authorization")
+        if header is not None:
+            scheme, _, text = header.partition(" ")
+            if scheme.lower() == "bearer" and text.strip():
+                return self._client.api_tokens.verify(text.strip())
+        elif (login := login_shown(knock.headers)) is not None:
+            csrf = None if knock.method in _HARMLESS else knock.headers.get(CSRF_HEADER.lower(), "")
+            return self._client.logins.verify(login, csrf=csrf).identity
+        raise NotAuthenticated(
+            "show an API token (Authorization: Bearer mspt_…; `mainspring token create` makes one), or log in: POST /api/v1/login"
+        )
+
+
+def login_shown(headers: Mapping[str, str]) -> str | None:
+    """The login in the cookie of a request."""
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None
+    return None if found is None else found.value
 
 
 def check_bind(host: str, gatekeeper: Gatekeeper) -> None:
@@ -144,7 +171,7 @@ def check_bind(host: str, gatekeeper: Gatekeeper) -> None:
     if gatekeeper.is_open and not is_loopback(host):
         raise ConfigurationInvalid(
             f"a server without authentication listens to its own machine only; bind 127.0.0.1 instead of {host}, or let"
-            " in who shows an API token: --auth tokens"
+            " in who shows an API token or a login: --auth required"
         )
 
 

@@ -6,7 +6,7 @@ Not here: how each of these is done, and ASGI (``app.py``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -17,7 +17,7 @@ from mainspring.errors import MainspringError
 from mainspring.node import Node
 from mainspring.operations.request_keys import Named
 from mainspring.web import reading, repeating
-from mainspring.web.access import Gatekeeper, Identity, Knock, require
+from mainspring.web.access import Gatekeeper, Identity, Knock, login_shown, require
 from mainspring.web.endpoints import Answered, Asked, Endpoint
 from mainspring.web.problems import MEDIA_TYPE, FieldError, Refused, invalid, problem, refusal_of
 from mainspring.web.repeating import Reply
@@ -72,6 +72,7 @@ class Answering:
             body=reading.read_body(endpoint.body, raw.headers.get("content-type", ""), raw.body if endpoint.has_body else b""),
             new_id=self._node.system.new_id(),
             version=_version(raw.headers.get("if-match")) if endpoint.edits else None,
+            login=login_shown(raw.headers),
         )
 
     def _answer(self, endpoint: Endpoint, raw: Raw) -> Reply:
@@ -86,7 +87,7 @@ class Answering:
             named,
             request=request,
             new_id=asked.new_id,
-            answer=lambda made: self._first(endpoint, _with_id(asked, made), raw.request_id),
+            answer=lambda made: self._first(endpoint, replace(asked, new_id=made), raw.request_id),
         )
 
     def _first(self, endpoint: Endpoint, asked: Asked[Any, Any], request_id: str) -> Reply:
@@ -121,13 +122,6 @@ def _reply(endpoint: Endpoint, given: Any) -> Reply:
     answered = given if isinstance(given, Answered) else Answered(value=given)
     body = answered.value if isinstance(answered.value, bytes) else msgspec.json.encode(answered.value)
     return Reply(status=answered.status or endpoint.statuses[0], body=body, headers=answered.headers, media=endpoint.media)
-
-
-def _with_id(asked: Asked[Any, Any], new_id: str) -> Asked[Any, Any]:
-    return Asked(
-        node=asked.node, identity=asked.identity, path=asked.path, query=asked.query, body=asked.body, new_id=new_id,
-        version=asked.version,
-    )  # fmt: skip
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:

@@ -47,7 +47,7 @@ class Nothing(Body, frozen=True, kw_only=True):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked(Generic[Q, B]):
     """A request, read: who asks, what for, and what of. ``new_id`` names what it makes, the same if it is asked again under one
-    key; ``version`` is what ``If-Match`` names."""
+    key; ``version`` is what ``If-Match`` names, ``login`` what the cookie holds."""
 
     node: Node
     identity: Identity
@@ -56,6 +56,7 @@ class Asked(Generic[Q, B]):
     body: B
     new_id: str
     version: str | None = None
+    login: str | None = None
 
     @property
     def client(self) -> Client:
