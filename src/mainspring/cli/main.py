@@ -22,6 +22,7 @@ from mainspring.cli import (
     queue,
     run,
     schedule,
+    scheduler,
     server,
     steering,
     task,
@@ -113,6 +114,7 @@ app = typer.Typer(
 app.command("dev")(dev.dev)
 app.command("worker")(worker.worker)
 app.command("server")(server.server)
+app.command("scheduler")(scheduler.scheduler)
 app.command("enqueue")(run.enqueue)
 app.add_typer(run.app, name="run")
 app.add_typer(dead_letter.app, name="dead-letter")
