@@ -173,6 +173,36 @@ def trigger(context: typer.Context, name: Name, reason: Reason, json: output.Jso
     print(f"run {made.run_id} is {made.disposition}")
 
 
+@app.command("backfill")
+def backfill(
+    context: typer.Context,
+    name: Name,
+    first: Annotated[str, typer.Option("--from", help="The first instant: 2031-05-01T00:00:00Z.", show_default=False)],
+    last: Annotated[str, typer.Option("--to", help="The last one, inclusive and not in the future.", show_default=False)],
+    only: Annotated[str, typer.Option("--only", help="missing, failed or all.")] = "missing",
+    order: Annotated[str, typer.Option("--order", help="oldest_first or newest_first.")] = "oldest_first",
+    spacing: Annotated[str | None, typer.Option("--spacing", help='The least time between starts: "30s".')] = None,
+    max_concurrency: Annotated[int | None, typer.Option("--max-concurrency", help="At most so many under way.")] = None,
+    own_slots: Annotated[bool, typer.Option("--own-slots", help="Take none of the schedule's slots.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; else it is only shown.")] = False,
+    json: output.Json = False,
+) -> None:
+    """Run past instants again: shown first, and done with --apply. Upkeep carries it on."""
+    with connected(context) as client:
+        wanted = client.schedules.backfill(
+            name, first, last, only=only, order=order, spacing=spacing, max_concurrency=max_concurrency, own_slots=own_slots
+        )
+        if apply:
+            made = wanted.apply()
+            print(f"backfill {made.id}: {made.done} of {made.total} instants have their outcome")
+            return
+        items = wanted.preview()
+    if json:
+        output.show_json({"data": [each._asdict() for each in items]})
+        return
+    output.show_table(["NOMINAL", "WOULD"], [[output.at(each.nominal_at), each.code or "run"] for each in items])
+
+
 @app.command("delete")
 def delete(
     context: typer.Context,

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from mainspring import codec
+from mainspring.client.backfills import Backfill, Backfills, backfill_of
 from mainspring.client.requests import Request
 from mainspring.client.writing import write_again
 from mainspring.core import attributes as labels
@@ -177,6 +178,27 @@ class Schedules:
                 tx, name, run_id, namespace=client.namespace, actor=client.actor, reason=why, body=body, as_of=at
             ),
         )
+
+    def backfill(
+        self, name: str, first: datetime | str, last: datetime | str, *, only: str = "missing", order: str = "oldest_first",
+        spacing: Duration | None = None, max_concurrency: int | None = None, payload: Mapping[str, Any] | None = None,
+        own_slots: bool = False, include_forgotten: bool = False,
+    ) -> Backfill:  # fmt: skip
+        """Past instants of a schedule, from ``first`` to ``last`` inclusive, that are to be run again: look at ``.preview()``, then
+        ``.apply()``. Nothing is done yet.
+
+        Raises:
+            InvalidOption: naming the option and what to write.
+        """
+        return backfill_of(
+            self._client, name, first, last, only=only, order=order, spacing=spacing, max_concurrency=max_concurrency,
+            payload=payload, own_slots=own_slots, include_forgotten=include_forgotten,
+        )  # fmt: skip
+
+    @property
+    def backfills(self) -> Backfills:
+        """Backfills that were begun."""
+        return Backfills(self._client)
 
     def delete(self, name: str) -> None:
         """Free its name. Its ledger, and what its runs left, are kept as long as they would be."""

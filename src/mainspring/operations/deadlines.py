@@ -21,6 +21,7 @@ class Instants(NamedTuple):
     expires_at: int | None
     deadline_at: int | None
     plan_at: int | None
+    backfill_at: int | None
 
     @property
     def first(self) -> int | None:

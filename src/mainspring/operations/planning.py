@@ -240,6 +240,15 @@ def _standing(tx: Transaction, ids: Sequence[str]) -> dict[str, list[Standing]]:
     return found
 
 
+def enter(tx: Transaction, schedule: ScheduleRow, entries: Sequence[tuple[Fate, str | None]]) -> None:
+    """Write occurrences that begin at once, each with the run that it does again. The caller holds the cursor and found room."""
+    ids = {fate.arrival.key: _run_id(fate) for fate, _ in entries}
+    new = [_new_run(schedule, fate, ids[fate.arrival.key], tx.now)._replace(rerun_of=again) for fate, again in entries]
+    drive(tx, _created(new))
+    deliveries.follow(tx, [run.id for run in new])
+    tx.execute("occurrences.create", batch=[_row(schedule, fate, ids) for fate, _ in entries])
+
+
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 

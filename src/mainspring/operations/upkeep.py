@@ -23,6 +23,7 @@ from mainspring.store.database import Database, Transaction
 MOST_DUE: Final = 1_000
 MOST_DEADLINES: Final = 500
 MOST_SCHEDULES: Final = 100
+MOST_BACKFILL_STEPS: Final = 10
 MOST_UNSERVED: Final = 100
 MOST_DELIVERIES: Final = 500
 MOST_ITEMS: Final = 1_000
@@ -161,6 +162,13 @@ def _schedules(database: Database, terms: Terms) -> Done:
     return Done(planned.schedules, planned.more)
 
 
+def _backfills(database: Database, terms: Terms) -> Done:
+    from mainspring.operations import backfills  # paid for only by those who have schedules
+
+    steps = backfills.take_up(database, most=MOST_BACKFILL_STEPS)
+    return Done(steps, steps == MOST_BACKFILL_STEPS)
+
+
 def _expiry(tx: Transaction, terms: Terms) -> Done:
     expired = deadlines.expire(tx, most=MOST_DEADLINES, actor=terms.actor)
     return Done(expired, expired == MOST_DEADLINES)
@@ -230,6 +238,7 @@ STAGES: Final = (
     Stage(name="leases", work=in_one("attempts.reap", _reap)),
     Stage(name="dependants", work=_left_over),
     Stage(name="schedules", work=_schedules, of=lambda instants: instants.plan_at),
+    Stage(name="backfills", work=_backfills, of=lambda instants: instants.backfill_at),
     Stage(name="limits", work=in_one("limits.sweep", _sweep), wanted=lambda wanted: wanted.kept, every=SECOND),
     Stage(
         name="deliveries", work=in_one("deliveries.look_after", _deliveries), wanted=lambda wanted: wanted.delivers, every=SECOND

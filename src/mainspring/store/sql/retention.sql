@@ -103,9 +103,11 @@ WHERE e.run_id {{any ids uuid}} AND (e.data LIKE '%"traceback":%' OR e.data LIKE
 UPDATE events AS e SET data = i.data FROM {{batch}} AS i WHERE e.run_id = i.run_id AND e.seq = i.seq;
 
 -- name: retention.actions
--- Forget acts on many runs that are over.
+-- Forget acts on many runs, and backfills, that are over.
 DELETE FROM bulk_items WHERE action_id IN (SELECT a.id FROM bulk_actions a WHERE a.finished_at < :before OR (a.ready = 0 AND a.touched_at < :before));
 DELETE FROM bulk_actions WHERE finished_at < :before OR (ready = 0 AND touched_at < :before);
+DELETE FROM backfill_items WHERE backfill_id IN (SELECT b.id FROM backfills b WHERE b.finished_at < :before);
+DELETE FROM backfills WHERE finished_at < :before;
 
 -- name: policies.all
 -- Every captured policy; there are few.
