@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -15,6 +17,8 @@ from mainspring.core.states import State
 from mainspring.operations import planning, upkeep
 from mainspring.runtime.maintenance import Maintenance
 from mainspring.store.database import Transaction
+from mainspring.store.migrate import migrate
+from mainspring.store.sqlite import SqliteDatabase
 from mainspring.testing.clock import SimulatedClock, SimulatedSystem
 from tests.conformance.test_schedules import STEP, Stage
 from tests.support.builders import TTL, AnyDatabase, Fleet, together
@@ -125,19 +129,59 @@ def test_two_leaders_for_an_hour_fire_nothing_twice(stage: Stage, rival: AnyData
     assert len({each.run_id for each in ledger}) == len(ledger)
 
 
+def _service(database: AnyDatabase, clock: SimulatedClock) -> Maintenance:
+    return Maintenance(database, system=SimulatedSystem(clock), ttl_us=TTL, actor="leader", on_due=lambda: None)
+
+
+def _sleep(stage: Stage, us: int) -> None:
+    """Time passes of which a process is told nothing, but that the time since boot counts."""
+    if stage.fleet.clock is None:
+        stage.fleet.pass_time(us)
+    else:
+        stage.fleet.clock.advance_us(us)
+
+
 @pytest.mark.case("schedules", 35)
-def test_a_laptop_that_slept_settles_the_gap_on_waking_in_the_same_process(stage: Stage, database: AnyDatabase) -> None:
+def test_a_laptop_that_slept_settles_the_gap_on_waking_in_the_same_process(
+    stage: Stage, database: AnyDatabase, clock: SimulatedClock
+) -> None:
     stage.put()
-    system = SimulatedSystem(stage.fleet.clock or SimulatedClock())
-    service = Maintenance(database, system=system, ttl_us=TTL, actor="leader", on_due=lambda: None)
+    service = _service(database, clock)
     service.step()
-    stage.fleet.pass_time(8 * HOUR + 30 * SECOND)  # nothing is told of it: neither steps nor monotonic time
+    _sleep(stage, 8 * HOUR + 30 * SECOND)
     service.step()
     newest = stage.ledger()[-1]
     assert (newest.disposition, newest.covers_count) == ("fired", 480)
     assert stage.states()[-1] is State.QUEUED
 
 
+@pytest.mark.case("schedules", 38)
+def test_a_clock_set_a_year_ahead_and_corrected_leaves_no_schedule_silent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock = SimulatedClock()
+    with closing(SqliteDatabase(str(tmp_path / "runs.db"), clock=clock)) as database:  # a server's clock is not ours to set
+        migrate(database, dialect_name="sqlite")
+        fleet = Fleet(database=database, clock=clock)
+        fleet.new(task="ping", queue="default")
+        stage = Stage(fleet, Client(database, namespace=fleet.namespace, system=SimulatedSystem(clock), actor="user:ana"))
+        stage.put(misfire="catch_up", overlap="allow")
+        service = _service(database, clock)
+        service.step()
+        clock.advance_us(90 * SECOND)
+        service.step()
+        clock.step_us(365 * DAY)
+        clock.advance_us(MINUTE)
+        service.step()
+        assert stage.fates() == ["fired"]
+        assert service.clock_ahead_us == 365 * DAY
+        clock.step_us(-365 * DAY)
+        clock.advance_us(MINUTE)
+        service.step()
+        assert stage.fates() == ["fired"] * 3
+        assert service.clock_ahead_us == 0
+    assert [record.levelname for record in caplog.records if "clock" in record.message] == ["CRITICAL", "WARNING"]
+
+
+@pytest.mark.case("schedules", 38)
 def test_a_clock_set_back_fires_nothing_again(stage: Stage) -> None:
     stage.put(misfire="catch_up", overlap="allow")
     for _ in range(10):
@@ -165,3 +209,32 @@ def test_a_backlog_of_a_day_delays_no_other_schedule(stage: Stage) -> None:
     heavy = stage.ledger("heavy")
     assert not heavy[-1].is_late
     assert sum(each.is_late for each in heavy if each.disposition == "fired") == 100
+
+
+@pytest.mark.case("schedules", 65)
+@pytest.mark.parametrize(
+    ("fault", "damage"),
+    [
+        ("lost", "DELETE FROM schedule_cursors"),
+        ("stalled", "UPDATE schedule_cursors SET next_at = NULL, next_nominal_at = NULL"),
+        ("distant", "UPDATE schedule_cursors SET next_at = next_at + 30000000000000"),
+    ],
+)
+def test_a_cursor_that_was_lost_or_emptied_is_found_and_what_it_missed_is_settled(stage: Stage, fault: str, damage: str) -> None:
+    stage.put(misfire="catch_up", overlap="allow")
+    stage.put(name="healthy", overlap="allow")
+    stage.elapse()
+    stage.elapse()
+    stage.fleet.sql(f"{damage} WHERE schedule_id = (SELECT id FROM schedules WHERE name = 'ping')")
+    stage.fleet.pass_time(3 * MINUTE + SECOND)
+    repaired = stage.fleet.tick().stages["cursors"]
+    assert (repaired.done, repaired.error) == (1, None)
+    assert stage.fleet.tick().done("cursors") == 0
+    stage.tick()
+    ledger = stage.ledger()
+    assert [each.disposition.value for each in ledger] == ["fired"] * 5
+    assert {later.nominal_at - each.nominal_at for each, later in itertools.pairwise(ledger)} == {MINUTE}
+    assert stage.client.schedules.get("ping").fired == 5
+    told = stage.fleet.sql("SELECT s.name, e.data FROM schedule_events e JOIN schedules s ON s.id = e.schedule_id"
+                           " WHERE e.type = 'repaired'")  # fmt: skip
+    assert told == [("ping", f'{{"cursor":"{fault}"}}')]
