@@ -106,6 +106,10 @@ sim: setup ## simulate fleets by seed; a failing one is shrunk and kept  [SEEDS=
 mutants: setup ## plant bugs in the protocol and see the simulator catch each  [ARGS="name ..."]
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+.PHONY: crash-schedules
+crash-schedules: setup ## the same with ten schedules due every second: each instant has one fate  [KILLS=300] [DB=sqlite|postgres|both]
+	@$(BIN)/python -m tests.crash --schedules 10 --kills $(KILLS) --db $(DB) $(ARGS)
+
 .PHONY: crash
 crash: setup ## kill real workers with -9 and check what they left  [KILLS=300] [PG_KILLS=n] [DB=sqlite|postgres|both]
 	@$(BIN)/python -m tests.crash $(if $(PG_KILLS),--db postgres --pg-kills $(PG_KILLS),--kills $(KILLS) --db $(DB)) $(ARGS)

@@ -8,6 +8,9 @@ from typing import Protocol
 
 import uuid_utils
 
+# On macOS it is the monotonic clock of this call (not of ``time.monotonic``) that counts sleep.
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
 
 class System(Protocol):
     """Where instants, ids and random numbers come from."""
@@ -17,6 +20,9 @@ class System(Protocol):
 
     def monotonic(self) -> int:
         """Microseconds of a clock that never steps; only differences mean something."""
+
+    def boottime(self) -> int:
+        """The same of a clock that also counts while the machine sleeps."""
 
     def new_id(self) -> str:
         """A UUIDv7, later than the ones before."""
@@ -35,6 +41,10 @@ class RealSystem:
     def monotonic(self) -> int:
         """Microseconds of the monotonic clock."""
         return time.monotonic_ns() // 1000
+
+    def boottime(self) -> int:
+        """Microseconds since boot, sleep included, where the system tells; elsewhere the monotonic clock."""
+        return time.clock_gettime_ns(_BOOTTIME) // 1000 if _BOOTTIME is not None else self.monotonic()
 
     def new_id(self) -> str:
         """A UUIDv7."""

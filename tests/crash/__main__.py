@@ -36,7 +36,13 @@ def main() -> int:
 def _plan(asked: argparse.Namespace) -> Plan:
     """Where the server is killed so many times, others die on the side, and nobody counts them."""
     if not asked.pg_kills:
-        return Plan(kills=asked.kills, seed=asked.seed, every_seconds=asked.every or 0.3, most_seconds=asked.seconds or 600.0)
+        return Plan(
+            kills=asked.kills,
+            seed=asked.seed,
+            every_seconds=asked.every or 0.3,
+            most_seconds=asked.seconds or 600.0,
+            schedules=asked.schedules,
+        )
     seconds = asked.seconds or 60.0 + 15.0 * asked.pg_kills
     return Plan(kills=0, outages=asked.pg_kills, seed=asked.seed, every_seconds=asked.every or 1.0, most_seconds=seconds)
 
@@ -85,6 +91,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="whom to kill, and roughly when")
     parser.add_argument("--seconds", type=float, help="give up killing after so long (600)")
     parser.add_argument("--every", type=float, help="mean seconds between kills at random (0.3; with --pg-kills 1)")
+    parser.add_argument("--schedules", type=int, default=0, help="keep so many schedules due every second meanwhile (0)")
     asked = parser.parse_args()
     if asked.pg_kills and asked.db != "postgres":
         parser.error("--pg-kills needs --db postgres")

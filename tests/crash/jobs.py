@@ -21,6 +21,7 @@ from mainspring import App, Context, Limit, Release, Task, fixed
 from tests.crash.ledger import Ledger
 
 NARROW = 3
+DUE = "due"
 LANES = 4
 EACH_LANE = 2
 UNITS = 5
@@ -87,6 +88,12 @@ def fires_on(members: int) -> Literal["done", "all_succeeded"]:
 
 
 def _plain(app: App, ledger: Ledger) -> list[Task[..., Any]]:
+    @app.task(name=DUE, max_interruptions=1000)
+    async def due(ctx: Context, nonce: str, n: int) -> int:
+        with ledger.attempt(ctx) as result:
+            result.append(n * 3 + 1)
+        return n * 3 + 1
+
     @app.task(name="quick", max_interruptions=1000)
     async def quick(ctx: Context, nonce: str, n: int) -> int:
         with ledger.attempt(ctx) as result:

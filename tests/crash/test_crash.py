@@ -25,6 +25,7 @@ from tests.support.faults import Fault, Faulty
 from tests.support.services import miss
 
 SAMPLE = Plan(kills=30, seed=1, every_seconds=0.25, most_seconds=25.0, drain_seconds=35.0)
+DUE = Plan(kills=10, seed=1, every_seconds=0.5, most_seconds=25.0, drain_seconds=35.0, workers=3, producers=1, schedules=5)
 OUTAGES = Plan(kills=0, seed=1, every_seconds=2.0, outages=3, most_seconds=60.0, drain_seconds=35.0, workers=3)
 
 
@@ -44,6 +45,14 @@ def test_thirty_kills_on_postgresql_lose_nothing_and_do_nothing_twice(tmp_path: 
     report = Trial(fresh_postgres, tmp_path, SAMPLE, say=print).run()
     assert not report.violations, _shown(report)
     assert report.evidence.record.killed >= SAMPLE.kills
+
+
+@pytest.mark.serial
+def test_ten_kills_leave_every_due_instant_one_fate(tmp_path: Path) -> None:
+    report = Trial(f"sqlite:///{tmp_path}/crash.db", tmp_path, DUE, say=print).run()
+    assert not report.violations, _shown(report)
+    assert report.evidence.record.killed >= DUE.kills
+    assert sum(run.task == "due" for run in report.evidence.runs.values()) >= 10
 
 
 @pytest.mark.serial

@@ -20,7 +20,7 @@ from mainspring.core.durations import SECOND
 from mainspring.core.states import TERMINAL, State
 from mainspring.testing import invariants
 from mainspring.testing.invariants import Violation
-from tests.crash import checker
+from tests.crash import checker, due
 from tests.crash.evidence import Database, Evidence, Run, read_attempts, read_calls, read_requests, read_runs
 from tests.crash.fleet import Fleet, Role
 from tests.crash.jobs import build
@@ -52,6 +52,7 @@ class Plan:
     lease_us: int = 2 * SECOND
     workers: int = 4
     producers: int = 2
+    schedules: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,7 @@ class Trial:
     def run(self) -> Report:
         """The whole of it."""
         try:
+            due.put(self._app, self._plan.schedules)
             self._man(faulty=self._is_deadly)
             self._trouble_for_a_while()
             if self._is_deadly:
@@ -122,6 +124,7 @@ class Trial:
                 self._man(faulty=False, roles=("worker",))
             else:
                 self._fleet.dismiss(_FAREWELL_SECONDS, role="producer")
+            due.end(self._app, self._plan.schedules)
             left = self._drain()
             self._fleet.dismiss(_FAREWELL_SECONDS)
             return self._judge(left)
@@ -228,6 +231,7 @@ class Trial:
             logs=list(self._fleet.logs()),
         )
         found = [*checker.violations(evidence), *invariants.violations(self._database), *_integrity(self._database)]
+        found += due.violations(self._app)
         if left:
             found.append(Violation("drained", str(left), f"runs have not ended within {self._plan.drain_seconds:.0f} s"))
         self._keep([run for each in found if (run := evidence.runs.get(each.subject))])

@@ -8,15 +8,19 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from mainspring import App, batch
+from mainspring import App, batch, every
+from mainspring.core.durations import MINUTE
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.testing import invariants
+from tests.conformance.test_planner_troubles import live_an_hour
 from tests.docs.pages import ROOT, blocks
+from tests.support.builders import Fleet
 from tests.support.services import pgbouncer
 
 GUIDE = ROOT / "docs" / "guides" / "poolers.md"
@@ -110,6 +114,24 @@ def test_two_worker_processes_and_their_callers_live_behind_a_pooler(
     assert lost.id not in {info.run.id for info in shop.runs.list(limit=500).data}
     assert shop.runs.counts() == {"succeeded": 232}
     with closing(PostgresDatabase(fresh_postgres)) as direct:
+        invariants.check(direct)
+
+
+@pytest.mark.case("schedules", 37)
+def test_two_leaders_behind_a_pooler_fire_nothing_twice_in_an_hour(shop: App, pooled: str, fresh_postgres: str) -> None:
+    with (
+        closing(PostgresDatabase(pooled)) as one,
+        closing(PostgresDatabase(pooled)) as two,
+        closing(PostgresDatabase(fresh_postgres)) as direct,
+    ):
+        first, second, aside = Fleet(database=one), Fleet(database=two), Fleet(database=direct)
+        shop.client.schedules.put("each-minute", every("1m"), "pack", payload={"order": 1}, overlap="allow", misfire="catch_up")
+        live_an_hour(first.tick, second.tick, aside.pass_time)
+        ledger = shop.client.schedules.occurrences("each-minute", limit=500).data[::-1]
+        assert len(ledger) >= 59
+        assert {later.nominal_at - each.nominal_at for each, later in pairwise(ledger)} == {MINUTE}
+        assert {each.disposition.value for each in ledger} == {"fired"}
+        assert shop.runs.counts() == {"queued": len(ledger)}
         invariants.check(direct)
 
 

@@ -28,6 +28,8 @@ MOST_UNSERVED: Final = 100
 MOST_DELIVERIES: Final = 500
 MOST_ITEMS: Final = 1_000
 MOST_FORGOTTEN: Final = 1_000
+#: Stages that fire what is due, and so must not believe a clock that leapt.
+PLANNING: Final = frozenset({"schedules", "cursors"})
 _WORKERS_KEPT_US = 1 * DAY
 _UNSERVED_US = 1 * DAY
 _SETTLED_US = 1 * HOUR
@@ -36,11 +38,12 @@ _SETTLED_US = 1 * HOUR
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Whose pass it is. ``ttl`` (µs): the lease by which the fleet's silence is judged. ``reap_every``: a look for lapsed leases
-    that is younger than that serves this pass too."""
+    that is younger than that serves this pass too. ``may_plan``: whether the database's clock (µs) may be planned by."""
 
     actor: str
     ttl: int = DEFAULT_TTL
     reap_every: int = 0
+    may_plan: Callable[[int], bool] = lambda _: True
 
 
 class Done(NamedTuple):
@@ -114,6 +117,8 @@ def make_pass(database: Database, terms: Terms, *, leave_out: Collection[str] = 
         StorageUnavailable: the database cannot be reached.
     """
     glance = database.read("upkeep.glance", _glance)
+    if not terms.may_plan(glance.now):
+        leave_out = {*leave_out, *PLANNING}
     stages = {stage.name: _report(stage, database, terms, glance) for stage in STAGES if stage.name not in leave_out}
     if any(report.done for report in stages.values()):
         glance = database.read("upkeep.glance", _glance)
@@ -167,6 +172,12 @@ def _backfills(database: Database, terms: Terms) -> Done:
 
     steps = backfills.take_up(database, most=MOST_BACKFILL_STEPS)
     return Done(steps, steps == MOST_BACKFILL_STEPS)
+
+
+def _cursors(database: Database, terms: Terms) -> Done:
+    from mainspring.operations import mending  # paid for only by those who have schedules
+
+    return Done(mending.audit(database, actor=terms.actor).repaired)
 
 
 def _expiry(tx: Transaction, terms: Terms) -> Done:
@@ -250,6 +261,7 @@ STAGES: Final = (
         every=30 * SECOND,
     ),
     Stage(name="unserved", work=in_one("runs.park", _unserved), every=MINUTE),
+    Stage(name="cursors", work=_cursors, every=10 * MINUTE),
     Stage(name="acts", work=_acts, every=10 * SECOND),
     Stage(name="keys", work=in_one("retention.keys", _keys), every=HOUR),
     Stage(name="retention", work=in_one("retention.forget", _forget), every=MINUTE),

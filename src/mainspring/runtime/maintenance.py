@@ -6,7 +6,8 @@ Every worker process runs it; every write is guarded, so any number may. Not her
 import logging
 from collections.abc import Callable
 
-from mainspring.core.durations import MINUTE
+from mainspring.core.clock_trust import ClockTrust
+from mainspring.core.durations import MINUTE, SECOND
 from mainspring.errors import BrokenInvariant
 from mainspring.operations import upkeep
 from mainspring.operations.upkeep import Pass, Terms
@@ -27,7 +28,8 @@ class Maintenance:
     free.
 
     A stage that fails stops no other: its error is raised once the pass is over. One that meets a bug of ours is left alone for a
-    minute, and ``broken`` says so.
+    minute, and ``broken`` says so. While the database's clock is too far ahead of the time since boot nothing is planned, and
+    ``clock_ahead_us`` says by how much.
     """
 
     name = "maintenance"
@@ -49,7 +51,9 @@ class Maintenance:
         self.broken: dict[str, BrokenInvariant] = {}
         self._not_before: dict[str, int] = {}  # stages that are not due yet, by the monotonic clock
         self._longest = min(_LONGEST_SECONDS, ttl_us / 6e6)  # well within the silence that the reaper takes for an outage
-        self._terms = Terms(actor=actor, ttl=ttl_us, reap_every=int(self._longest * 500_000))
+        self._trust = ClockTrust()
+        self.clock_ahead_us = 0
+        self._terms = Terms(actor=actor, ttl=ttl_us, reap_every=int(self._longest * 500_000), may_plan=self._may_plan)
 
     def step(self) -> Wake:
         """One pass."""
@@ -65,6 +69,21 @@ class Maintenance:
             if report.error is not None and not isinstance(report.error, BrokenInvariant):
                 raise report.error
         return Wake(0.0 if made.more else self._seconds(made))
+
+    def _may_plan(self, now: int) -> bool:
+        """Say aloud when the clock leaps, and when it is believed again."""
+        ahead, before = self._trust.ahead(now, self._system.boottime()), self.clock_ahead_us
+        self.clock_ahead_us = ahead
+        if ahead and not before:
+            log.critical(
+                "%s: the database's clock leapt %d s ahead: no schedule is planned here until it is set right, or this process is"
+                " started anew",
+                self.name,
+                ahead // SECOND,
+            )
+        elif before and not ahead:
+            log.warning("%s: the database's clock is right again: schedules are planned", self.name)
+        return ahead == 0
 
     def _rest(self, made: Pass, now: int) -> None:
         """Stages that need not be looked at in every pass, and those that should not."""

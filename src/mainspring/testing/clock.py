@@ -86,6 +86,10 @@ class SimulatedSystem:
         """The clock's monotonic side."""
         return self.clock.elapsed
 
+    def boottime(self) -> int:
+        """The same: nobody sleeps."""
+        return self.clock.elapsed
+
     def new_id(self) -> str:
         """The next UUIDv7."""
         return uuid7(self.clock.now // 1000, next(self._ids) << 20)

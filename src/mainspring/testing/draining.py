@@ -376,7 +376,7 @@ class _PassingTime:
     def __init__(self, system: SimulatedSystem) -> None:
         self._system = system
         self._began_ns = time.monotonic_ns()
-        self.now, self.new_id, self.draw = system.now, system.new_id, system.draw
+        self.now, self.new_id, self.draw, self.boottime = system.now, system.new_id, system.draw, system.boottime
 
     def monotonic(self) -> int:
         """Simulated time and the real time of this drain together."""

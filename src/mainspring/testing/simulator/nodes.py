@@ -46,6 +46,10 @@ class NodeSystem:
         """A clock that never steps."""
         return self._world.elapsed
 
+    def boottime(self) -> int:
+        """The same: a frozen process does not stop it."""
+        return self._world.elapsed
+
     def new_id(self) -> str:
         """The next id of this process."""
         self._made += 1

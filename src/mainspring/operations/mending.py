@@ -1,0 +1,102 @@
+"""The self-audit of schedules: every cursor held against its rule, and what is wrong with one put right, on record.
+
+A cursor that is lost begins anew behind the last instant that has a fate, so the planner settles what was missed. Not here: what is
+wrong with a cursor (``core/cursor_audit.py``), and the ledger's own consistency (``testing/occurring.py``).
+"""
+
+import logging
+from functools import partial
+from typing import NamedTuple
+
+from mainspring.core.cursor_audit import CursorFault, cursor_fault
+from mainspring.core.schedule import Cursor
+from mainspring.errors import MainspringError
+from mainspring.operations.planning import ScheduleRow, as_moved, read_spec, table_of
+from mainspring.operations.rows import encode_data
+from mainspring.store.database import Database, Transaction
+from mainspring.zones import tz_version
+
+log = logging.getLogger("mainspring")
+
+PAGE = 500
+_FIRST = "00000000-0000-0000-0000-000000000000"
+_SCHEDULE = len(ScheduleRow._fields)
+
+
+class Mended(NamedTuple):
+    """What an audit did: how many cursors it looked at, and how many it repaired."""
+
+    looked: int
+    repaired: int
+
+
+def audit(database: Database, *, actor: str) -> Mended:
+    """Hold the cursor of every schedule in force against its rule, a page at a time, and repair what is wrong. One that is ahead of
+    the clock is told of and left alone: what it passed has a fate, and the clock may be what is wrong."""
+    looked = repaired = 0
+    after = _FIRST
+    while True:
+        ids, suspects = database.read("schedules.audit", partial(_suspects, after=after))
+        for schedule in suspects:
+            repaired += database.write("schedules.mend", partial(mend, schedule=schedule, actor=actor))
+        looked += len(ids)
+        if len(ids) < PAGE:
+            return Mended(looked, repaired)
+        after = ids[-1]
+
+
+def mend(tx: Transaction, schedule: ScheduleRow, *, actor: str) -> bool:
+    """Look again at one that seemed to be wrong, its cursor locked, and repair it; whether it was."""
+    row = tx.one("schedules.by_id", namespace=schedule.namespace, id=schedule.id)
+    if row is None:
+        return False
+    schedule, locked = ScheduleRow(*row), tx.one("cursors.lock", id=schedule.id)
+    cursor = None if locked is None else Cursor(*locked)
+    fault = _fault(schedule, cursor, tx.now) if schedule.is_in_force else None
+    match fault:
+        case None:
+            return False
+        case CursorFault.AHEAD:
+            log.error("schedule %s: its cursor is ahead of the clock, so nothing of it fires until then", schedule.name)
+            return False
+        case CursorFault.LOST:
+            _begin_anew(tx, schedule)
+        case CursorFault.STALLED | CursorFault.DISTANT:
+            tx.execute("cursors.poke", ids=[schedule.id])
+    tx.execute("schedules.log", id=schedule.id, type="repaired", actor=actor, data=encode_data({"cursor": str(fault)}))
+    log.error("schedule %s: its cursor was %s, and is repaired; what it missed is settled now", schedule.name, fault)
+    return True
+
+
+def _suspects(tx: Transaction, after: str) -> tuple[list[str], list[ScheduleRow]]:
+    """A page of schedules in force, and those of them whose cursors seem to be wrong."""
+    page = tx.rows("cursors.audited", after=after, most=PAGE)
+    found = []
+    for row in page:
+        schedule = ScheduleRow(*row[:_SCHEDULE])
+        cursor = None if row[_SCHEDULE] is None else Cursor(*row[_SCHEDULE:])
+        if _fault(schedule, cursor, tx.now) is not None:
+            found.append(schedule)
+    return [str(row[0]) for row in page], found
+
+
+def _fault(schedule: ScheduleRow, cursor: Cursor | None, now: int) -> CursorFault | None:
+    if cursor is None:
+        return CursorFault.LOST
+    try:
+        return cursor_fault(read_spec(schedule.spec), table_of(schedule, cursor), cursor, now=now)
+    except MainspringError:  # it cannot be planned, and says so itself
+        return None
+
+
+def _begin_anew(tx: Transaction, schedule: ScheduleRow) -> None:
+    """Behind the last instant with a fate, or where its revision began, whichever is later."""
+    row = tx.one("cursors.settled_to", id=schedule.id, revision=schedule.revision)
+    settled_to, fired, last_fired_at = (schedule.created_at - 1, 0, None) if row is None else row
+    tx.execute(
+        "cursors.create", id=schedule.id, cursor_at=settled_to, next_nominal_at=None, next_at=tx.now, tz_version=tz_version(),
+        zone_hash="",
+    )  # fmt: skip
+    cursor = Cursor(*(tx.one("cursors.lock", id=schedule.id) or ()))
+    spec = read_spec(schedule.spec)
+    tx.execute("cursors.move", batch=[as_moved(cursor._replace(fired=fired, last_fired_at=last_fired_at), spec)])
