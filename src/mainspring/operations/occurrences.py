@@ -110,6 +110,15 @@ def of_run(tx: Transaction, run_id: str) -> Occurrence | None:
     return None if row is None else _occurrence(row)
 
 
+def behind(tx: Transaction, run_id: str) -> Occurrence | None:
+    """The occurrence of a run, or of the one that it does again."""
+    if (found := of_run(tx, run_id)) is not None:
+        return found
+    line = [row[0] for row in tx.rows("occurrences.lineage", run_id=run_id)]
+    keys = {row[5]: row[0] for row in tx.rows("occurrences.of_runs", ids=line)} if len(line) > 1 else {}
+    return next((of_run(tx, each) for each in line if each in keys), None)
+
+
 def _occurrence(row: Sequence[Any]) -> Occurrence:
     return Occurrence(
         key=row[0], schedule_id=row[1], nominal_at=row[3], due_at=row[4], origin=Origin(row[5]), revision=row[6], tz_version=row[7],
