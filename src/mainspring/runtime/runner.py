@@ -61,7 +61,7 @@ class Runner:
         self._client = client
         self._registry = registry
         self._offer = Offer(client, Allowed.here())
-        self._plan = replace(plan, tasks={**dict.fromkeys(self._offer.kinds, 1), **plan.tasks})
+        self._plan = replace(plan, tasks={**plan.tasks, **dict.fromkeys(self._offer.kinds, 1)})
         self._grace_seconds = grace_seconds
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
