@@ -13,13 +13,13 @@ from mainspring import codec
 from mainspring.config import follow, resolve
 from mainspring.core.durations import MINUTE, SECOND
 from mainspring.core.launch import TARGETS
-from mainspring.core.outgoing import Rules
 from mainspring.core.policy import Policy
 from mainspring.errors import ConfigurationInvalid, InvalidOption
 from mainspring.waiting import answered
 
 if TYPE_CHECKING:
     from mainspring.client.client import Client
+    from mainspring.core.outgoing import Rules
     from mainspring.targets.protocol import Targets
 
 _TIMEOUT_US = 5 * MINUTE
@@ -42,6 +42,8 @@ class Allowed(NamedTuple):
         Raises:
             ConfigurationInvalid: naming the setting and what to write.
         """
+        from mainspring.core.outgoing import Rules  # for workers and writers of targets only
+
         said = {name: value.text for name, value in resolve().items()}
         return Allowed(
             requests=Rules.read(allow=_listed(said["http_allow"]), deny=_listed(said["http_deny"])),
