@@ -3,6 +3,7 @@
 The public names, and nothing else.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mainspring.app import App
@@ -32,11 +33,19 @@ from mainspring.tasks import Task
 
 if TYPE_CHECKING:
     from mainspring.core.rule_building import after, any_of, cron, every, on_calendar, once, rrule
+    from mainspring.targets.programs import shell
+    from mainspring.targets.requests import http
+    from mainspring.targets.secrets import secret
 
 __version__ = "0.1.0"
 
-#: Builders of rules: imported at their first use, for rules take a while and many programs have none.
-_RULES = frozenset({"after", "any_of", "cron", "every", "on_calendar", "once", "rrule"})
+_RULES = "mainspring.core.rule_building"
+#: Builders of rules and targets, and where they are: imported at their first use, for that takes a while and many need none.
+_LATE = dict.fromkeys(("after", "any_of", "cron", "every", "on_calendar", "once", "rrule"), _RULES) | {
+    "http": "mainspring.targets.requests",
+    "secret": "mainspring.targets.secrets",
+    "shell": "mainspring.targets.programs",
+}
 
 __all__ = [
     "App",
@@ -84,18 +93,19 @@ __all__ = [
     "every",
     "exponential",
     "fixed",
+    "http",
     "linear",
     "on_calendar",
     "once",
     "result_of",
     "rrule",
+    "secret",
+    "shell",
     "steps",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _RULES:
-        from mainspring.core import rule_building
-
-        return getattr(rule_building, name)
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

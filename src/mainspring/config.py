@@ -23,10 +23,11 @@ _PASSWORD = re.compile(r"(?<=://)([^:@/?#]*):[^@/?#]*@|(?<=password=)[^&\s]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One setting: ``name`` in the file, in capitals after ``MAINSPRING_`` in the environment, ``flag`` on the command line."""
+    """One setting: ``name`` in the file, in capitals after ``MAINSPRING_`` in the environment, ``flag`` on the
+    command line, if it has one."""
 
     name: str
-    flag: str
+    flag: str | None = None
     default: str
     help: str
     choices: tuple[str, ...] = ()
@@ -71,6 +72,28 @@ SETTINGS = (
         default="info",
         help="how much a worker logs",
         choices=("debug", "info", "warning", "error"),
+    ),
+    Setting(
+        name="http_allow",
+        default="none",
+        help="where http targets may go beside the public network on ports 80 and 443: host patterns, networks, ports; by commas",
+    ),
+    Setting(name="http_deny", default="none", help="where http targets may not go, whatever allows it; by commas"),
+    Setting(
+        name="shell_enabled",
+        default="false",
+        help="whether shell targets may run programs here",
+        choices=("true", "false"),
+    ),
+    Setting(
+        name="shell_allow",
+        default="none",
+        help="the programs that shell targets may run: whole paths, /folder/* for those in it, * for all; by commas",
+    ),
+    Setting(
+        name="secrets",
+        default="none",
+        help="the secrets that targets may name, and where each is: ping-token=env:PING_TOKEN,other=file:/run/other",
     ),
 )
 

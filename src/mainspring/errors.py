@@ -1,8 +1,6 @@
 """Every exception Mainspring raises.
 
-Here: the tree, its stable codes and what each error carries. Not here: what a task raises to say how its attempt ended
-(``core/signals.py``), how an error is shown (``cli``, ``web``), and anything that decides when one is raised. This is the lowest
-layer: it imports nothing of ours.
+Here: the tree, its codes and what each error carries. Not here: what a task raises to end its attempt (``core/signals.py``).
 
     Exception
     └─ MainspringError                    .code .retryable .message .details
@@ -17,6 +15,7 @@ layer: it imports nothing of ours.
        │  ├─ UnknownTask                  unknown_task
        │  ├─ UnknownQueue                 unknown_queue
        │  ├─ UnknownRun                   unknown_run
+       │  ├─ UnknownReceipt               unknown_receipt
        │  ├─ UnknownWorker                unknown_worker
        │  ├─ UnknownLimit                 unknown_limit
        │  ├─ UnknownSchedule              unknown_schedule
@@ -176,6 +175,12 @@ class UnknownRun(CallerMistake):
     code = "unknown_run"
 
 
+class UnknownReceipt(CallerMistake):
+    """The run has no such receipt: it never left one, or it was pruned."""
+
+    code = "unknown_receipt"
+
+
 class UnknownWorker(CallerMistake):
     """No worker has that id: it never existed, or it has been gone for long."""
 
@@ -320,7 +325,7 @@ class TargetInvalid(CallerMistake):
 
     @property
     def errors(self) -> list[dict[str, Any]]:
-        """One entry for each mistake: ``path``, ``value``, ``message``."""
+        """One entry for each mistake."""
         return list(self.details.get("errors", []))
 
 

@@ -20,6 +20,7 @@ from mainspring.core.collecting import Collect
 from mainspring.core.dependencies import Condition
 from mainspring.core.durations import Duration
 from mainspring.core.lanes import Lane
+from mainspring.core.launch import TARGETS
 from mainspring.core.limits import Limit, Rate, Scope
 from mainspring.core.names import check_name
 from mainspring.errors import DuplicateTask, InvalidOption, PayloadInvalid, PayloadTooLarge, UnknownQueue, UnknownTask, shown
@@ -246,6 +247,8 @@ class Registry:
         function = self.around(function)
         named = check_name(_full_name(function) if name is None else name, "task name")
         one = function if collect is None else one_of_many(function, Context, executor)
+        if named in TARGETS:
+            raise InvalidOption(f"runs of {named} are requests or programs of their own; name the task otherwise", option="name")
         schema = codec.payload_schema(one, Context, largest=self._largest)
         backoff = options.get("backoff")
         policy = policy_of(**{option: value for option, value in options.items() if option in POLICY_OPTIONS})

@@ -7,8 +7,9 @@ pauses grow to a bound, so that a lost hint costs latency and nothing else.
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from mainspring.errors import ResultTimeout
 from mainspring.wakeups import Hub
@@ -89,3 +90,9 @@ def _advance(wait: Wait[T]) -> tuple[float | None, T | None]:
         return next(wait), None
     except StopIteration as done:
         return None, done.value
+
+
+def answered(question: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine answers, asked in a loop of its own: whoever calls may be in one."""
+    with ThreadPoolExecutor(1, thread_name_prefix="mainspring-asked") as thread:
+        return thread.submit(asyncio.run, question).result()

@@ -280,6 +280,19 @@ def test_a_run_that_gives_itself_back_keeps_its_slot(stage: Stage) -> None:
     assert stage.fates() == ["fired", "waiting"]
 
 
+def test_one_that_finds_no_slot_within_its_time_missed_its_window(stage: Stage) -> None:
+    stage.put(every("1h"), start_within="10m")
+    stage.elapse(HOUR + SECOND)
+    stage.fleet.claim("w1")
+    stage.elapse(HOUR + SECOND)
+    assert stage.fates() == ["fired", "waiting"]
+    stage.elapse(11 * MINUTE)
+    late = stage.ledger()[1]
+    assert (late.disposition.value, late.reason_code) == ("missed_window", "start_within")
+    assert stage.states() == [State.RUNNING, State.SKIPPED]
+    assert stage.fleet.get(late.run_id).reason == "expired"
+
+
 def test_a_waiting_run_that_somebody_cancels_is_withdrawn(stage: Stage) -> None:
     stage.put()
     stage.elapse()

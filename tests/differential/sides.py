@@ -40,7 +40,7 @@ _CLOCK = """
 _TABLES = (
     "queues", "limits", "reservations", "rates", "admissions", "lanes", "policies", "runs", "events", "checkpoints",
     "idempotency_keys", "singletons", "debounces", "batches", "dependencies", "unfinished_releases", "run_attributes", "deliveries",
-    "dead_letters", "workers", "fleet", "bulk_actions", "bulk_items", "retention_walks",
+    "dead_letters", "receipts", "workers", "fleet", "bulk_actions", "bulk_items", "retention_walks",
     "schedules", "schedule_revisions", "schedule_cursors", "schedule_events", "occurrences", "occurrence_ranges", "users", "logins",
     "backfills", "backfill_items", "login_throttles", "api_tokens", "audit_entries", "audit_chain", "request_keys",
 )  # fmt: skip

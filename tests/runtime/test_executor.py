@@ -53,7 +53,7 @@ class Bench:
 
     # -- as the worker ---------------------------------------------------------------------------------------------------
 
-    def ended(self, held: Claimed, outcome: Outcome, *, seconds: float | None = None) -> None:
+    def ended(self, held: Claimed, outcome: Outcome, *, seconds: float | None = None, receipts: object = ()) -> None:
         assert (held.id, held.token) not in self.ends, "an attempt ended twice"
         self.ends[held.id, held.token] = outcome
         self.seconds[held.id] = seconds

@@ -400,6 +400,7 @@ class Fleet:
 _INSTANTS: Mapping[str, Sequence[str]] = {
     "runs": ("due_at", "created_at", "ended_at", "cancel_requested_at", "expires_at", "deadline_at"),
     "events": ("at",),
+    "receipts": ("at",),
     "checkpoints": ("started_at", "beat_at"),
     "idempotency_keys": ("expires_at", "ended_at"),
     "workers": ("started_at", "expires_at"),

@@ -44,7 +44,7 @@ MAY_CATCH_ALL = {
     "store/sqlite.py",  # hands an error to the caller whose part of a group commit it was
 }  # the last: the executor's half in a child
 MAY_KNOW_DRIVERS = ("store/", "integrations/", "testing/postgres.py", "testing/invariants.py", "testing/standby.py")
-MAY_READ_CONFIG = ("config.py", "app.py", "cli/", "testing/", "__init__.py")
+MAY_READ_CONFIG = ("config.py", "app.py", "cli/", "client/targeting.py", "testing/", "__init__.py")
 DRIVERS = {"apsw", "psycopg", "psycopg_pool", "asyncpg", "sqlalchemy", "sqlite3"}
 
 UNFINISHED = re.compile("TO" + "DO|FIX" + "ME|XX" + "X")

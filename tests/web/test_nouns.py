@@ -156,10 +156,10 @@ def test_a_batch_is_looked_at_and_cancelled(server: Inside, shop: App) -> None:
 def test_workers_tell_which_tasks_there_are(server: Inside, shop: App) -> None:
     with living_worker(shop):
         (worker,) = server.get("/workers?state=live")["data"]
-        assert worker["tasks"] == ["greet", "lose"]
+        assert worker["tasks"] == ["greet", "lose", "http"]
         assert server.get(f"/workers/{worker['id']}") == worker
         assert server.get("/tasks/greet") == {"name": "greet", "workers": 1, "queues": ["default", "mail"]}
-        assert [task["name"] for task in server.get("/tasks")["data"]] == ["greet", "lose"]
+        assert [task["name"] for task in server.get("/tasks")["data"]] == ["greet", "http", "lose"]
         assert server.get("/status")["workers"] == 1
     assert server.ask("GET", "/workers/nobody").code == "unknown_worker"
     assert server.ask("GET", "/tasks/greet").code == "unknown_task"

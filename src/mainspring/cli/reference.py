@@ -69,9 +69,8 @@ def _settings() -> str:
     lines = ["| name | environment | flag | default | |", "|---|---|---|---|---|"]
     for setting in SETTINGS:
         choices = f" ({', '.join(setting.choices)})" if setting.choices else ""
-        lines.append(
-            f"| `{setting.name}` | `{setting.variable}` | `{setting.flag}` | `{setting.default}` | {setting.help}{choices} |"
-        )
+        flag = "" if setting.flag is None else f"`{setting.flag}`"
+        lines.append(f"| `{setting.name}` | `{setting.variable}` | {flag} | `{setting.default}` | {setting.help}{choices} |")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from mainspring.cli import output
@@ -95,6 +96,29 @@ def attempts(context: typer.Context, run_id: RunId, json: output.Json = False) -
             ]
             for each in tried
         ],
+    )
+
+
+@app.command("receipts")
+def receipts(
+    context: typer.Context,
+    run_id: RunId,
+    n: Annotated[int | None, typer.Argument(metavar="[N]", help="show this one, from 0, as far as it is kept", min=0)] = None,
+    json: output.Json = False,
+) -> None:
+    """What the attempts of an HTTP request or a program left: a list, or one of them."""
+    with connected(context) as client:
+        if n is not None:
+            kept = client.runs.receipt(run_id, n)
+            output.show_json(msgspec.to_builtins(kept) | {"text": kept.text}) if json else print(kept.text)
+            return
+        rows: Any = client.runs.receipts(run_id)
+    if json:
+        output.show_json({"data": [row._asdict() | {"at": output.at(row.at)} for row in rows]})
+        return
+    output.show_table(
+        ["N", "ATTEMPT", "KIND", "SIZE", "KEPT", "AT"],
+        [[place, row.attempt, row.kind, row.size, row.kept, output.at(row.at)] for place, row in enumerate(rows)],
     )
 
 

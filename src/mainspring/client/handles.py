@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from mainspring.client import receipts
 from mainspring.codec import Keeping, is_wrapped
 from mainspring.core.dependencies import FiresOn
 from mainspring.core.durations import Duration, parse_duration
@@ -10,6 +11,7 @@ from mainspring.core.states import TERMINAL, State
 from mainspring.errors import RunCancelled, RunFailed, RunSkipped, RunUnsuccessful, UnknownRun, WorldTrouble
 from mainspring.operations import keys, views
 from mainspring.operations.enqueue import Outcome
+from mainspring.targets.receipts import Receipt
 from mainspring.waiting import Wait, in_thread, until
 from mainspring.waiting import adrive as await_in_loop
 from mainspring.waiting import drive as wait_in_thread
@@ -83,6 +85,12 @@ class Handle(Generic[R_co]):
         if is_wrapped(ending.body):  # opening it may mean to fetch it
             return await in_thread(lambda: self._read(ending))
         return self._read(ending)
+
+    def receipts(self) -> list[Receipt]:
+        """What the attempts of this run left, if it is one of an HTTP request or a program; in order."""
+        client = self._client
+        there = receipts.listed(client.database, self.id)
+        return [receipts.opened(client.database, client.keeping, self.id, n).receipt for n in range(len(there))]
 
     def __await__(self) -> Generator[Any, None, R_co]:
         return self.aresult().__await__()

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, Unpack
 
 from mainspring import codec
-from mainspring.client import reruns
+from mainspring.client import receipts, reruns
 from mainspring.client.applying import apply_policy
 from mainspring.client.bulk import BulkActs, Selection, due_at, look
 from mainspring.client.filters import Wanted, parse_filter
@@ -24,7 +24,9 @@ from mainspring.core.retry import Backoff
 from mainspring.core.states import TERMINAL, State
 from mainspring.errors import InvalidOption
 from mainspring.operations import explaining, retention, reviving, runs, searching, steering, views
+from mainspring.operations.receipts import ReceiptRow
 from mainspring.store.database import Transaction
+from mainspring.targets.receipts import Receipt
 
 if TYPE_CHECKING:
     from mainspring.client.client import Client
@@ -33,6 +35,7 @@ T = TypeVar("T")
 
 Ledger: TypeAlias = list[Event]
 Attempts: TypeAlias = list[views.Attempt]
+ReceiptRows: TypeAlias = list[ReceiptRow]
 
 
 class Page(NamedTuple):
@@ -160,6 +163,24 @@ class Runs:
         while page := self.events(run_id, after=ledger[-1].seq):
             ledger += page
         return views.attempts(ledger)
+
+    def receipts(self, run_id: str) -> "ReceiptRows":
+        """What the attempts of a run without user code left (answers of servers, output of programs), in order.
+
+        Raises:
+            UnknownRun: there is none.
+        """
+        self.get(run_id)
+        return [*receipts.listed(self._client.database, parse_run_id(run_id))]
+
+    def receipt(self, run_id: str, n: int) -> Receipt:
+        """The ``n``-th of a run's receipts, from 0, with the bytes that are kept.
+
+        Raises:
+            UnknownRun: there is none. UnknownReceipt: it has not so many.
+        """
+        self.get(run_id)
+        return receipts.opened(self._client.database, self._client.keeping, parse_run_id(run_id), n).receipt
 
     def why(self, run_id: str) -> str | None:
         """What a run waits for, in words; None if it waits for nothing."""

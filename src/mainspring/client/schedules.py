@@ -1,15 +1,18 @@
 """Looking at schedules, and steering them while everything runs."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from mainspring import codec
 from mainspring.client.backfills import Backfill, Backfills, backfill_of
 from mainspring.client.requests import Request
+from mainspring.client.targeting import judged
 from mainspring.client.writing import write_again
 from mainspring.core import attributes as labels
-from mainspring.core.durations import Duration, as_datetime, parse_duration, parse_instant
+from mainspring.core import launch
+from mainspring.core.durations import SECOND, Duration, as_datetime, format_instant, parse_duration, parse_instant
 from mainspring.core.jitter import Jitter, JitterMode
 from mainspring.core.lanes import Lane
 from mainspring.core.names import check_name, check_text
@@ -17,7 +20,7 @@ from mainspring.core.occurrence import Disposition
 from mainspring.core.overlap import SYNONYMS, OnOverlap, Overlap
 from mainspring.core.policy import Policy
 from mainspring.core.rule_reading import read_rule
-from mainspring.core.rules import Rule
+from mainspring.core.rules import Rule, timezones
 from mainspring.core.schedule import Spec
 from mainspring.core.settling import MOST_SETTLED, Misfire, OnMisfire, Order
 from mainspring.core.timetable import Fire
@@ -27,6 +30,7 @@ from mainspring.operations.creation import policy_row
 from mainspring.operations.occurrences import Occurrence, OccurrenceRange
 from mainspring.operations.schedules import ScheduleView, Target, Triggered
 from mainspring.store.database import Transaction
+from mainspring.zones import zone
 
 if TYPE_CHECKING:
     from mainspring.client.client import Client
@@ -70,6 +74,27 @@ class DueOccurrence(NamedTuple):
         return self.decided - self.due
 
 
+class _Tries(NamedTuple):
+    """How long an attempt of what is run by name may take, and how many there may be; None: as everywhere."""
+
+    timeout: Duration | None
+    max_attempts: int | None
+
+    def over(self, policy: Policy) -> Policy:
+        """A policy with that in it."""
+        if self.timeout is not None:
+            policy = replace(policy, timeout_us=parse_duration(self.timeout, option="timeout"))
+        if self.max_attempts is not None:
+            most = _whole(self.max_attempts, "max_attempts", 1, 1_000)
+            policy = replace(policy, budgets=replace(policy.budgets, max_attempts=most))
+        return policy
+
+    def refuse(self) -> None:
+        """A task at hand says so itself."""
+        if self.timeout is not None or self.max_attempts is not None:
+            raise InvalidOption("timeout= and max_attempts= are options of the task here; say them there", option="timeout")
+
+
 class Declared(NamedTuple):
     """A schedule as code declares it."""
 
@@ -107,25 +132,28 @@ class Schedules:
     def __init__(self, client: "Client") -> None:
         self._client = client
 
-    def put(self, name: str, rule: Rule | Mapping[str, Any], task: str | Request, *, payload: Mapping[str, Any] | None = None,
-            queue: str = "default", priority: int = 0, **options: Any) -> ScheduleView:  # fmt: skip
+    def put(self, name: str, rule: Rule | Mapping[str, Any], target: str | Request | Mapping[str, Any], *,
+            payload: Mapping[str, Any] | None = None, queue: str = "default", priority: int = 0,
+            timeout: Duration | None = None, max_attempts: int | None = None, **options: Any) -> ScheduleView:  # fmt: skip
         """Make a schedule be so: a new one, a new revision of the one of that name, or nothing where it is so already.
 
-        ``task`` is run by name with ``payload``. ``options`` are those of ``spec_of``: ``overlap=``, ``misfire=``, ``jitter=``,
-        ``start_at=``, ``end_at=``, ``max_runs=``, ``start_within=``, ``deadline=``, ``pause_after_failures=``, ``enabled=``,
-        ``attributes=``.
+        ``target`` is a task, run by name with ``payload``; or ``http(…)``, ``shell([…])``, which workers run without user code.
+        ``timeout`` and ``max_attempts`` are those of its runs. ``options`` are those of ``spec_of``: ``overlap=``, ``misfire=``,
+        ``jitter=``, ``start_at=``, ``end_at=``, ``max_runs=``, ``start_within=``, ``deadline=``, ``pause_after_failures=``,
+        ``enabled=``, ``attributes=``.
 
         Raises:
             RuleInvalid: everything that is wrong with the rule, each with what to write. NeverDue: it is due at no instant.
+            TargetInvalid, TargetRefused: the target, with every mistake, or the rule by which this process refuses it.
             InvalidOption: naming the option and what to write. Nothing was written.
         """
         check_name(name, "schedule")
-        target = self._target(task, payload, queue, priority)
-        spec = spec_of(rule, target=target.lane.task, **options)
+        made = self._target(target, payload, queue, priority, _Tries(timeout, max_attempts))
+        spec = spec_of(rule, target=made.lane.task, **options)
         new_id = self._client.system.new_id()
         return self._write(
             "schedules.put",
-            lambda tx: schedules.put(tx, new_id, name, spec, target, namespace=self._client.namespace, actor=self._client.actor),
+            lambda tx: schedules.put(tx, new_id, name, spec, made, namespace=self._client.namespace, actor=self._client.actor),
         )
 
     def get(self, name: str) -> ScheduleView:
@@ -248,6 +276,18 @@ class Schedules:
 
         return self._read("schedules.of_run", look)
 
+    def launched_for(self, run_id: str) -> tuple[launch.Occurrence | None, bool]:
+        """What a target is told of the occurrence its run is for, and whether it does again what another run did."""
+
+        def look(tx: Transaction) -> tuple[launch.Occurrence | None, bool]:
+            found = occurrences.behind(tx, run_id)
+            if found is None:
+                return None, False
+            schedule = schedules.find_by_id(tx, found.schedule_id, namespace=self._client.namespace)
+            return _told(found, planning.read_spec(schedule.spec)), found.run_id != run_id
+
+        return self._read("schedules.launched_for", look)
+
     def ranges(self, name: str, *, limit: int = _PAGE) -> RangeList:
         """Instants that are not kept one by one, the newest first."""
         return self._read(
@@ -255,13 +295,20 @@ class Schedules:
             lambda tx: occurrences.ranges(tx, schedules.find(tx, name, namespace=self._client.namespace).id, most=limit),
         )
 
-    def _target(self, task: str | Request, payload: Mapping[str, Any] | None, queue: str, priority: int) -> Target:
+    def _target(
+        self, task: str | Request | Mapping[str, Any], payload: Mapping[str, Any] | None, queue: str, priority: int, tries: _Tries
+    ) -> Target:
         if isinstance(task, Request):
+            tries.refuse()
             return Target(task.lane, task.policy, task.body)
-        lane = Lane(
-            namespace=self._client.namespace, queue=check_name(queue, "queue"), task=check_name(task, "task"), priority=priority
+        own = None if isinstance(task, str) else judged(self._client, task, payload)
+        named = check_name(str(task), "task") if own is None else own.kind
+        lane = Lane(namespace=self._client.namespace, queue=check_name(queue, "queue"), task=named, priority=priority)
+        if own is not None:
+            return Target(lane, policy_row(tries.over(own.policy)), own.body)
+        return Target(
+            lane, policy_row(tries.over(Policy())), codec.encode_json(payload or {}, what="payload", largest=codec.LARGEST)
         )
-        return Target(lane, policy_row(Policy()), codec.encode_json(payload or {}, what="payload", largest=codec.LARGEST))
 
     def _read(self, name: str, look: Callable[[Transaction], T]) -> T:
         found: T = self._client.database.read(name, look)
@@ -269,6 +316,16 @@ class Schedules:
 
     def _write(self, name: str, act: Callable[[Transaction], T]) -> T:
         return write_again(self._client.database, name, act)
+
+
+def _told(found: Occurrence, spec: Spec) -> launch.Occurrence:
+    nominal = format_instant(found.nominal_at)
+    where = zone(min(timezones(spec.rule), default="UTC"))
+    shift = 0 if where is None else where.offset_at(found.nominal_at // SECOND)
+    sign, minutes = "-" if shift < 0 else "+", abs(shift) // 60
+    there = format_instant(found.nominal_at + shift * SECOND).removesuffix("Z")
+    local = nominal if not shift else f"{there}{sign}{minutes // 60:02}:{minutes % 60:02}"
+    return launch.Occurrence(key=found.key, nominal=nominal, local=local, due=format_instant(found.due_at))
 
 
 def _as_due(found: Occurrence, schedule: str, previous: int | None, following: int | None) -> DueOccurrence:

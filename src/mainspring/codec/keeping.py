@@ -65,6 +65,11 @@ def checkpoint_of(run_id: str) -> str:
     return f"checkpoint:{run_id}"
 
 
+def receipt_of(run_id: str) -> str:
+    """What a receipt belongs to."""
+    return f"receipt:{run_id}"
+
+
 def failure_of(run_id: str) -> str:
     """What is told of a run's failures belongs to it."""
     return f"failure:{run_id}"
@@ -145,6 +150,18 @@ class Keeping:
             ValueUnreadable: it was altered, or its key is not listed.
         """
         return self._read(stored, checkpoint_of(run_id))
+
+    def keep_receipt(self, body: bytes, *, run_id: str) -> bytes:
+        """What an attempt left, as it is stored; it is bounded, and never a blob."""
+        return body if self.codec is None else self._sealed(self.codec, body, receipt_of(run_id), False)
+
+    def read_receipt(self, stored: bytes, *, run_id: str) -> bytes:
+        """What an attempt left, again.
+
+        Raises:
+            ValueUnreadable: it was altered, or its key is not listed.
+        """
+        return self._read(stored, receipt_of(run_id))
 
     # -- what is told of failures -----------------------------------------------------------------------------------
 

@@ -14,6 +14,9 @@ from typing import Any
 
 from mainspring.errors import shown
 
+#: The kinds of runs without user code: the tasks of their lanes.
+TARGETS = ("http", "shell")
+
 _PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*", re.DOTALL)
 _NAMES = ("occurrence.key", "occurrence.nominal", "occurrence.local", "occurrence.due", "run.id", "attempt")

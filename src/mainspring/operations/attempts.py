@@ -11,7 +11,7 @@ from mainspring.core.lease import reap_hold_until
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
 from mainspring.core.states import State
-from mainspring.operations import deliveries, moves, releases
+from mainspring.operations import deliveries, moves, receipts, releases
 from mainspring.operations import limits as limiting
 from mainspring.operations.claims import Claimed
 from mainspring.operations.lanes import lanes_of
@@ -96,9 +96,11 @@ def finish_and(
         _refund(tx, [end for end in rest if type(end.outcome) is Unstarted and end.held.id in moved])
     claimed = claim_next()
     moved |= succeeded()
-    if len(moved) == len(ended):
+    late = [end for end in ended if end.held.id not in moved] if len(moved) < len(ended) else []
+    lost = _finish_late(tx, late, actor) if late else set()
+    receipts.write(tx, ended, lost=lost)
+    if not late:
         return set(), claimed
-    lost = _finish_late(tx, [end for end in ended if end.held.id not in moved], actor)
     return lost, claimed or claim_next()  # those who waited for these ends may be all there is to do
 
 

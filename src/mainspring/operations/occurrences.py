@@ -9,6 +9,8 @@ from mainspring.core.occurrence import Disposition, Origin
 from mainspring.core.states import State
 from mainspring.store.database import Transaction
 
+#: Why a window was missed: it did not start in the time that its schedule gives it.
+START_WITHIN = "start_within"
 _END = (1 << 62, "\x7f")
 
 
@@ -54,9 +56,13 @@ class OccurrenceRange:
 def ended(tx: Transaction, states: Mapping[str, State]) -> None:
     """Runs have ended: their slots are free, their schedules are looked at again, and what the ends say of health is counted.
 
-    A run that still waited for a slot held none and says nothing of health: only its occurrence is closed.
+    A run that still waited for a slot held none and says nothing of health: only its occurrence is closed, as missed where it did
+    not start within its time.
     """
     rows = tx.rows("occurrences.of_runs", ids=sorted(states))
+    if missed := [row[0] for row in rows if row[3] == Disposition.WAITING and states[row[5]] is State.SKIPPED]:
+        fate = (str(Disposition.MISSED_WINDOW), START_WITHIN, None, 0)
+        tx.execute("occurrences.decide", batch=sorted((key, *fate) for key in missed))
     tx.execute("occurrences.free", ids=sorted(row[5] for row in rows))
     counted: dict[str, tuple[int, int, int]] = {}
     for _, schedule_id, origin, disposition, _, run_id in rows:
@@ -108,6 +114,15 @@ def of_run(tx: Transaction, run_id: str) -> Occurrence | None:
     """The occurrence of a run."""
     row = tx.one("occurrences.of_run", run_id=run_id)
     return None if row is None else _occurrence(row)
+
+
+def behind(tx: Transaction, run_id: str) -> Occurrence | None:
+    """The occurrence of a run, or of the one that it does again."""
+    if (found := of_run(tx, run_id)) is not None:
+        return found
+    line = [row[0] for row in tx.rows("occurrences.lineage", run_id=run_id)]
+    keys = {row[5]: row[0] for row in tx.rows("occurrences.of_runs", ids=line)} if len(line) > 1 else {}
+    return next((of_run(tx, each) for each in line if each in keys), None)
 
 
 def _occurrence(row: Sequence[Any]) -> Occurrence:

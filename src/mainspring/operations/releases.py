@@ -15,6 +15,7 @@ from mainspring.operations import limits
 from mainspring.operations.claims import Claimed
 from mainspring.operations.enqueue import interned
 from mainspring.operations.lanes import lanes_of
+from mainspring.operations.receipts import Left
 from mainspring.store.database import Transaction, drive
 
 
@@ -25,6 +26,7 @@ class Ended(NamedTuple):
     outcome: Outcome
     policy: Policy
     draw: float
+    receipts: tuple[Left, ...] = ()
 
 
 def prepared(tx: Transaction, ended: Sequence[Ended]) -> Sequence[Ended]:

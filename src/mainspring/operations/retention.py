@@ -10,7 +10,7 @@ from mainspring.core.ids import is_run_id, uuid7_floor
 from mainspring.core.policy import Policy
 from mainspring.core.states import TERMINAL, State
 from mainspring.errors import InvalidOption, shown
-from mainspring.operations import request_keys
+from mainspring.operations import receipts, request_keys
 from mainspring.operations.moves import lock_runs
 from mainspring.operations.rows import encode_data
 from mainspring.operations.views import decode_data
@@ -124,11 +124,11 @@ def forget_slice(tx: Transaction, *, most: int) -> Slice:
     gone = set(remove(tx, [run_id for run_id, age, said in ended if age > said.run_ttl_us]))
     left = [each for each in ended if each[0] not in gone]
     results = [run_id for run_id, age, said in left if age > said.result_ttl_us]
-    receipts = [run_id for run_id, age, said in left if age > said.receipt_ttl_us]
+    told = [run_id for run_id, age, said in left if age > said.receipt_ttl_us]
     return Slice(
         len(gone),
         tx.execute("retention.results", ids=results) if results else 0,
-        _forget_receipts(tx, receipts) if receipts else 0,
+        _forget_receipts(tx, told) if told else 0,
         not over,
     )
 
@@ -139,10 +139,11 @@ def _policies(tx: Transaction) -> dict[int, Policy]:
 
 
 def _forget_receipts(tx: Transaction, run_ids: Sequence[str]) -> int:
-    """Forget the tracebacks of these runs' attempts; where they are sealed together with their messages, those too. How many."""
+    """Forget what these runs' attempts left, and their tracebacks; messages too, where they are sealed with those. How many."""
     told = [(row[0], row[1], decode_data(row[2])) for row in tx.rows("retention.receipts", ids=run_ids)]
     batch = sorted((run_id, seq, encode_data(_without_receipt(data))) for run_id, seq, data in told)
-    return tx.execute("retention.forget_receipts", batch=batch) if batch else 0
+    left = receipts.forget(tx, run_ids)
+    return left + (tx.execute("retention.forget_receipts", batch=batch) if batch else 0)
 
 
 def _without_receipt(data: Mapping[str, Any]) -> dict[str, Any]:

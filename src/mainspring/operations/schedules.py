@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
+
 from mainspring.core.lanes import Lane
+from mainspring.core.launch import TARGETS
 from mainspring.core.occurrence import Disposition, Origin, manual_key
 from mainspring.core.planning import Arrival
 from mainspring.core.schedule import Cursor, ScheduleState, Spec, kind_of, state_of
@@ -161,12 +164,20 @@ def trigger(
     key = manual_key(run_id)
     arrival = Arrival(
         key=key, nominal=tx.now if as_of is None else as_of, due_at=tx.now, origin=Origin.MANUAL, reason=reason, actor=actor,
-        run_id=run_id, body=body,
+        run_id=run_id, body=_given(schedule, body),
     )  # fmt: skip
     made = look_at(tx, [cursor], {schedule.id: [arrival]})[schedule.id]
     tx.execute("schedules.log", id=schedule.id, type="triggered", actor=actor, data=encode_data({"reason": reason, "run": run_id}))
     (fate,) = [each for each in made.fates if each.arrival.key == key]
     return Triggered(run_id, key, fate.disposition)
+
+
+def _given(schedule: ScheduleRow, body: bytes | None) -> bytes | None:
+    """The payload of a run with what its trigger gives. A target stays what it is, and is given it."""
+    if body is None or schedule.body is None or read_spec(schedule.spec).target not in TARGETS:
+        return body
+    order = msgspec.json.decode(schedule.body)
+    return msgspec.json.encode(order | {"payload": msgspec.Raw(body)})
 
 
 def delete(tx: Transaction, name: str, *, namespace: str, actor: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mainspring.client import JoinedBatch, Member
 from mainspring.context import Context
 from mainspring.core.attempts import Outcome
+from mainspring.operations.receipts import Left
 from mainspring.registry import TaskSpec
 from mainspring.runtime.concluding import Concluding, Result
 from mainspring.runtime.outcomes import arguments, raised, returned
@@ -43,6 +44,7 @@ class Attempt:
         "fence",
         "heard_at",
         "pool",
+        "receipts",
         "reported",
         "spec",
         "task",
@@ -60,6 +62,7 @@ class Attempt:
         self.heard_at = time.monotonic()
         self.pool: ProcessPool | None = None  # where it runs, if that is a process
         self.concluding: Concluding | None = None
+        self.receipts: tuple[Left, ...] = ()  # what a target left
         self.company: Group | None = None  # those it shares its call with
         self.fence: Fence = (assignment.claimed.id, assignment.claimed.token)  # what tells this attempt from every other
         self._context: Context | None = None

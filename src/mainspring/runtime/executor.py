@@ -23,6 +23,7 @@ from mainspring.core.attempts import Failed, GaveItselfBack, Interrupted, Outcom
 from mainspring.errors import InvalidOption, StorageUnavailable, UnknownTask, WorldTrouble
 from mainspring.operations import batches
 from mainspring.operations.claims import Claimed
+from mainspring.operations.receipts import Left
 from mainspring.registry import Registry, TaskSpec
 from mainspring.runtime.attempt import Attempt, Fence, call
 from mainspring.runtime.collecting import Collecting, Group, tried
@@ -37,6 +38,7 @@ from mainspring.runtime.outcomes import (
     returned,
 )
 from mainspring.runtime.policing import after_stop, delayed, is_importable, lane_of_now
+from mainspring.runtime.targeting import Offer
 from mainspring.runtime.worker import Assignment, Worker
 from mainspring.telemetry.tracing import Spans
 
@@ -66,9 +68,11 @@ class LoopExecutor:
         spans: Spans | None = None,
         keeping: Keeping | None = None,
         client: Client | None = None,
+        offer: Offer | None = None,
     ) -> None:
         self._keeping = keeping or Keeping()
         self._client = client
+        self._offer = offer
         self._spans = spans
         self._registry = registry
         self._concurrency = concurrency
@@ -133,7 +137,8 @@ class LoopExecutor:
     def abandon(self) -> None:
         """Report what does not stop as interrupted, and forget it."""
         for attempt in tuple(self._running.values()):
-            if attempt.task is not None and attempt.pool is not None and attempt.pool is not self._processes:
+            own = self._is_target(attempt) or (attempt.pool is not None and attempt.pool is not self._processes)
+            if attempt.task is not None and own:
                 attempt.task.cancel()  # its process goes with it
             elif attempt.spec.executor == "thread" and attempt.task is not None:
                 attempt.task.cancel()
@@ -201,8 +206,9 @@ class LoopExecutor:
         return None if trace is None else spans.began(claimed, trace, queue=lane.queue, task=lane.task)
 
     def _find(self, name: str) -> TaskSpec | None:
+        spec = None if self._offer is None else self._offer.spec(name)
         with contextlib.suppress(UnknownTask):
-            self._specs[name] = self._registry.get(name)
+            self._specs[name] = self._registry.get(name) if spec is None else spec
         return self._specs.get(name)
 
     def told(self, claimed: Claimed, details: bytes | None, progress: str | None, now: bool) -> None:
@@ -264,6 +270,9 @@ class LoopExecutor:
 
     def _way(self, attempt: Attempt) -> Callable[[Attempt], Coroutine[Any, Any, Outcome]]:
         """Where its user code runs."""
+        if self._is_target(attempt):
+            assert self._offer is not None
+            return self._offer.run
         if attempt.spec.collect is not None:
             return self.collecting.join
         if attempt.is_dangerous and is_importable(attempt.spec):
@@ -275,6 +284,9 @@ class LoopExecutor:
                 return self._in_thread
             case "process":
                 return self._in_process
+
+    def _is_target(self, attempt: Attempt) -> bool:
+        return self._offer is not None and self._offer.has(attempt.spec)
 
     async def _open(self, attempt: Attempt) -> None:
         """Make what was claimed readable; in a thread where that fetches, or runs code of the user's."""
@@ -427,7 +439,9 @@ class LoopExecutor:
     def _cut_off(self, attempt: Attempt) -> None:
         if self._running.get(attempt.fence) is not attempt or attempt.task is None:
             return
-        if attempt.spec.executor == "async" and attempt.pool is None:  # it swallows cancellation: report it, and let it be
+        if (
+            attempt.spec.executor == "async" and attempt.pool is None and not self._is_target(attempt)
+        ):  # it swallows cancellation: report it, and let it be
             group = attempt.company
             if group is None or group.abandons():
                 self.abandoned += 1
@@ -464,11 +478,11 @@ class LoopExecutor:
         if self._spans is not None:
             self._spans.ended(attempt.fence, outcome, lost=attempt.why == "lease_lost")
         if attempt.why != "lease_lost":
-            self._report(claimed, outcome, seconds)
+            self._report(claimed, outcome, seconds, attempt.receipts)
         if self._inbox:
             self._fill()
 
-    def _report(self, claimed: Claimed, outcome: Outcome, seconds: float | None) -> None:
+    def _report(self, claimed: Claimed, outcome: Outcome, seconds: float | None, receipts: tuple[Left, ...] = ()) -> None:
         assert self.worker is not None
-        self.worker.ended(claimed, outcome, seconds=seconds)
+        self.worker.ended(claimed, outcome, seconds=seconds, receipts=receipts)
         self._on_ended(claimed.id)

@@ -8,10 +8,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mainspring.client import Client
+from mainspring.client.targeting import Allowed
 from mainspring.core.attempts import Succeeded
 from mainspring.core.lease import longest_backoff_us
 from mainspring.errors import MainspringError
@@ -26,6 +27,7 @@ from mainspring.runtime.executor import LoopExecutor
 from mainspring.runtime.guarding import watch_lease, watched_loop
 from mainspring.runtime.maintenance import Maintenance
 from mainspring.runtime.sweeping import Sweeping
+from mainspring.runtime.targeting import Offer
 from mainspring.runtime.worker import Worker, WorkerPlan
 from mainspring.store.database import Transaction
 from mainspring.telemetry import tracing
@@ -58,7 +60,8 @@ class Runner:
     def __init__(self, client: Client, registry: Registry, plan: WorkerPlan, *, grace_seconds: float) -> None:
         self._client = client
         self._registry = registry
-        self._plan = plan
+        self._offer = Offer(client, Allowed.here())
+        self._plan = replace(plan, tasks={**plan.tasks, **dict.fromkeys(self._offer.kinds, 1)})
         self._grace_seconds = grace_seconds
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -112,6 +115,7 @@ class Runner:
             spans=spans,
             keeping=client.keeping,
             client=client,
+            offer=self._offer,
         )
         worker = Worker(
             client.database,

@@ -21,6 +21,7 @@ from mainspring.errors import CommitUnknown, LeaseLost, MainspringError, WorldTr
 from mainspring.operations import attempts, claims, telemetry, views
 from mainspring.operations.attempts import Beat, Ended
 from mainspring.operations.claims import Claimed, Claimer
+from mainspring.operations.receipts import Left
 from mainspring.runtime.beats import Beats
 from mainspring.runtime.claiming import Claiming, Company
 from mainspring.runtime.service import Wake
@@ -139,15 +140,15 @@ class Worker:
 
     # -- for the executor and the runner, from any thread -----------------------------------------------------------
 
-    def ended(self, held: Claimed, outcome: Outcome, *, seconds: float | None = None) -> None:
-        """An attempt is over. Its outcome is written with the next step; ``seconds`` is how long user code ran."""
+    def ended(self, held: Claimed, outcome: Outcome, *, seconds: float | None = None, receipts: tuple[Left, ...] = ()) -> None:
+        """An attempt is over. The next step writes its outcome and what it left; ``seconds`` is how long user code ran."""
         if self._metrics is not None:
             self._metrics.ran(self._lanes[held.lane_id], seconds)
         if seconds is not None:
             mean = self._mean_seconds
             self._mean_seconds = seconds if mean is None else mean + _MEAN_WEIGHT * (seconds - mean)
         draw = 0.0 if type(outcome) is Succeeded else self._system.draw()
-        self._ended.append(Ended(held, outcome, self._policies[held.policy_id], draw))
+        self._ended.append(Ended(held, outcome, self._policies[held.policy_id], draw, receipts))
 
     def tell(self, held: Claimed, details: bytes | None, progress: str | None, now: bool) -> None:
         """An attempt saves a checkpoint or progress; written at most once a second, and before its outcome."""

@@ -66,8 +66,29 @@ class Targets:
         """Their names."""
         return sorted(self._targets)
 
-    async def run(self, kind: str, body: bytes, *, run_id: str, attempt: int, trace: str | None = None) -> Ran:
-        """Run the target that a run of the lane ``kind`` has in its payload."""
+    async def review(self, kind: str, written: object) -> Any:
+        """See that a target may be written down; it as it was read.
+
+        Raises:
+            TargetInvalid: with every mistake at once. TargetRefused: naming the rule.
+        """
+        target = self._targets[kind]
+        spec = target.read(written)
+        await target.review(spec)
+        return spec
+
+    async def run(
+        self,
+        kind: str,
+        body: bytes,
+        *,
+        run_id: str,
+        attempt: int,
+        occurrence: Occurrence | None = None,
+        is_repeat: bool = False,
+        trace: str | None = None,
+    ) -> Ran:
+        """Run the target in the payload of a run of the lane ``kind``, for ``occurrence`` unless the payload names another."""
         try:
             order = msgspec.json.decode(body, type=Order)
             spec = self._targets[kind].read(order.target)
@@ -81,8 +102,8 @@ class Targets:
             run_id=run_id,
             attempt=attempt,
             payload=order.payload,
-            occurrence=order.occurrence,
-            is_repeat=order.is_repeat,
+            occurrence=order.occurrence or occurrence,
+            is_repeat=order.is_repeat or is_repeat,
             trace=trace,
         )
         return await self._targets[kind].run(spec, launch)

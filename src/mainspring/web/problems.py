@@ -23,6 +23,7 @@ STATUSES: Mapping[type[MainspringError], int] = {
     errors.UnknownTask: 404,
     errors.UnknownQueue: 404,
     errors.UnknownRun: 404,
+    errors.UnknownReceipt: 404,
     errors.UnknownWorker: 404,
     errors.UnknownLimit: 404,
     errors.UnknownSchedule: 404,

@@ -77,6 +77,16 @@ SELECT key, schedule_id, namespace, nominal_at, due_at, origin, revision, tz_ver
        decided_at, is_late, ready_at, slot, run_id, into_key, covers_first, covers_last, covers_count, made_good_by
 FROM occurrences WHERE run_id = :run_id ORDER BY key LIMIT 1;
 
+-- name: occurrences.lineage
+-- A run and those it does again, one behind the other.
+-- columns: id text, depth int
+WITH RECURSIVE line (id, rerun_of, depth) AS (
+    SELECT r.id, r.rerun_of, 0 FROM runs r WHERE r.id = :run_id
+    UNION ALL
+    SELECT r.id, r.rerun_of, line.depth + 1 FROM line JOIN runs r ON r.id = line.rerun_of WHERE line.depth < 1000
+)
+SELECT id, depth FROM line ORDER BY depth;
+
 -- name: occurrences.mark_runs
 -- Somebody counts the ends of these runs.
 UPDATE runs SET followed = followed + 2 WHERE id {{any ids uuid}} AND followed < 2;

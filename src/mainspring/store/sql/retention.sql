@@ -47,6 +47,7 @@ SELECT DISTINCT batch_id AS id FROM runs WHERE id {{any ids uuid}} AND batch_id 
 DELETE FROM events WHERE run_id {{any ids uuid}};
 DELETE FROM checkpoints WHERE run_id {{any ids uuid}};
 DELETE FROM dead_letters WHERE run_id {{any ids uuid}};
+DELETE FROM receipts WHERE run_id {{any ids uuid}};
 DELETE FROM run_attributes WHERE run_id {{any ids uuid}};
 DELETE FROM dependencies WHERE run_id {{any ids uuid}} OR upstream_id {{any ids uuid}};
 DELETE FROM runs WHERE id {{any ids uuid}};

@@ -11,6 +11,8 @@ from mainspring.client.values import stored
 from mainspring.core import explaining
 from mainspring.core.events import Event as LedgerEvent
 from mainspring.operations import views
+from mainspring.operations.receipts import ReceiptRow
+from mainspring.targets.receipts import Receipt
 from mainspring.web.api.shapes import Id, Instant, at, at_or_none
 
 #: What the ledger holds for the database alone.
@@ -100,6 +102,39 @@ class AttemptList(msgspec.Struct, frozen=True, kw_only=True):
     data: list[Attempt]
 
 
+class ReceiptEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt left, without what it holds: ``size`` bytes there were, ``kept`` are there. ``n`` is its number."""
+
+    n: int
+    attempt: int
+    kind: str
+    size: int
+    kept: int
+    is_truncated: bool
+    sha256: str
+    at: Instant
+
+
+class ReceiptList(msgspec.Struct, frozen=True, kw_only=True):
+    """What the attempts of a run left, in order."""
+
+    data: list[ReceiptEntry]
+
+
+class ReceiptDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One receipt. ``text`` is for people; ``head`` and ``tail`` are the bytes that are kept, in base64, and ``between`` counts
+    those that are not."""
+
+    kind: str
+    size: int
+    sha256: str
+    text: str
+    head: bytes
+    tail: bytes
+    between: int
+    facts: dict[str, Any]
+
+
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
     """A run that holds part of a limit."""
 
@@ -183,6 +218,22 @@ def attempt(each: views.Attempt) -> Attempt:
     return Attempt(
         attempt=each.token, worker_id=each.worker_id, claimed_at=at(each.claimed_at), ended_at=at_or_none(each.ended_at),
         outcome=each.outcome, code=each.code, message=each.message,
+    )  # fmt: skip
+
+
+def receipt_entry(n: int, row: ReceiptRow) -> ReceiptEntry:
+    """A receipt in a list."""
+    return ReceiptEntry(
+        n=n, attempt=row.attempt, kind=row.kind, size=row.size, kept=row.kept, is_truncated=row.is_truncated, sha256=row.sha256,
+        at=at(row.at),
+    )  # fmt: skip
+
+
+def receipt(kept: Receipt) -> ReceiptDetail:
+    """A receipt with what it holds."""
+    return ReceiptDetail(
+        kind=kept.kind, size=kept.size, sha256=kept.sha256, text=kept.text, head=kept.head, tail=kept.tail, between=kept.between,
+        facts=kept.facts,
     )  # fmt: skip
 
 

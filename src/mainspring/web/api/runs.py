@@ -9,10 +9,33 @@ import msgspec
 from mainspring.client import Handle
 from mainspring.client.asking import Wish, request_by_name
 from mainspring.core.access import Operation
-from mainspring.errors import InvalidOption, KeyConflict, NotTerminal, NotWaiting, QueueFull, RunTerminal, UnknownRun
+from mainspring.errors import (
+    InvalidOption,
+    KeyConflict,
+    NotTerminal,
+    NotWaiting,
+    QueueFull,
+    RunTerminal,
+    UnknownReceipt,
+    UnknownRun,
+)
 from mainspring.web.api.filters import Found, keywords
 from mainspring.web.api.following import follow_run
-from mainspring.web.api.found import Attempt, AttemptList, Explanation, Ledger, RunDetail, RunPage, attempt, explanation, run
+from mainspring.web.api.found import (
+    Attempt,
+    AttemptList,
+    Explanation,
+    Ledger,
+    ReceiptDetail,
+    ReceiptList,
+    RunDetail,
+    RunPage,
+    attempt,
+    explanation,
+    receipt,
+    receipt_entry,
+    run,
+)
 from mainspring.web.api.found import event as told_event
 from mainspring.web.api.shapes import Id, Instant, Key, Name, PageSize, Priority, Reason, Span, Text, id_cursor
 from mainspring.web.endpoints import Answered, Asked, Body, Nothing, Scoped, acts, reads
@@ -158,6 +181,20 @@ def list_attempts(asked: Asked[Scoped, Nothing]) -> AttemptList:
     return AttemptList(data=tried)
 
 
+def list_receipts(asked: Asked[Scoped, Nothing]) -> ReceiptList:
+    """What the attempts of a run without user code left: answers of servers, output of programs."""
+    rows = asked.client.runs.receipts(asked.path["run_id"])
+    return ReceiptList(data=[receipt_entry(n, row) for n, row in enumerate(rows)])
+
+
+def get_receipt(asked: Asked[Scoped, Nothing]) -> ReceiptDetail:
+    """One receipt of a run, by its number in the list."""
+    n = asked.path["n"]
+    if not (n.isascii() and n.isdigit() and len(n) < 7):
+        raise UnknownReceipt(f"receipts are numbered from 0, and {n[:20]!r} is no number", run_id=asked.path["run_id"])
+    return receipt(asked.client.runs.receipt(asked.path["run_id"], int(n)))
+
+
 def explain_run(asked: Asked[Scoped, Nothing]) -> Explanation:
     """Why a run is where it is: everything that holds it, in the order a claim meets it, and when it can start."""
     return explanation(asked.client.runs.explain(asked.path["run_id"]))
@@ -222,6 +259,11 @@ ENDPOINTS = (
     reads("/runs/{run_id}", "runs.get", get_run, query=Scoped, gives=RunDetail, refusals=_ONE),
     reads("/runs/{run_id}/events", "runs.events", list_events, query=EventQuery, gives=Ledger, refusals=_ONE, follow=follow_run),
     reads("/runs/{run_id}/attempts", "runs.attempts", list_attempts, query=Scoped, gives=AttemptList, refusals=_ONE),
+    reads("/runs/{run_id}/receipts", "runs.receipts", list_receipts, query=Scoped, gives=ReceiptList, refusals=_ONE),
+    reads(
+        "/runs/{run_id}/receipts/{n}", "runs.receipt", get_receipt,
+        query=Scoped, gives=ReceiptDetail, refusals=(UnknownRun, UnknownReceipt),
+    ),
     reads("/runs/{run_id}/explanation", "runs.explain", explain_run, query=Scoped, gives=Explanation, refusals=_ONE),
     acts("POST", "/runs/{run_id}/cancel", "runs.cancel", cancel_run, body=Cancel, gives=State, refusals=(UnknownRun, RunTerminal)),
     acts(
