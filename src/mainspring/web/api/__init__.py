@@ -1,7 +1,20 @@
 """The endpoints, a file a noun. ``ENDPOINTS`` is the table of all of them, in the order in which they are told of."""
 
 from mainspring.web import health
-from mainspring.web.api import batches, bulk_actions, dead_letters, events, limits, namespaces, queues, runs, status, tasks, workers
+from mainspring.web.api import (
+    batches,
+    bulk_actions,
+    dead_letters,
+    events,
+    limits,
+    namespaces,
+    queues,
+    runs,
+    schedules,
+    status,
+    tasks,
+    workers,
+)
 from mainspring.web.endpoints import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -11,6 +24,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *dead_letters.ENDPOINTS,
     *queues.ENDPOINTS,
     *limits.ENDPOINTS,
+    *schedules.ENDPOINTS,
     *batches.ENDPOINTS,
     *tasks.ENDPOINTS,
     *workers.ENDPOINTS,
