@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mainspring import every
 from mainspring.core.access import Role
 from mainspring.errors import ConfigurationInvalid
 from mainspring.node import Node
@@ -64,6 +65,7 @@ def test_nothing_of_one_namespace_is_seen_or_changed_from_another(node: Node) ->
         mine, theirs = as_("admin", "east"), as_("admin", "west")
         run_id = server.post("/runs", {"task": "a", "key": "k", "attributes": {"order": 7}, "queue": "mail"}, **mine)["id"]
         server.ask("PUT", "/limits/queue/mail/at_once", {"size": 3}, **mine)
+        node.client("east", "user:ana").schedules.put("tick", every("5m"), "a")
         act = server.post("/bulk-actions", {"action": "set_priority", "runs": {"task": "a"}, "priority": 3}, **mine)["id"]
         assert [run["id"] for run in server.get("/runs", **mine)["data"]] == [run_id]
         for path in (
@@ -77,6 +79,7 @@ def test_nothing_of_one_namespace_is_seen_or_changed_from_another(node: Node) ->
             "/tasks",
             "/events",
             "/bulk-actions",
+            "/schedules",
         ):
             assert server.get(path, **theirs)["data"] == [], path
         for path in (
@@ -88,6 +91,8 @@ def test_nothing_of_one_namespace_is_seen_or_changed_from_another(node: Node) ->
             f"/bulk-actions/{act}/outcomes",
             "/queues/mail",
             "/limits/queue/mail/at_once",
+            "/schedules/tick",
+            "/schedules/tick/occurrences",
         ):
             assert server.ask("GET", path, **theirs).status == 404, path
         for path in ("cancel", "retry", "rerun", "reschedule"):

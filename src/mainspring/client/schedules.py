@@ -1,5 +1,6 @@
 """Looking at schedules, and steering them while everything runs."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -44,6 +45,7 @@ ScheduleList: TypeAlias = list[ScheduleView]
 
 _PAGE = 50
 _MOST_PREVIEWED = 500
+_MICROSECONDS = re.compile(r"-?[0-9]{1,18}")  # what a database can hold
 
 
 class DueOccurrence(NamedTuple):
@@ -452,6 +454,6 @@ def _whole(value: Any, option: str, least: int, most: int) -> int:
 
 def _read_cursor(text: str) -> tuple[int, str]:
     at, tilde, key = text.partition("~")
-    if not tilde or not at.lstrip("-").isdigit():
+    if not tilde or not _MICROSECONDS.fullmatch(at) or not key.isprintable():
         raise InvalidOption(f"cursor must be one that a page gave, not {shown(text)}", option="cursor")
     return int(at), key

@@ -1,0 +1,73 @@
+"""Schedules over HTTP, on both databases: looked at, steered, and their ledger in pages."""
+
+from __future__ import annotations
+
+import pytest
+
+from mainspring import App, cron, every
+from tests.web.inside import Inside
+
+
+@pytest.fixture
+def scheduled(shop: App) -> App:
+    """``billing/nightly`` on the clocks of Berlin, and ``tick``."""
+    shop.client.schedules.put("billing/nightly", cron("30 2 * * *", tz="Europe/Berlin"), "lose")
+    shop.client.schedules.put("tick", every("5m"), "greet", payload={"who": "Ada"})
+    return shop
+
+
+@pytest.mark.usefixtures("scheduled")
+def test_a_schedule_is_listed_paused_resumed_and_deleted(server: Inside) -> None:
+    first = server.get("/schedules?limit=1")
+    assert [each["name"] for each in first["data"]] == ["billing/nightly"]
+    rest = server.get(f"/schedules?limit=1&cursor={first['next_cursor']}")
+    assert ([each["name"] for each in rest["data"]], rest["next_cursor"]) == (["tick"], None)
+    paused = server.post("/schedules/billing%2Fnightly/pause", {"reason": "upstream down"})
+    assert (paused["state"], paused["paused_by"]) == ("paused", "user:local")
+    assert server.get("/schedules/billing%2Fnightly")["next_at"] is None
+    assert server.post("/schedules/billing%2Fnightly/resume")["state"] == "active"
+    assert server.ask("DELETE", "/schedules/billing%2Fnightly").json == {"name": "billing/nightly"}
+    assert server.ask("GET", "/schedules/billing%2Fnightly").code == "unknown_schedule"
+
+
+@pytest.mark.usefixtures("scheduled")
+def test_a_preview_shows_what_clocks_on_the_wall_show(server: Inside) -> None:
+    due = server.get("/schedules/billing%2Fnightly/preview?count=3")["data"]
+    assert len(due) == 3
+    assert all(wall["zone"] == "Europe/Berlin" and wall["offset"] in ("+01:00", "+02:00") for each in due for wall in each["walls"])
+    assert server.ask("GET", "/schedules/tick/preview?count=501").status == 422
+
+
+@pytest.mark.usefixtures("scheduled")
+def test_a_trigger_asked_twice_under_one_key_fires_once(server: Inside) -> None:
+    asked = {"reason": "after the outage", "payload": {"who": "Bob"}}
+    made = [server.ask("POST", "/schedules/tick/trigger", asked, headers={"Idempotency-Key": "ops-4711"}) for _ in range(2)]
+    assert [each.status for each in made] == [201, 201]
+    told = made[0].json
+    assert (told["occurrence_key"], told["disposition"], told["actor"]) == (f"manual:{told['run_id']}", "fired", "user:local")
+    (kept,) = server.get("/schedules/tick/occurrences")["data"]
+    assert (kept["run_id"], kept["reason"], kept["origin"]) == (told["run_id"], "after the outage", "manual")
+    assert server.get(f"/runs/{told['run_id']}")["payload"] == {"who": "Bob"}
+    assert server.ask("POST", "/schedules/tick/trigger", {"reason": ""}).wrong == ["reason"]
+
+
+@pytest.mark.usefixtures("scheduled")
+def test_pages_of_two_over_seven_occurrences_give_seven_in_order(server: Inside) -> None:
+    assert server.get("/schedules/tick/occurrences") == {"data": [], "next_cursor": None}
+    for number in range(7):
+        server.post("/schedules/tick/trigger", {"reason": f"no. {number}"})
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = server.get(f"/schedules/tick/occurrences?limit=2{cursor and '&cursor=' + cursor}")
+        seen += page["data"]
+        cursor = page["next_cursor"]
+    assert len({each["key"] for each in seen}) == len(seen) == 7
+    assert [each["nominal_at"] for each in seen] == sorted((each["nominal_at"] for each in seen), reverse=True)
+    assert server.ask("GET", "/schedules/tick/occurrences?cursor=99999999999999999999~a").wrong == ["cursor"]
+
+
+def test_what_an_unknown_schedule_is_asked_is_not_found(server: Inside) -> None:
+    assert server.get("/schedules") == {"data": [], "next_cursor": None}
+    for path in ("", "/preview", "/occurrences"):
+        assert server.ask("GET", f"/schedules/nobody%2Fs{path}").code == "unknown_schedule", path
+    assert server.ask("POST", "/schedules/nobody/pause", {"reason": "none"}).code == "unknown_schedule"
