@@ -412,7 +412,6 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
     "debounces": ("first_at", "ends_at"),
     "fleet": ("last_tick_at", "reap_hold_until"),
     "queues": ("paused_at", "created_at"),
-    "schedule_revisions": ("at",),
     "schedule_events": ("at",),
     "schedules": ("created_at", "updated_at", "paused_at", "deleted_at"),
     "schedule_revisions": ("at",),
