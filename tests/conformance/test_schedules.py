@@ -197,7 +197,7 @@ def test_the_schedules_of_every_namespace_are_planned(stage: Stage) -> None:
     assert stage.fates() == ["fired"]
     for other in others:
         (seen,) = other.schedules.occurrences("ping").data
-        assert (seen.disposition, other.runs.get(seen.run_id).state) == (
+        assert (seen.disposition, other.runs.get(seen.run_id).run.state) == (
             "fired",
             "queued",
         )  # a run of another namespace is not found
