@@ -442,8 +442,8 @@ MUTANTS = (
         name="slots-not-counted",
         bug="those who hold a slot are not counted when slots are given out",
         file="core/planning.py",
-        old="active=sum(each.holds_slot for each in standing),",
-        new="active=0,",
+        old="    active = sum(each.holds_slot for each in standing)\n",
+        new="    active = 0\n",
     ),
     Mutant(
         name="superseded-run-goes-on",
