@@ -184,7 +184,7 @@ MUTANTS = (
         file=_RUNS,
         old="due_at <= {{now}}",
         new="due_at <= {{now}} + 500000",
-        times=3,
+        times=5,
     ),
     Mutant(
         name="delay-ignored",
