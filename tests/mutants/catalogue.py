@@ -446,13 +446,6 @@ MUTANTS = (
         new="    active = 0\n",
     ),
     Mutant(
-        name="retry-goes-on-without-slot",
-        bug="a retry that gave its slot back begins although another run has it",
-        file="operations/attempts.py",
-        old="    without = occurrences.without_slot(tx, [run_id for run_id, followed in rows if followed & moves.OF_SCHEDULE])\n",
-        new="    without: dict[str, str] = {}\n",
-    ),
-    Mutant(
         name="superseded-run-goes-on",
         bug="a run whose place a newer one took is left waiting",
         file="operations/planning.py",
