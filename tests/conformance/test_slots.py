@@ -120,6 +120,18 @@ def test_a_retry_goes_on_although_its_schedule_does_not(stage: Stage, over: str)
     assert stage.fleet.get(first).state is State.QUEUED
 
 
+def test_a_schedule_that_cannot_be_read_holds_up_no_retry_of_another(stage: Stage) -> None:
+    first = first_fails(stage, after_us=59 * SECOND)
+    stage.put(name="bad")
+    stage.fleet.sql("UPDATE schedule_revisions SET spec = replace(spec, 'every', 'evry')"
+                    " WHERE schedule_id = (SELECT id FROM schedules WHERE name = 'bad')")  # fmt: skip
+    stage.fleet.pass_time(STEP)
+    stage.fleet.make_due()
+    stage.tick()
+    assert stage.client.schedules.get("bad").state == "broken"
+    assert stage.fleet.get(first).state is State.QUEUED
+
+
 def test_a_retry_without_slot_that_is_cancelled_leaves_nothing_behind(stage: Stage) -> None:
     first = first_fails(stage, after_us=90 * SECOND)
     stage.elapse()

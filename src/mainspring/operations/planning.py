@@ -151,13 +151,22 @@ def look_at(
             if schedule.broken is not None:
                 writing.broken.append((schedule, None))
         except MainspringError as error:  # this schedule cannot be planned; the others can
-            told, made = schedule, Visit(cursor=cursor._replace(next_at=tx.now + _BROKEN_US))
+            told, made = schedule, _unplanned(schedule, cursor, found.get(schedule.id, ()), tx.now)
             writing.broken.append((schedule, error.message[:_MOST_TOLD]))
         writing.visits.append((schedule, made))
         writing.fates += [(told, fate) for fate in made.fates]
         writing.ranges += [(told, each) for each in made.ranges]
     _write(tx, writing)
     return {schedule.id: made for schedule, made in writing.visits}
+
+
+def _unplanned(schedule: ScheduleRow, cursor: Cursor, standing: Sequence[Standing], now: int) -> Visit:
+    """Of a schedule that cannot be planned, what has begun goes on; the rest is looked at again later."""
+    try:
+        made = visit(read_spec(schedule.spec), None, cursor, standing=standing, now=now)
+    except MainspringError:
+        made = Visit(cursor=cursor)
+    return replace(made, cursor=made.cursor._replace(next_at=now + _BROKEN_US))
 
 
 def _look(
@@ -369,7 +378,8 @@ def _move_retries(tx: Transaction, visits: Sequence[tuple[ScheduleRow, Visit]]) 
     if not wanted:
         return []
     ended = {each.run_id for _, made in visits for each in made.replaced}
-    unlimited = {schedule.id for schedule, _ in visits if read_spec(schedule.spec).overlap.max_concurrency is None}
+    begin = [schedule for schedule, made in visits if made.again]  # a spec that cannot be read lets nobody begin
+    unlimited = {schedule.id for schedule in begin if read_spec(schedule.spec).overlap.max_concurrency is None}
     runs = [moves.as_run(row) for row in tx.rows("runs.lock_free", ids=sorted(wanted))]
     pairs: list[tuple[Held, Move]] = []
     for run in runs:
