@@ -426,7 +426,7 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
         "last_success_at",
         "last_failure_at",
     ),
-    "occurrences": ("nominal_at", "due_at", "decided_at", "ready_at", "covers_first", "covers_last"),
+    "occurrences": ("nominal_at", "due_at", "decided_at", "ready_at", "covers_first", "covers_last", "stalled_at"),
     "occurrence_ranges": ("first_at", "last_at"),
     "backfills": ("first_at", "last_at", "created_at", "next_at", "finished_at"),
     "backfill_items": ("nominal_at",),

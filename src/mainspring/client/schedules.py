@@ -408,14 +408,25 @@ def _misfire(given: str | Mapping[str, Any] | None) -> Misfire:
     )
 
 
+_OVERLAP_FIELDS = {"policy", "max_concurrency", "buffer_max", "retries_hold_slot", "replace_grace"}
+
+
+def _flag(value: Any, option: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidOption(f"{option} must be true or false, got {shown(value)}", option=option)
+    return value
+
+
 def _overlap(given: str | Mapping[str, Any] | None) -> Overlap:
-    said = _fields({"policy": given} if isinstance(given, str) else given, "overlap", {"policy", "max_concurrency", "buffer_max"})
+    said = _fields({"policy": given} if isinstance(given, str) else given, "overlap", _OVERLAP_FIELDS)
     policy = SYNONYMS.get(str(said.get("policy"))) or _word(OnOverlap, said.get("policy", OnOverlap.FORBID), "overlap.policy")
     slots = said.get("max_concurrency", None if policy is OnOverlap.ALLOW else 1)
     return Overlap(
         policy=policy,
         max_concurrency=None if slots is None else _whole(slots, "overlap.max_concurrency", 1, 10_000),
         buffer_max=_whole(said.get("buffer_max", 100), "overlap.buffer_max", 1, 10_000),
+        grace_us=parse_duration(said["replace_grace"], option="overlap.replace_grace") if "replace_grace" in said else 0,
+        retries_hold_slot=_flag(said.get("retries_hold_slot", False), "overlap.retries_hold_slot"),
     )
 
 

@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from mainspring.core.occurrence import Disposition, Origin
 from mainspring.core.states import State
 from mainspring.store.database import Transaction
 
 #: Why a window was missed: it did not start in the time that its schedule gives it.
 START_WITHIN = "start_within"
+#: Why a run is blocked: it has no slot of its schedule.
+BLOCKED = "overlap"
 _END = (1 << 62, "\x7f")
 
 
@@ -76,6 +80,20 @@ def ended(tx: Transaction, states: Mapping[str, State]) -> None:
         counted[schedule_id] = failures, streak, succeeded
     if counted:
         tx.execute("cursors.count_ends", batch=sorted((key, *each) for key, each in counted.items()))
+
+
+def retried(tx: Transaction, run_ids: Sequence[str]) -> None:
+    """Runs wait for a retry: their slots go to whoever waits, unless their schedules say that retries keep them."""
+    rows = tx.rows("occurrences.holding", ids=sorted(run_ids))
+    free = [run_id for run_id, spec in rows if not msgspec.json.decode(spec)["overlap"].get("retries_hold_slot")]
+    if free:
+        back = tx.rows("occurrences.give_back", ids=free)
+        tx.execute("cursors.poke", ids=sorted({row[0] for row in back}))
+
+
+def without_slot(tx: Transaction, run_ids: Sequence[str]) -> dict[str, str]:
+    """Which of these runs gave their slot back for a retry, each with its schedule."""
+    return dict(tx.rows("occurrences.without", ids=sorted(run_ids))) if run_ids else {}
 
 
 def page(

@@ -146,6 +146,10 @@ WHERE c.schedule_id = i.schedule_id;
 -- Have somebody look at these schedules at once.
 UPDATE schedule_cursors SET next_at = {{now}} WHERE schedule_id {{any ids uuid}} AND (next_at IS NULL OR next_at > {{now}});
 
+-- name: cursors.wake
+-- Have somebody look at a schedule after a while, if not sooner.
+UPDATE schedule_cursors SET next_at = {{now}} + :wait WHERE schedule_id = :id AND (next_at IS NULL OR next_at > {{now}} + :wait);
+
 -- name: cursors.count_ends
 -- Runs of planned occurrences have ended: when, how, and how many failures in a row that makes. The next look is at once.
 -- input batch: schedule_id uuid, failures int, streak int, succeeded int

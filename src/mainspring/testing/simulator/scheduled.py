@@ -30,6 +30,7 @@ _LANES = (Lane(namespace="default", queue="a", task="t"), Lane(namespace="defaul
 _SPANS = (2, 3, 5, 7)
 _OVERLAPS: tuple[Any, ...] = (
     "forbid", "allow", "skip", "buffer_one", "queue_latest", "replace", {"policy": "forbid", "max_concurrency": 2, "buffer_max": 3},
+    "terminate", {"policy": "terminate", "replace_grace": "2s"}, {"policy": "forbid", "retries_hold_slot": True},
 )  # fmt: skip
 _MISFIRES: tuple[Any, ...] = (
     {"policy": "run_once_if_late", "grace": "1s"},
