@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.cli.shell import Shell
 
 CRONTAB = "HOME=/srv/app\n30 2 * * 1-5 /srv/app/bin/report --full\n0 9 * * * report | mail ana\n"
@@ -21,7 +23,7 @@ def test_a_crontab_becomes_a_file_that_applies(on_sqlite: Shell) -> None:
     use = ("-f", "made.yaml", "--set", "crontab")
     refused = on_sqlite.run("schedule", "apply", *use)
     assert (refused.code, "SHELL_ENABLED" in refused.err) == (2, True), refused
-    allowed = {"MAINSPRING_SHELL_ENABLED": "true", "MAINSPRING_SHELL_ALLOW": "/bin/sh,/srv/app/bin/*"}
+    allowed: dict[str, Any] = {"MAINSPRING_SHELL_ENABLED": "true", "MAINSPRING_SHELL_ALLOW": "/bin/sh,/srv/app/bin/*"}
     applied = on_sqlite.run("schedule", "apply", *use, **allowed)
     assert applied.code == 0, applied
     assert [each["name"] for each in on_sqlite.json("schedule", "list")["data"]] == ["cron/report", "cron/report-2"]
@@ -37,3 +39,14 @@ def test_what_is_refused_is_said_and_the_rest_is_written(on_sqlite: Shell) -> No
     assert made.out.count("- name:") == 1
     assert made.err.count("REFUSED") == 2
     assert on_sqlite.run("import", "crontab", "missing").code == 2
+
+
+def test_timers_become_a_file(on_sqlite: Shell) -> None:
+    (on_sqlite.folder / "a.timer").write_text("[Timer]\nOnCalendar=*-*-* 02:30:00\nPersistent=yes\n")
+    (on_sqlite.folder / "a.service").write_text("[Service]\nExecStart=/srv/app/bin/report\n")
+    made = on_sqlite.run("import", "systemd", "a.timer", "a.service", "--tz", "Europe/Berlin")
+    assert made.code == 0, made
+    assert "is systemd/a; next 20" in made.err
+    (on_sqlite.folder / "made.yaml").write_text(made.out)
+    allowed: dict[str, Any] = {"MAINSPRING_SHELL_ENABLED": "true", "MAINSPRING_SHELL_ALLOW": "/srv/app/bin/*"}
+    assert on_sqlite.run("schedule", "apply", "-f", "made.yaml", "--set", "timers", **allowed).code == 0

@@ -43,6 +43,22 @@ def crontab(
     _write(read_crontab(_text(path), timezone=tz, is_system=system, prefix=prefix), count)
 
 
+@app.command("systemd")
+def systemd(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="timers, and the services that they start", show_default=False)
+    ],
+    tz: Zone = None,
+    prefix: Annotated[str, typer.Option("--prefix", help="What names begin with.")] = "systemd/",
+    count: Fires = 3,
+) -> None:
+    """Write systemd timers as a file of schedules to standard output, and what became of each to standard error. Exit 1 if one was
+    refused."""
+    from mainspring.importing.systemd import read_timers
+
+    _write(read_timers({str(path): _text(str(path)) for path in files}, timezone=tz, prefix=prefix), count)
+
+
 def _text(path: str) -> str:
     try:
         return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mainspring.operations.schedule_files import Step
 
 _SHOWN = 5
+_SAID_FIRST = ("rule", "target")  # of a new schedule; all of it is in its file
 
 Files = Annotated[
     list[Path],
@@ -96,7 +97,7 @@ def _show(steps: Sequence[Step], json: bool) -> None:
         renamed = f" (renamed from {step.renamed_from})" if step.renamed_from else ""
         print(f"{step.action} {step.name}{renamed}{' (paused, and stays so)' if step.is_paused else ''}")
         for change in step.changes:
-            if step.changes and not (change.before is None and change.after is None):
+            if change.field in _SAID_FIRST or step.action != "create":
                 print(f"  {change.field}: {output.text_of(change.before) or '-'} -> {output.text_of(change.after) or '-'}")
         for conflict in step.conflicts:
             print(f"  conflict: {conflict.field} {conflict.told}")
