@@ -256,3 +256,18 @@ def test_a_name_twice_and_a_rule_that_is_never_due_are_refused_with_their_place(
     with pytest.raises(FileInvalid, match=r"all.yaml:\d+:5: .*50 years"):
         desk.apply(THIRD, '\n  - {name: z, rule: {cron: "0 0 30 2 *", timezone: UTC}, target: {task: t}}\n')
     assert desk.names() == []
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_schedule_that_can_no_longer_be_read_stops_no_apply_and_is_revised(desk: Desk, noticed: bool) -> None:
+    desk.apply(POLL, THIRD)
+    desk.fleet.sql("UPDATE schedule_revisions SET spec = replace(spec, '\"every\"', '\"evry\"')")
+    if noticed:
+        desk.fleet.pass_time(2 * HOUR)
+        desk.fleet.tick()
+        assert desk.client.schedules.get("billing/poll").state == "broken"
+        assert "billing" not in desk.client.schedule_files.export()
+    assert desk.actions(desk.apply(POLL, THIRD)) == {"poll": "update", "third": "update"}
+    view = desk.client.schedules.get("billing/poll")
+    assert (view.revision, view.spec is None) == (2, False)
+    assert desk.apply(POLL, THIRD)["billing/poll"].is_done

@@ -3,6 +3,7 @@ and what differs (``core/schedule_file.py``)."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -56,11 +57,11 @@ class Step(NamedTuple):
 
 
 class _Standing(NamedTuple):
-    """A schedule as it is."""
+    """A schedule as it is. ``said``, ``applied``: None where that can no longer be read, or the set never wrote it."""
 
     row: ScheduleRow
     cursor: Cursor
-    said: Said
+    said: Said | None
     owner: str | None
     applied: Said | None
     is_newest: bool
@@ -136,9 +137,14 @@ def _standing(
         now = tx.one("schedule_files.said", id=row.id)
         assert now is not None
         applied = tx.one("schedule_files.applied", id=row.id) if row.set_name == set_name else None
-        before = None if applied is None else _said(applied)
-        found[name] = _Standing(row, cursor, _said(now), row.set_name, before, is_newest=now[1] == now[2])
+        found[name] = _Standing(row, cursor, _readable(now), row.set_name, _readable(applied), is_newest=now[1] == now[2])
     return found
+
+
+def _readable(row: Sequence[Any] | None) -> Said | None:
+    with contextlib.suppress(MainspringError):
+        return None if row is None else _said(row)
+    return None
 
 
 def _said(row: Sequence[Any] | None) -> Said:
@@ -171,8 +177,8 @@ def _step(tx: Transaction, wanted: Wanted, standing: dict[str, _Standing], names
     if found is None:
         made = Step(wanted.name, Action.CREATE, changes=changes({}, fields))
         return _foreseen(tx, made, None, wanted, namespace)
-    now = fields_of(found.said)
-    applied = None if found.applied is None else fields_of(found.applied)
+    now = {} if found.said is None else fields_of(found.said)  # what cannot be read is nobody's work
+    applied = now if found.said is None else None if found.applied is None else fields_of(found.applied)
     differing = changes(now, fields)
     action = Action.UPDATE if differing else Action.UNCHANGED if found.owner == set_name else Action.ADOPT
     made = Step(
@@ -202,7 +208,9 @@ def _foreseen(tx: Transaction, step: Step, found: _Standing | None, wanted: Want
 def _fires(tx: Transaction, row: ScheduleRow, cursor: Cursor | None) -> Sequence[str]:
     if not row.enabled or row.broken is not None:
         return ()
-    return tuple(format_instant(each.at) for each in table_of(row, cursor).preview(tx.now, SHOWN))
+    with contextlib.suppress(MainspringError):
+        return tuple(format_instant(each.at) for each in table_of(row, cursor).preview(tx.now, SHOWN))
+    return ()
 
 
 def _is_paused(found: _Standing) -> bool:
