@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mainspring.codec.strict_yaml import LARGEST, read_yaml, write_yaml
@@ -87,5 +87,6 @@ _PLAIN = st.recursive(
 
 
 @given(_PLAIN)
+@example({"a\x85": "b\x85 c\u2028", "\ufeff": "\t\r\n x \n"})
 def test_what_is_written_is_read_again(data: Any) -> None:
     assert read(write_yaml(data)) == data

@@ -24,6 +24,7 @@ MOST_PARTS = 200_000
 
 _WORDS: Mapping[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 _WHOLE = re.compile(r"[-+]?[0-9]{1,30}")
+_ODD = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\xa0\\u2028\\u2029\\ufeff]")
 _REAL = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
 
@@ -184,6 +185,12 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # there are no types of P
         return True
 
 
+def _text(dumper: Any, text: str) -> Any:
+    """Where some characters could be taken for ends of lines, all of it in double quotes, which spell them."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _ODD.search(text) else None)
+
+
+_Dumper.add_representer(str, _text)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(f"^(?:{_WHOLE.pattern})$"), list("-+0123456789"))
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_REAL.pattern})$"), list("-+.0123456789"))
 
