@@ -12,6 +12,8 @@ Here: the tree, its codes and what each error carries. Not here: what a task rai
        │  ├─ ValueUnreadable              value_unreadable        key
        │  ├─ RuleInvalid                  rule_invalid            errors=[{path, value, message}]
        │  ├─ NeverDue                     never_due
+       │  ├─ FileInvalid                  file_invalid            errors=[{file, line, column, path, message}]
+       │  ├─ ScheduleConflict             schedule_conflict       errors=[{name, field, message}]
        │  ├─ UnknownTask                  unknown_task
        │  ├─ UnknownQueue                 unknown_queue
        │  ├─ UnknownRun                   unknown_run
@@ -103,16 +105,16 @@ class CallerMistake(MainspringError):
 
     code = "caller_mistake"
 
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """All that is wrong, one entry for each, where an error tells of several; the tree above says what is in it."""
+        return list(self.details.get("errors", ()))
+
 
 class PayloadInvalid(CallerMistake):
     """The arguments do not fit the task's parameters; no run was created."""
 
     code = "payload_invalid"
-
-    @property
-    def errors(self) -> list[dict[str, str]]:
-        """One ``{"field": ..., "message": ...}`` for every field that is wrong."""
-        return list(self.details.get("errors", ()))
 
 
 class PayloadTooLarge(CallerMistake):
@@ -145,16 +147,23 @@ class RuleInvalid(CallerMistake):
 
     code = "rule_invalid"
 
-    @property
-    def errors(self) -> list[dict[str, str]]:
-        """One ``{"path": ..., "value": ..., "message": ...}`` for everything that is wrong."""
-        return list(self.details.get("errors", ()))
-
 
 class NeverDue(CallerMistake):
     """A rule that is due at no instant of the next 50 years."""
 
     code = "never_due"
+
+
+class FileInvalid(CallerMistake):
+    """A file of schedules cannot be as it is written; nothing was changed. All that is wrong is told at once, with its place."""
+
+    code = "file_invalid"
+
+
+class ScheduleConflict(CallerMistake):
+    """Files say something else than what somebody changed by hand, or about schedules of another owner; nothing was changed."""
+
+    code = "schedule_conflict"
 
 
 class UnknownTask(CallerMistake):
@@ -323,11 +332,6 @@ class TargetInvalid(CallerMistake):
 
     code = "target_invalid"
 
-    @property
-    def errors(self) -> list[dict[str, Any]]:
-        """One entry for each mistake."""
-        return list(self.details.get("errors", []))
-
 
 class TargetRefused(CallerMistake):
     """A target that is well written and not allowed: an address, a port, a program or a user. ``rule`` says by what."""
@@ -385,6 +389,11 @@ class WorldTrouble(MainspringError):
     code = "world_trouble"
     retryable = True
 
+    @property
+    def retry_after(self) -> float:
+        """Seconds until another try makes sense, as far as it is known; else one."""
+        return float(self.details.get("retry_after", 1.0))
+
 
 class StorageConflict(WorldTrouble):
     """Concurrent transactions collided, and the built-in retries did not settle it; nothing was written."""
@@ -415,21 +424,11 @@ class QueueFull(WorldTrouble):
 
     code = "queue_full"
 
-    @property
-    def retry_after(self) -> float:
-        """Seconds until there will be room, if the queue goes on as it did."""
-        return float(self.details.get("retry_after", 1.0))
-
 
 class LoginThrottled(WorldTrouble):
     """Too many tries to log in under this name failed; this one was not looked at."""
 
     code = "login_throttled"
-
-    @property
-    def retry_after(self) -> float:
-        """Seconds until there may be another try."""
-        return float(self.details.get("retry_after", 1.0))
 
 
 class TransportFailed(WorldTrouble):

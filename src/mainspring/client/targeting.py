@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from mainspring.core.outgoing import Rules
     from mainspring.targets.protocol import Targets
 
-_TIMEOUT_US = 5 * MINUTE
+#: How long an attempt of a target takes at most, where nobody says.
+TIMEOUT_US = 5 * MINUTE
 _LEEWAY_US = 5 * SECOND
 _NONE = "none"
 
@@ -98,7 +99,7 @@ def judged(client: Client, written: Mapping[str, Any], payload: Any) -> Judged:
     spec = answered(targets_of(client, Allowed.here()).review(kind, said))
     body = codec.encode_json({"target": said, "payload": payload}, what="payload", largest=codec.LARGEST)
     grace_us = max(Policy().grace_us, getattr(spec, "grace_us", 0) + _LEEWAY_US)
-    return Judged(kind, body, Policy(timeout_us=_TIMEOUT_US, grace_us=grace_us))
+    return Judged(kind, body, Policy(timeout_us=TIMEOUT_US, grace_us=grace_us))
 
 
 def _listed(text: str) -> tuple[str, ...]:

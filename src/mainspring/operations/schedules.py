@@ -255,6 +255,21 @@ def _view(schedule: ScheduleRow, cursor: Cursor) -> ScheduleView:
     )  # fmt: skip
 
 
+def take(tx: Transaction, name: str, *, namespace: str) -> tuple[ScheduleRow, Cursor]:
+    """A schedule with its cursor, locked.
+
+    Raises:
+        UnknownSchedule: there is none.
+    """
+    return _take(tx, name, namespace)
+
+
+def look(tx: Transaction, name: str, *, namespace: str) -> tuple[ScheduleRow, Cursor]:
+    """The same for a reader."""
+    schedule = find(tx, name, namespace=namespace)
+    return schedule, _looked(tx, schedule.id)
+
+
 def _take(tx: Transaction, name: str, namespace: str) -> tuple[ScheduleRow, Cursor]:
     """A schedule with its cursor, locked, as it is once we hold it: whoever held it may have edited, paused or deleted it."""
     schedule = find(tx, name, namespace=namespace)
