@@ -19,9 +19,11 @@ Here: the tree, its codes and what each error carries. Not here: what a task rai
        │  ├─ UnknownWorker                unknown_worker
        │  ├─ UnknownLimit                 unknown_limit
        │  ├─ UnknownSchedule              unknown_schedule
+      │  ├─ NameTaken                    name_taken
        │  ├─ QueuePaused                  queue_paused            queue
        │  ├─ InvalidOption                invalid_option          option
        │  │  ├─ InvalidName               invalid_option
+      │  │  ├─ ScheduleInvalid           schedule_invalid        errors=[{path, value, message}]
        │  │  └─ DuplicateTask             invalid_option
        │  ├─ KeyConflict                  key_conflict            owner, fields
        │  ├─ KeyActive                    key_active              owner
@@ -103,16 +105,16 @@ class CallerMistake(MainspringError):
 
     code = "caller_mistake"
 
+    @property
+    def errors(self) -> list[dict[str, str]]:
+        """One entry for everything that is wrong, where more than one thing can be; see the tree for what it holds."""
+        return list(self.details.get("errors", ()))
+
 
 class PayloadInvalid(CallerMistake):
     """The arguments do not fit the task's parameters; no run was created."""
 
     code = "payload_invalid"
-
-    @property
-    def errors(self) -> list[dict[str, str]]:
-        """One ``{"field": ..., "message": ...}`` for every field that is wrong."""
-        return list(self.details.get("errors", ()))
 
 
 class PayloadTooLarge(CallerMistake):
@@ -144,11 +146,6 @@ class RuleInvalid(CallerMistake):
     """A rule of a schedule cannot be as it is written. All that is wrong is told at once, and what to write instead."""
 
     code = "rule_invalid"
-
-    @property
-    def errors(self) -> list[dict[str, str]]:
-        """One ``{"path": ..., "value": ..., "message": ...}`` for everything that is wrong."""
-        return list(self.details.get("errors", ()))
 
 
 class NeverDue(CallerMistake):
@@ -199,6 +196,12 @@ class UnknownSchedule(CallerMistake):
     code = "unknown_schedule"
 
 
+class NameTaken(CallerMistake):
+    """Another schedule of the namespace has that name; nothing was changed."""
+
+    code = "name_taken"
+
+
 class QueuePaused(CallerMistake):
     """``run_now`` in a queue that is paused; nothing was created."""
 
@@ -213,6 +216,12 @@ class InvalidOption(CallerMistake):
 
 class InvalidName(InvalidOption):
     """A name or key breaks the rules of names. Shares ``invalid_option``: the remedy is the same."""
+
+
+class ScheduleInvalid(InvalidOption):
+    """A schedule cannot be as it is written. All that is wrong is told at once, and what to write instead."""
+
+    code = "schedule_invalid"
 
 
 class DuplicateTask(InvalidOption):
@@ -323,11 +332,6 @@ class TargetInvalid(CallerMistake):
 
     code = "target_invalid"
 
-    @property
-    def errors(self) -> list[dict[str, Any]]:
-        """One entry for each mistake."""
-        return list(self.details.get("errors", []))
-
 
 class TargetRefused(CallerMistake):
     """A target that is well written and not allowed: an address, a port, a program or a user. ``rule`` says by what."""
@@ -385,6 +389,11 @@ class WorldTrouble(MainspringError):
     code = "world_trouble"
     retryable = True
 
+    @property
+    def retry_after(self) -> float:
+        """Seconds until the same call may work."""
+        return float(self.details.get("retry_after", 1.0))
+
 
 class StorageConflict(WorldTrouble):
     """Concurrent transactions collided, and the built-in retries did not settle it; nothing was written."""
@@ -415,21 +424,11 @@ class QueueFull(WorldTrouble):
 
     code = "queue_full"
 
-    @property
-    def retry_after(self) -> float:
-        """Seconds until there will be room, if the queue goes on as it did."""
-        return float(self.details.get("retry_after", 1.0))
-
 
 class LoginThrottled(WorldTrouble):
     """Too many tries to log in under this name failed; this one was not looked at."""
 
     code = "login_throttled"
-
-    @property
-    def retry_after(self) -> float:
-        """Seconds until there may be another try."""
-        return float(self.details.get("retry_after", 1.0))
 
 
 class TransportFailed(WorldTrouble):

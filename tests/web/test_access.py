@@ -32,7 +32,7 @@ def test_the_matrix_covers_every_operation_but_those_that_anybody_may_ask() -> N
         for endpoint in ENDPOINTS
         if (endpoint.method, endpoint.path) not in {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/api/v1/login")}
     }
-    assert {role for _, _, role in MATRIX} == {"viewer", "operator"}
+    assert {role for _, _, role in MATRIX} == {"viewer", "operator", "author"}
 
 
 def test_every_operation_is_refused_to_those_below_its_role_and_to_nobody_else(small_node: Node) -> None:

@@ -1,8 +1,8 @@
 -- name: schedules.create
--- A new schedule. A repeat of the same call changes nothing.
+-- A new schedule. A repeat of the same call changes nothing, nor does one whose name another has.
 INSERT INTO schedules (id, namespace, name, revision, enabled, kind, set_name, created_at, updated_at)
 VALUES (:id, :namespace, :name, 1, :enabled, :kind, :set_name, {{now}}, {{now}})
-ON CONFLICT (id) DO NOTHING;
+ON CONFLICT DO NOTHING;
 
 -- name: schedules.revise
 -- A revision, in force for what is due after `at`. A repeat of the same call changes nothing.
@@ -13,6 +13,12 @@ ON CONFLICT (schedule_id, revision) DO NOTHING;
 -- name: schedules.edit
 -- The newest revision is in force from now on.
 UPDATE schedules SET revision = :revision, kind = :kind, enabled = :enabled, broken = NULL, updated_at = {{now}} WHERE id = :id;
+
+-- name: schedules.rename
+-- It is called so from now on, unless another one is by now.
+UPDATE schedules SET name = :name
+WHERE id = :id AND NOT EXISTS (
+    SELECT 1 FROM schedules o WHERE o.namespace = :namespace AND o.name = :name AND o.deleted_at IS NULL AND o.id <> :id);
 
 -- name: schedules.by_name
 -- A schedule by its name, and what it says.
