@@ -347,25 +347,29 @@ def _kept(reading: Reading, kept: Definition, said: Mapping[str, Any], changes: 
 
 def document_of(found: Definition) -> dict[str, Any] | None:
     """What a schedule says, every field named; None where that can no longer be read."""
-    spec = found.view.spec
+    return written(found.view.name, found.view.spec, found.lane, found.policy, found.body)
+
+
+def written(name: str, spec: Spec | None, lane: Lane, policy: Policy, body: bytes | None) -> dict[str, Any] | None:
+    """The same of its parts."""
     if spec is None:
         return None
     return {
-        "name": found.view.name,
+        "name": name,
         "rule": as_data(spec.rule),
-        "target": _target_data(found),
+        "target": _target_data(lane.task, body),
         "enabled": spec.enabled,
         "start_at": None if spec.start_at is None else format_instant(spec.start_at),
         "end_at": None if spec.end_at is None else format_instant(spec.end_at),
         "max_runs": spec.max_runs,
-        "queue": found.lane.queue,
-        "priority": found.lane.priority,
+        "queue": lane.queue,
+        "priority": lane.priority,
         "attributes": dict(spec.attributes),
         **_policies(spec),
         "start_within": _span(spec.start_within_us),
         "deadline": _span(spec.deadline_us),
-        "timeout": _span(found.policy.timeout_us),
-        "retry": _retry(found.policy),
+        "timeout": _span(policy.timeout_us),
+        "retry": _retry(policy),
         "pause_after_failures": spec.pause_after_failures,
     }
 
@@ -405,10 +409,9 @@ def _retry(policy: Policy) -> dict[str, Any]:
     return told
 
 
-def _target_data(found: Definition) -> dict[str, Any]:
-    kind = found.lane.task
+def _target_data(kind: str, text: bytes | None) -> dict[str, Any]:
     try:
-        body = msgspec.json.decode(found.body or b"{}")
+        body = msgspec.json.decode(text or b"{}")
     except (msgspec.DecodeError, MainspringError):  # sealed, or elsewhere: it is the runs' affair
         return {"task": kind}
     if kind in TARGETS and isinstance(body, dict) and "target" in body:

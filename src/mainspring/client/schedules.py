@@ -9,7 +9,7 @@ from mainspring import codec
 from mainspring.client.backfills import Backfill, Backfills, backfill_of
 from mainspring.client.definitions import Allow, Definitions, drafted
 from mainspring.client.requests import Request
-from mainspring.client.specs import spec_of
+from mainspring.client.specs import check_whole, rule_of, spec_of
 from mainspring.client.writing import write_again
 from mainspring.core import launch
 from mainspring.core.durations import SECOND, Duration, as_datetime, format_instant, parse_instant
@@ -17,11 +17,13 @@ from mainspring.core.names import check_name, check_text
 from mainspring.core.occurrence import Disposition
 from mainspring.core.rules import Rule, timezones
 from mainspring.core.schedule import Spec
-from mainspring.core.timetable import Fire
+from mainspring.core.timetable import Fire, Surroundings, timetable
 from mainspring.errors import InvalidOption, shown
-from mainspring.operations import occurrences, planning, schedules
+from mainspring.operations import occurrences, planning, schedule_history, schedules
 from mainspring.operations.occurrences import Occurrence, OccurrenceRange
+from mainspring.operations.schedule_history import InstantExplained, Revision, ScheduleEvent
 from mainspring.operations.schedules import ScheduleView, Triggered
+from mainspring.operations.views import RunView
 from mainspring.store.database import Transaction
 from mainspring.zones import zone
 
@@ -33,10 +35,13 @@ T = TypeVar("T")
 FireList: TypeAlias = list[Fire]
 OccurrenceList: TypeAlias = list[Occurrence]
 RangeList: TypeAlias = list[OccurrenceRange]
+RevisionList: TypeAlias = list[Revision]
+EventList: TypeAlias = list[ScheduleEvent]
 ScheduleList: TypeAlias = list[ScheduleView]
 
 _PAGE = 50
 _MOST_PREVIEWED = 500
+_NO_REVISION = 2**31 - 1
 _MICROSECONDS = re.compile(r"-?[0-9]{1,18}")  # what a database can hold
 
 
@@ -96,6 +101,13 @@ class OccurrencePage(NamedTuple):
     """One page, the newest first. ``next_cursor``: where the next one begins; None at the end."""
 
     data: list[Occurrence]
+    next_cursor: str | None
+
+
+class RunPage(NamedTuple):
+    """One page of runs, those of the newest instants first. ``next_cursor``: where the next one begins; None at the end."""
+
+    data: list[RunView]
     next_cursor: str | None
 
 
@@ -242,14 +254,75 @@ class Schedules:
 
     def preview(self, name: str, count: int = 10) -> FireList:
         """The next instants of a schedule, with what clocks on the wall show."""
-        if not 1 <= count <= _MOST_PREVIEWED:
-            raise InvalidOption(f"count must be from 1 to {_MOST_PREVIEWED}, not {shown(count)}", option="count")
+        check_whole(count, "count", 1, _MOST_PREVIEWED)
 
         def look(tx: Transaction) -> FireList:
             schedule = schedules.find(tx, name, namespace=self._client.namespace)
             return planning.table_of(schedule, schedules.cursor_of(tx, schedule)).preview(tx.now, count)
 
         return self._read("schedules.preview", look)
+
+    def preview_rule(
+        self, rule: Rule | Mapping[str, Any], count: int = 10, *, name: str = "", after: datetime | str | None = None
+    ) -> FireList:
+        """The next instants of a rule that is put nowhere, after now or ``after``. ``name`` is that of the schedule it is for:
+        ``H`` hashes it.
+
+        Raises:
+            RuleInvalid: everything that is wrong with it.
+        """
+        begins = None if after is None else parse_instant(after, option="after")
+        seed = f"{self._client.namespace}/{name}"
+        return fires_of(rule, count, now=self._client.system.now(), after=begins, seed=seed)
+
+    def explain(self, name: str, at: datetime | str) -> InstantExplained:
+        """Why an instant is due or not, under the revision that was in force then, and what became of it.
+
+        Raises:
+            UnknownSchedule: there is none of that name. InvalidOption: ``at`` is no instant.
+        """
+        instant = parse_instant(at, option="at")
+        return self._read(
+            "schedules.explain", lambda tx: schedule_history.explain(tx, name, instant, namespace=self._client.namespace)
+        )
+
+    def revisions(self, name: str, *, before: int | None = None, limit: int = _PAGE) -> RevisionList:
+        """What a schedule said, the newest first, from the revision behind ``before``.
+
+        Raises:
+            UnknownSchedule: there is none of that name.
+        """
+        newest = _NO_REVISION if before is None else before
+        return self._read(
+            "schedules.revisions",
+            lambda tx: schedule_history.revisions(tx, name, namespace=self._client.namespace, before=newest, most=limit),
+        )
+
+    def events(self, name: str, *, after: int = 0, limit: int = _PAGE) -> EventList:
+        """What was done to a schedule, in order, from the event behind ``after``.
+
+        Raises:
+            UnknownSchedule: there is none of that name.
+        """
+        return self._read(
+            "schedules.events",
+            lambda tx: schedule_history.events(tx, name, namespace=self._client.namespace, after=after, most=limit),
+        )
+
+    def runs(self, name: str, *, cursor: str | None = None, limit: int = _PAGE) -> RunPage:
+        """A page of the runs of a schedule's occurrences, as far as they are kept, the newest instant first.
+
+        Raises:
+            UnknownSchedule: there is none of that name. InvalidOption: a bad cursor.
+        """
+        after = None if cursor is None else _read_cursor(cursor)
+        found, views = self._read(
+            "schedules.runs",
+            lambda tx: schedule_history.runs(tx, name, namespace=self._client.namespace, after=after, most=limit + 1),
+        )
+        last = found[limit - 1] if len(found) > limit else None
+        data = [views[each.run_id] for each in found[:limit] if each.run_id in views]
+        return RunPage(data, None if last is None else f"{last.nominal_at}~{last.key}")
 
     def occurrences(
         self, name: str, *, disposition: str | None = None, cursor: str | None = None, limit: int = _PAGE
@@ -311,6 +384,20 @@ class Schedules:
 
     def _write(self, name: str, act: Callable[[Transaction], T]) -> T:
         return write_again(self._client.database, name, act)
+
+
+def fires_of(
+    rule: Rule | Mapping[str, Any], count: int, *, now: int, after: int | None = None, seed: str = ""
+) -> FireList:  # fmt: skip
+    """The next instants of a rule that is put nowhere, after now or ``after``; ``seed`` is what ``H`` hashes.
+
+    Raises:
+        RuleInvalid: everything that is wrong with it. InvalidOption: more than 500 are asked for, or none.
+    """
+    most = check_whole(count, "count", 1, _MOST_PREVIEWED)
+    return timetable(rule_of(rule), Surroundings(zones=zone, created_at=now, seed=seed)).preview(
+        now if after is None else after, most
+    )
 
 
 def _told(found: Occurrence, spec: Spec) -> launch.Occurrence:

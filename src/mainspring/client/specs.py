@@ -156,7 +156,7 @@ def read_spec(
         reading.wrong("enabled", enabled, f"enabled must be true or false, not {shown(enabled)}")
     counts = {"max_runs": max_runs, "pause_after_failures": pause_after_failures}
     spans = {"start_within": start_within, "deadline": deadline}
-    found = reading.tried("rule", rule, lambda: _rule(rule), None)
+    found = reading.tried("rule", rule, lambda: rule_of(rule), None)
     none: tuple[tuple[str, str], ...] = ()
     said: dict[str, Any] = {
         "misfire": _misfire(reading, misfire),
@@ -176,7 +176,12 @@ def read_spec(
 SPEC_FIELDS = tuple(read_spec.__kwdefaults__ or ())
 
 
-def _rule(given: object) -> Rule:
+def rule_of(given: object) -> Rule:
+    """A rule, or what is written of one.
+
+    Raises:
+        RuleInvalid: with everything that is wrong.
+    """
     return given if isinstance(given, _RULES) else read_rule(given, is_zone=lambda name: zone(name) is not None)
 
 

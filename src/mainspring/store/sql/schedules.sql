@@ -78,6 +78,17 @@ SELECT :id, coalesce((SELECT max(seq) FROM schedule_events WHERE schedule_id = :
 -- columns: seq int, type text, at int, actor text, data text
 SELECT seq, type, at, actor, data FROM schedule_events WHERE schedule_id = :id AND seq > :after ORDER BY seq LIMIT :most;
 
+-- name: schedules.revisions
+-- What a schedule said, the newest first.
+-- columns: revision int, spec text, lane_id int, policy_id int, body bytes, actor text, at int
+SELECT revision, spec, lane_id, policy_id, body, actor, at
+FROM schedule_revisions WHERE schedule_id = :id AND revision < :before ORDER BY revision DESC LIMIT :most;
+
+-- name: schedules.revision_at
+-- The revision that was in force at an instant; before the first one, the first.
+-- columns: revision int, spec text
+SELECT revision, spec FROM schedule_revisions WHERE schedule_id = :id AND (at < :at OR revision = 1) ORDER BY revision DESC LIMIT 1;
+
 -- name: cursors.create
 -- A schedule is settled from now on. A repeat changes nothing.
 INSERT INTO schedule_cursors (schedule_id, cursor_at, next_nominal_at, next_at, tz_version, zone_hash)
@@ -172,11 +183,11 @@ UPDATE schedule_cursors SET failure_streak = 0 WHERE schedule_id = :id;
 -- A page of the schedules in force, by id, each with its cursor, which may be missing.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
--- columns: body bytes, schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int
--- columns: carried_count int, backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int
+-- columns: body bytes, revised_at int, schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int
+-- columns: carried_last int, carried_count int, backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int
 -- columns: last_success_at int, last_failure_at int
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
-       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body,
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at,
        c.schedule_id, c.cursor_at, c.next_nominal_at, c.next_at, c.carried_first, c.carried_last, c.carried_count,
        c.backlog_is_late, c.fired, c.failure_streak, c.last_fired_at, c.last_ended_at, c.last_success_at, c.last_failure_at
 FROM schedules s

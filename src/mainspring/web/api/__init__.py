@@ -2,6 +2,7 @@
 
 from mainspring.web import health
 from mainspring.web.api import (
+    backfills,
     batches,
     bulk_actions,
     dead_letters,
@@ -12,6 +13,7 @@ from mainspring.web.api import (
     queues,
     runs,
     schedule_documents,
+    schedule_history,
     schedules,
     status,
     tasks,
@@ -28,6 +30,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *limits.ENDPOINTS,
     *schedule_documents.ENDPOINTS,
     *schedules.ENDPOINTS,
+    *schedule_history.ENDPOINTS,
+    *backfills.ENDPOINTS,
     *batches.ENDPOINTS,
     *tasks.ENDPOINTS,
     *workers.ENDPOINTS,

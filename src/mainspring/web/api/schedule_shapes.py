@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
+from mainspring.core.instants import Note
 from mainspring.core.timetable import Fire
+from mainspring.operations.occurrences import Occurrence
 from mainspring.operations.schedules import ScheduleView
 from mainspring.web.api.shapes import Id, Instant, at, at_or_none
 
@@ -49,6 +51,30 @@ class DueInstant(msgspec.Struct, frozen=True, kw_only=True):
     walls: list[OnTheWall]
 
 
+class DecidedInstant(msgspec.Struct, frozen=True, kw_only=True):
+    """One due instant and its fate. ``covers_*``: the late instants for which its run stands; ``into``: the one that stands for
+    it."""
+
+    key: str
+    nominal_at: Instant
+    due_at: Instant
+    decided_at: Instant
+    origin: str
+    revision: int
+    disposition: str
+    reason_code: str | None
+    reason: str | None
+    actor: str
+    is_late: bool
+    run_id: Id
+    into: str | None
+    covers_first: Instant | None
+    covers_last: Instant | None
+    covers_count: int | None
+    made_good_by: str | None
+    tz_version: str | None
+
+
 def schedule(found: ScheduleView) -> Schedule:
     """A schedule as it is told."""
     return Schedule(**fields_of(found))
@@ -79,5 +105,20 @@ def fields_of(found: ScheduleView) -> dict[str, Any]:
 
 def due(fire: Fire) -> DueInstant:
     """A due instant as it is told."""
-    walls = [OnTheWall(local=each.local, offset=each.offset, zone=each.zone, note=each.told) for each in fire.notes]
-    return DueInstant(at=at(fire.at), walls=walls)
+    return DueInstant(at=at(fire.at), walls=[wall(each) for each in fire.notes])
+
+
+def wall(note: Note) -> OnTheWall:
+    """What a clock shows as it is told."""
+    return OnTheWall(local=note.local, offset=note.offset, zone=note.zone, note=note.told)
+
+
+def decided(found: Occurrence) -> DecidedInstant:
+    """A due instant and its fate as they are told."""
+    return DecidedInstant(
+        key=found.key, nominal_at=at(found.nominal_at), due_at=at(found.due_at), decided_at=at(found.decided_at),
+        origin=str(found.origin), revision=found.revision, disposition=str(found.disposition), reason_code=found.reason_code,
+        reason=found.reason, actor=found.actor, is_late=found.is_late, run_id=found.run_id, into=found.into_key,
+        covers_first=at_or_none(found.covers_first), covers_last=at_or_none(found.covers_last),
+        covers_count=found.covers_count, made_good_by=found.made_good_by, tz_version=found.tz_version,
+    )  # fmt: skip

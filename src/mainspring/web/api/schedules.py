@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 
 from mainspring.errors import UnknownSchedule
-from mainspring.operations.occurrences import Occurrence
 from mainspring.web.api.runs import Because
-from mainspring.web.api.schedule_shapes import DueInstant, Schedule, due, schedule
-from mainspring.web.api.shapes import Id, Instant, Name, PageQuery, PageSize, Reason, Text, at, at_or_none
+from mainspring.web.api.schedule_shapes import DecidedInstant, DueInstant, Schedule, decided, due, schedule
+from mainspring.web.api.shapes import Id, Name, PageQuery, PageSize, Reason, Text
 from mainspring.web.endpoints import Answered, Asked, Body, Nothing, Scoped, acts, reads
 
 
@@ -45,30 +44,6 @@ class OccurrenceQuery(PageQuery, frozen=True, kw_only=True):
     """Query parameters of a schedule's ledger."""
 
     disposition: Text | None = None
-
-
-class DecidedInstant(msgspec.Struct, frozen=True, kw_only=True):
-    """One due instant and its fate. ``covers_*``: the late instants for which its run stands; ``into``: the one that stands for
-    it."""
-
-    key: str
-    nominal_at: Instant
-    due_at: Instant
-    decided_at: Instant
-    origin: str
-    revision: int
-    disposition: str
-    reason_code: str | None
-    reason: str | None
-    actor: str
-    is_late: bool
-    run_id: Id
-    into: str | None
-    covers_first: Instant | None
-    covers_last: Instant | None
-    covers_count: int | None
-    made_good_by: str | None
-    tz_version: str | None
 
 
 class DecidedPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,21 +120,11 @@ def list_occurrences(asked: Asked[OccurrenceQuery, Nothing]) -> DecidedPage:
     page = asked.client.schedules.occurrences(
         asked.path["name"], disposition=query.disposition, cursor=query.cursor, limit=query.limit
     )
-    return DecidedPage(data=[_decided(each) for each in page.data], next_cursor=page.next_cursor)
+    return DecidedPage(data=[decided(each) for each in page.data], next_cursor=page.next_cursor)
 
 
 def _now(asked: Asked[Any, Any]) -> Schedule:
     return schedule(asked.client.schedules.get(asked.path["name"]))
-
-
-def _decided(found: Occurrence) -> DecidedInstant:
-    return DecidedInstant(
-        key=found.key, nominal_at=at(found.nominal_at), due_at=at(found.due_at), decided_at=at(found.decided_at),
-        origin=str(found.origin), revision=found.revision, disposition=str(found.disposition), reason_code=found.reason_code,
-        reason=found.reason, actor=found.actor, is_late=found.is_late, run_id=found.run_id, into=found.into_key,
-        covers_first=at_or_none(found.covers_first), covers_last=at_or_none(found.covers_last),
-        covers_count=found.covers_count, made_good_by=found.made_good_by, tz_version=found.tz_version,
-    )  # fmt: skip
 
 
 _ONE = (UnknownSchedule,)
