@@ -93,6 +93,10 @@ def test_nothing_of_one_namespace_is_seen_or_changed_from_another(node: Node) ->
             "/limits/queue/mail/at_once",
             "/schedules/tick",
             "/schedules/tick/occurrences",
+            "/schedules/tick/runs",
+            "/schedules/tick/revisions",
+            "/schedules/tick/events",
+            "/schedules/tick/explain?at=2031-01-01T00:00:00Z",
         ):
             assert server.ask("GET", path, **theirs).status == 404, path
         for path in ("cancel", "retry", "rerun", "reschedule"):
