@@ -21,9 +21,11 @@ Here: the tree, its codes and what each error carries. Not here: what a task rai
        │  ├─ UnknownWorker                unknown_worker
        │  ├─ UnknownLimit                 unknown_limit
        │  ├─ UnknownSchedule              unknown_schedule
+      │  ├─ NameTaken                    name_taken
        │  ├─ QueuePaused                  queue_paused            queue
        │  ├─ InvalidOption                invalid_option          option
        │  │  ├─ InvalidName               invalid_option
+      │  │  ├─ ScheduleInvalid           schedule_invalid        errors=[{path, value, message}]
        │  │  └─ DuplicateTask             invalid_option
        │  ├─ KeyConflict                  key_conflict            owner, fields
        │  ├─ KeyActive                    key_active              owner
@@ -208,6 +210,12 @@ class UnknownSchedule(CallerMistake):
     code = "unknown_schedule"
 
 
+class NameTaken(CallerMistake):
+    """Another schedule of the namespace has that name; nothing was changed."""
+
+    code = "name_taken"
+
+
 class QueuePaused(CallerMistake):
     """``run_now`` in a queue that is paused; nothing was created."""
 
@@ -222,6 +230,12 @@ class InvalidOption(CallerMistake):
 
 class InvalidName(InvalidOption):
     """A name or key breaks the rules of names. Shares ``invalid_option``: the remedy is the same."""
+
+
+class ScheduleInvalid(InvalidOption):
+    """A schedule cannot be as it is written. All that is wrong is told at once, and what to write instead."""
+
+    code = "schedule_invalid"
 
 
 class DuplicateTask(InvalidOption):

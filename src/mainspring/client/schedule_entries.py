@@ -6,7 +6,6 @@ Here: the fields of an entry, and which of them go where. Not here: what they me
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from mainspring import codec
-from mainspring.client.schedules import spec_of
-from mainspring.client.targeting import TIMEOUT_US, judged
+from mainspring.client.specs import SPEC_FIELDS, spec_of
+from mainspring.client.targeting import judged
 from mainspring.codec.strict_yaml import Document, Place, problem, read_yaml, refusal
 from mainspring.core import retry
 from mainspring.core.durations import parse_duration
@@ -39,7 +38,7 @@ MOST_ENTRIES = 2_000
 
 _TOP = tuple(name for name in SPANS if "." not in name)
 _OWN = ("name", "renamed_from", "rule", "target", "queue", "priority", "retry", "keep", *_TOP)
-_OPTIONS = tuple(name for name in inspect.signature(spec_of).parameters if name not in ("rule", "target"))
+_OPTIONS = tuple(name for name in SPEC_FIELDS if name != "target")
 _SHAPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "enabled": ((bool,), "true or false"),
     "misfire": ((str, dict), "a policy, or a mapping with policy, grace, window, max, order and spacing"),
@@ -104,11 +103,6 @@ def _misnamed(wanted: Wanted, all_wanted: Sequence[Wanted]) -> str | None:
     if old is None or not any(each.name == old or (each is not wanted and each.renamed_from == old) for each in all_wanted):
         return None
     return f"renamed_from: {old} is named elsewhere in these files"
-
-
-def base_policy(task: str) -> Policy:
-    """What the runs of a kind of target have where nobody says otherwise."""
-    return Policy(timeout_us=TIMEOUT_US) if task in TARGETS else Policy()
 
 
 def _listed(document: Document, name: str) -> Sequence[Any]:

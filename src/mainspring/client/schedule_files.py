@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mainspring.client.schedule_entries import Entries, base_policy, read_entries
+from mainspring.client.schedule_entries import Entries, read_entries
+from mainspring.client.targeting import default_policy
 from mainspring.client.writing import write_again
 from mainspring.codec.strict_yaml import refusal, write_yaml
 from mainspring.core.names import check_name
@@ -68,7 +69,7 @@ class ScheduleFiles:
 
         def look(tx: Transaction) -> list[dict[str, object]]:
             found = schedule_files.exported(tx, namespace=self._client.namespace, set_name=owner)
-            return [entry_of(name, said, base_policy(said.task)) for name, said in found]
+            return [entry_of(name, said, default_policy(said.task)) for name, said in found]
 
         return write_yaml({"version": 1, "schedules": self._client.database.read("schedule_files.export", look)})
 

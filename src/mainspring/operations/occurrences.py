@@ -114,18 +114,19 @@ def page(
 
 def ranges(tx: Transaction, schedule_id: str, *, most: int) -> list[OccurrenceRange]:
     """The ranges of a schedule, the newest first."""
-    return [
-        OccurrenceRange(
-            first_at=row[0],
-            last_at=row[1],
-            count=row[2],
-            disposition=Disposition(row[3]),
-            reason_code=row[4],
-            revision=row[5],
-            tz_version=row[6],
-        )
-        for row in tx.rows("occurrences.ranges", id=schedule_id, most=most)
-    ]
+    return [_range(row) for row in tx.rows("occurrences.ranges", id=schedule_id, most=most)]
+
+
+def planned_at(tx: Transaction, schedule_id: str, at: int) -> Occurrence | None:
+    """What became of an instant that the rule said, where that is kept by itself."""
+    row = tx.one("occurrences.planned_at", id=schedule_id, at=at)
+    return None if row is None else _occurrence(row)
+
+
+def range_at(tx: Transaction, schedule_id: str, at: int) -> OccurrenceRange | None:
+    """The range within which an instant lies."""
+    row = tx.one("occurrences.range_at", id=schedule_id, at=at)
+    return None if row is None else _range(row)
 
 
 def of_run(tx: Transaction, run_id: str) -> Occurrence | None:
@@ -150,3 +151,15 @@ def _occurrence(row: Sequence[Any]) -> Occurrence:
         is_late=bool(row[13]), run_id=row[16], into_key=row[17], covers_first=row[18], covers_last=row[19], covers_count=row[20],
         made_good_by=row[21],
     )  # fmt: skip
+
+
+def _range(row: Sequence[Any]) -> OccurrenceRange:
+    return OccurrenceRange(
+        first_at=row[0],
+        last_at=row[1],
+        count=row[2],
+        disposition=Disposition(row[3]),
+        reason_code=row[4],
+        revision=row[5],
+        tz_version=row[6],
+    )

@@ -98,6 +98,22 @@ LIMIT :most;
 SELECT first_at, last_at, count, disposition, reason_code, revision, tz_version
 FROM occurrence_ranges WHERE schedule_id = :id ORDER BY first_at DESC LIMIT :most;
 
+-- name: occurrences.planned_at
+-- What became of an instant that the rule said: its own row before any of a backfill.
+-- columns: key text, schedule_id text, namespace text, nominal_at int, due_at int, origin text, revision int, tz_version text
+-- columns: disposition text, reason_code text, reason text, actor text, decided_at int, is_late int, ready_at int, slot int
+-- columns: run_id text, into_key text, covers_first int, covers_last int, covers_count int, made_good_by text
+SELECT key, schedule_id, namespace, nominal_at, due_at, origin, revision, tz_version, disposition, reason_code, reason, actor,
+       decided_at, is_late, ready_at, slot, run_id, into_key, covers_first, covers_last, covers_count, made_good_by
+FROM occurrences WHERE schedule_id = :id AND nominal_at = :at AND origin <> 'manual'
+ORDER BY CASE WHEN origin = 'backfill' THEN 1 ELSE 0 END, key LIMIT 1;
+
+-- name: occurrences.range_at
+-- The range within which an instant lies.
+-- columns: first_at int, last_at int, count int, disposition text, reason_code text, revision int, tz_version text
+SELECT first_at, last_at, count, disposition, reason_code, revision, tz_version
+FROM occurrence_ranges WHERE schedule_id = :id AND first_at <= :at AND last_at >= :at ORDER BY first_at DESC LIMIT 1;
+
 -- name: occurrences.of_run
 -- The occurrence of a run, and its schedule's name.
 -- columns: key text, schedule_id text, namespace text, nominal_at int, due_at int, origin text, revision int, tz_version text
