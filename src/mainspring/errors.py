@@ -83,6 +83,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
+def _told(name: str, doc: str) -> Any:
+    """A property that is one of the details; None where it was not told."""
+    return property(lambda error: error.details.get(name), doc=doc)
+
+
 class MainspringError(Exception):
     """Root of everything Mainspring reports.
 
@@ -247,10 +252,7 @@ class KeyConflict(CallerMistake):
 
     code = "key_conflict"
 
-    @property
-    def owner(self) -> str | None:
-        """Id of the run that holds the key."""
-        return self.details.get("owner")
+    owner = _told("owner", "Id of the run that holds the key.")
 
     @property
     def fields(self) -> list[str]:
@@ -263,10 +265,7 @@ class KeyActive(CallerMistake):
 
     code = "key_active"
 
-    @property
-    def owner(self) -> str | None:
-        """Id of the run that holds the key."""
-        return self.details.get("owner")
+    owner = _told("owner", "Id of the run that holds the key.")
 
 
 class RunTerminal(CallerMistake):
@@ -465,25 +464,10 @@ class RunUnsuccessful(MainspringError):
 
     code = "run_unsuccessful"
 
-    @property
-    def run_id(self) -> str | None:
-        """Id of the run that ended."""
-        return self.details.get("run_id")
-
-    @property
-    def reason(self) -> str | None:
-        """Why the run ended, as a code: ``error``, ``timeout``, ``interrupted``, ``deadline``, ..."""
-        return self.details.get("reason")
-
-    @property
-    def error(self) -> str | None:
-        """Message of the task's own last error, where there was one."""
-        return self.details.get("error")
-
-    @property
-    def failure(self) -> dict[str, Any] | None:
-        """The whole recorded failure (code, message, type, ...), where there was one."""
-        return self.details.get("failure")
+    run_id = _told("run_id", "Id of the run that ended.")
+    reason = _told("reason", "Why the run ended, as a code: ``error``, ``timeout``, ``interrupted``, ``deadline``, ...")
+    error = _told("error", "Message of the task's own last error, where there was one.")
+    failure = _told("failure", "The whole recorded failure (code, message, type, ...), where there was one.")
 
 
 class RunFailed(RunUnsuccessful):

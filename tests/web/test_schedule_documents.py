@@ -36,7 +36,13 @@ def test_a_schedule_says_over_http_what_was_written_and_every_default(server: In
     assert spec["misfire"] == {
         "policy": "catch_up", "grace": "1m", "window": "7d", "max": 100, "order": "oldest_first", "spacing": "0s",
     }  # fmt: skip
-    assert spec["overlap"] == {"policy": "skip", "max_concurrency": 1, "buffer_max": 100}
+    assert spec["overlap"] == {
+        "policy": "skip",
+        "max_concurrency": 1,
+        "buffer_max": 100,
+        "replace_grace": "0s",
+        "retries_hold_slot": False,
+    }
     again = server.ask("PUT", "/schedules/billing%2Fnightly", spec)
     assert (again.status, again.json["revision"], again.headers["etag"]) == (200, 1, made.headers["etag"])
 

@@ -200,7 +200,7 @@ def _edit(
     tx.execute("schedules.log", id=old.id, type="edited", actor=actor, data=encode_data(data))
     table = table_of(find_by_id(tx, old.id, namespace=old.namespace), cursor)
     if _due_at(old.spec) != _due_at(told["spec"]):
-        table.check_due(tx.now)
+        table.check_due(old.created_at)  # one that has been due may be ended by its end_at
     table.check_often(tx.now)
     look_at(tx, [cursor])
 
