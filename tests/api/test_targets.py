@@ -113,13 +113,14 @@ async def test_a_restart_in_the_middle_of_a_program_spends_no_failure(app: App, 
 
 
 @in_loop
-async def test_cancelling_reaches_the_program_and_what_it_said_is_kept(app: App, monkeypatch: Monkey) -> None:
+async def test_cancelling_reaches_the_program_and_what_it_said_is_kept(app: App, monkeypatch: Monkey, tmp_path: Path) -> None:
     programs(monkeypatch)
-    await put(app, "stop", python("import time; print('up', flush=True); time.sleep(60)"))
+    mark = tmp_path / "up"
+    code = f"import pathlib, time; print('up', flush=True); pathlib.Path({str(mark)!r}).touch(); time.sleep(60)"
+    await put(app, "stop", python(code))
     async with app.running(poll="50ms"):
         run_id = await triggered(app, "stop")
-        await ended(app, run_id, State.RUNNING)
-        await asyncio.sleep(0.5)
+        await asyncio.to_thread(_wait_for, mark)
         await asyncio.to_thread(lambda: app.runs.cancel(run_id, reason="a test"))
         assert (await ended(app, run_id)).state is State.CANCELLED
     assert app.runs.receipt(run_id, 0).text.startswith("up")

@@ -152,17 +152,15 @@ class Definitions:
             document, changes = said(found)
             draft = drafted(client, document, kept=found, changes=changes, allow=self._allow)
             try:
-                return self._write(
-                    "schedules.edit",
-                    lambda tx, found=found, draft=draft, name=document["name"]: schedules.edit(  # type: ignore[misc]
-                        tx, found.view, name, *draft, namespace=client.namespace, actor=client.actor
-                    ),
-                    look=look,
-                )
+                return self._write("schedules.edit", self._edited(found, document["name"], draft), look=look)
             except ChangedMeanwhile:
                 if version is not None or tried == _MOST_TRIES - 1:
                     raise
         raise AssertionError("the last try returns or raises")
+
+    def _edited(self, found: Definition, name: str, draft: Draft) -> Callable[[Transaction], ScheduleView]:
+        namespace, actor = self._client.namespace, self._client.actor
+        return lambda tx: schedules.edit(tx, found.view, name, draft.spec, draft.target, namespace=namespace, actor=actor)
 
     def _found(self, name: str) -> Definition:
         found: Definition = self._client.database.read(
@@ -187,7 +185,7 @@ class Definitions:
         return Written(made.view, document_of(made), is_new, fires)
 
 
-class _Undone(Exception):  # noqa: N818
+class _Undone(Exception):  # noqa: N818  (no mistake: how a dry run ends)
     """Ends a transaction so that nothing of it stays, and carries what it came to."""
 
     def __init__(self, made: Any) -> None:

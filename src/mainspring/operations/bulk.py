@@ -81,7 +81,7 @@ class Step(NamedTuple):
     queues: tuple[str, ...]
 
 
-class RefusedItem(Exception):  # noqa: N818
+class RefusedItem(Exception):  # noqa: N818  (what became of one run of many, not a mistake)
     """A run of an act cannot be done this; its transaction must not be kept."""
 
     def __init__(self, run_id: str, code: str) -> None:

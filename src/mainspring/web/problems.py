@@ -82,7 +82,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retryable: bool = False
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):  # noqa: N818  (named as the answer that it becomes)
     """A request that never became a call: its form is wrong. ``status`` and ``code`` say how."""
 
     def __init__(
