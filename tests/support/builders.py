@@ -428,6 +428,8 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
     ),
     "occurrences": ("nominal_at", "due_at", "decided_at", "ready_at", "covers_first", "covers_last"),
     "occurrence_ranges": ("first_at", "last_at"),
+    "schedule_backlogs": ("first_at", "last_at", "ready_at"),
+    "catch_up_pace": ("paced_until",),
     "backfills": ("first_at", "last_at", "created_at", "next_at", "finished_at"),
     "backfill_items": ("nominal_at",),
     "batches": ("created_at", "touched_at", "sealed_at", "parked_at", "cancelled_at"),

@@ -12,10 +12,12 @@ from itertools import groupby
 from typing import NamedTuple
 
 from mainspring.core import jitter as jittering
+from mainspring.core.backlog import MOST_BACKLOGS, Backlog, Entry, Source, enter, has_backlog
 from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin, planned_key
 from mainspring.core.overlap import Admission, Waiter, admit
+from mainspring.core.rules import After
 from mainspring.core.schedule import Cursor, Spec
-from mainspring.core.settling import MOST_SETTLED, Covers, Due, Verdict, left_to_carry, settle
+from mainspring.core.settling import MOST_SETTLED, Covers, Due, OnMisfire, Verdict, left_to_carry, settle
 from mainspring.core.timetable import Timetable
 
 #: So many instants of one settlement that did not run are kept one by one; older ones as ranges.
@@ -36,7 +38,8 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """An occurrence that is new. ``ready_at``: it may start from then on, for late ones that are spaced out."""
+    """An occurrence that is new. ``ready_at``: it may start from then on, for late ones that are spaced out.
+    ``revision``: of those from a backlog, that under which they came due."""
 
     key: str
     nominal: int
@@ -49,6 +52,7 @@ class Arrival:
     actor: str | None = None
     run_id: str | None = None
     body: bytes | None = None
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,8 @@ class Range(NamedTuple):
 class Visit:
     """What one look decided. ``begins`` and ``superseded`` are of those who waited: the latter with the key of who stands for each.
     ``stops``: so many of the oldest under way are asked to stop. ``more``: there is more to settle at once. ``pauses``:
-    the schedule is to be paused, since its runs fail."""
+    the schedule is to be paused, since its runs fail. ``backlogs``: what is left of them, and ``paced_until`` of the pace of all;
+    ``given_up``: backlogs that never run, with the fate of each."""
 
     cursor: Cursor
     fates: list[Fate] = field(default_factory=list)
@@ -87,6 +92,9 @@ class Visit:
     stops: int = 0
     more: bool = False
     pauses: bool = False
+    backlogs: list[Backlog] = field(default_factory=list)
+    given_up: list[tuple[Backlog, Disposition, str | None]] = field(default_factory=list)
+    paced_until: int = 0
 
 
 def visit(
@@ -97,14 +105,31 @@ def visit(
     standing: Sequence[Standing],
     arriving: Sequence[Arrival] = (),
     now: int,
+    sources: Sequence[Source] = (),
+    revision: int = 0,
+    paced_until: int = 0,
 ) -> Visit:
-    """Settle what is due by ``now``, and give out the slots that are free. No table: the schedule is not in force, so nothing is
-    due and nobody who waits begins; who arrives by hand does."""
-    settled = _nothing(cursor) if table is None else _settle(spec, table, cursor, now)
-    new = [*settled.arrivals, *arriving]
+    """Settle what is due by ``now``, give out the slots that are free, and let in from the backlogs (``sources``, and what is late
+    now, of this ``revision``). No table: the schedule is not in force, so nothing is due and nobody who waits begins; who arrives
+    by hand does."""
+    reserved = sum(each.backlog.number for each in sources)
+    settled = _nothing(cursor) if table is None else _settle(spec, table, cursor, now, reserved)
     waiting = [each for each in standing if not each.holds_slot] if table is not None else []
     ready = [each for each in waiting if each.ready_at <= now]
     later = [each for each in waiting if each.ready_at > now]
+    if table is not None and settled.backlog is not None:
+        sources = [*sources, Source(settled.backlog._replace(revision=revision), spec, table)]
+    slots = spec.overlap.max_concurrency
+    entered = enter(
+        sources if table is not None else (),
+        spec.overlap,
+        order=spec.misfire.order,
+        free=None if slots is None else max(0, slots - sum(each.holds_slot for each in standing) - len(ready)),
+        waiting=sum(each.origin is not Origin.MANUAL for each in waiting),
+        paced_until=paced_until,
+        now=now,
+    )
+    new = [*(_let_in(cursor.schedule_id, each, now) for each in entered.entries), *settled.arrivals, *arriving]
     admission = admit(
         spec.overlap,
         active=sum(each.holds_slot for each in standing),
@@ -113,11 +138,12 @@ def visit(
     )
     fates = settled.fates + [_fate(each, admission, now, takes_slot=spec.overlap.max_concurrency is not None) for each in new]
     waits = [each.ready_at for each in later] + [each.ready_at for each in new if each.ready_at > now]
-    nexts = [at for at in (settled.next_at, *waits) if at is not None]
+    nexts = [at for at in (settled.next_at, entered.next_at, *waits) if at is not None]
     fired = sum(fate.disposition is Disposition.FIRED and fate.arrival.origin is Origin.PLANNED for fate in fates)
     begun = [each for each in ready if each.key in admission.fired]
     fired += sum(each.origin is Origin.PLANNED for each in begun)
     kept, ranges = _in_detail(fates, settled.ranges)
+    backlogs = entered.left if table is not None else [each.backlog for each in sources]
     moved = settled.cursor._replace(
         next_at=now if settled.more else min(nexts, default=None),
         fired=cursor.fired + fired,
@@ -130,7 +156,10 @@ def visit(
         begins=begun,
         superseded=[(each, admission.superseded[each.key]) for each in ready if each.key in admission.superseded],
         stops=admission.stops,
-        more=settled.more,
+        more=settled.more or (entered.next_at is not None and entered.next_at <= now),
+        backlogs=backlogs[-MOST_BACKLOGS:],
+        given_up=[(each, Disposition.MISSED_WINDOW, "max") for each in backlogs[:-MOST_BACKLOGS]],
+        paced_until=entered.paced_until if entered.entries else paced_until,
     )
 
 
@@ -142,13 +171,14 @@ class _Settled:
     ranges: list[Range]
     next_at: int | None
     more: bool
+    backlog: Backlog | None = None
 
 
 def _nothing(cursor: Cursor) -> _Settled:
     return _Settled(cursor=cursor, arrivals=[], fates=[], ranges=[], next_at=None, more=False)
 
 
-def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int) -> _Settled:
+def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int, reserved: int) -> _Settled:
     """The instants between the cursor and now, each with its verdict; and the next one."""
     instants = list(table.between(cursor.cursor_at, now, most=MOST_SETTLED))
     due = _with_jitter(spec, table, cursor.schedule_id, instants)
@@ -160,7 +190,7 @@ def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int) -> _Settled:
     if cursor.carried_first is not None and cursor.carried_last is not None:
         carried = Covers(cursor.carried_first, cursor.carried_last, cursor.carried_count)
     verdicts = settle(due, spec.misfire, now=now, newer=newer, carried=carried, all_late=bool(cursor.backlog_is_late))
-    verdicts, is_spent = _until_spent(verdicts, spec, cursor)
+    verdicts, is_spent = _until_spent(verdicts, spec, cursor.fired + reserved)
     left = left_to_carry(verdicts, carried)
     pending = instants[len(due)] if len(due) < len(instants) else None
     at = due[-1].nominal if more and due else now if pending is None else pending - 1
@@ -175,6 +205,10 @@ def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int) -> _Settled:
         backlog_is_late=cursor.backlog_is_late if newer else 0,
     )
     ready = [verdict for verdict in verdicts if verdict.disposition is Disposition.FIRED]
+    late: list[Verdict] = []
+    if spec.misfire.policy is OnMisfire.CATCH_UP and has_backlog(spec.overlap) and not isinstance(spec.rule, After):
+        late = [verdict for verdict in ready if verdict.is_late]
+        ready = ready[len(late) :]
     rest = [verdict for verdict in verdicts if verdict.disposition is not Disposition.FIRED]
     return _Settled(
         cursor=moved,
@@ -183,6 +217,7 @@ def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int) -> _Settled:
         ranges=_ranges(rest[:-LEDGER_DETAIL]),
         next_at=next_due,
         more=newer > 0,
+        backlog=Backlog(late[0].due.nominal, late[-1].due.nominal, len(late), 0, 0) if late else None,
     )
 
 
@@ -196,11 +231,11 @@ def _with_jitter(spec: Spec, table: Timetable, seed: str, instants: Sequence[int
     ]
 
 
-def _until_spent(verdicts: list[Verdict], spec: Spec, cursor: Cursor) -> tuple[list[Verdict], bool]:
+def _until_spent(verdicts: list[Verdict], spec: Spec, fired: int) -> tuple[list[Verdict], bool]:
     """With ``max_runs``, up to the last one that fires; and whether that was the last."""
     if spec.max_runs is None:
         return verdicts, False
-    left = spec.max_runs - cursor.fired
+    left = spec.max_runs - fired
     for place, verdict in enumerate(verdicts):
         if left <= 0:
             return verdicts[:place], True
@@ -217,6 +252,18 @@ def _arrival(schedule_id: str, verdict: Verdict, now: int) -> Arrival:
         is_late=verdict.is_late,
         ready_at=now + verdict.delay_us if verdict.delay_us else 0,
         covers=verdict.covers,
+    )
+
+
+def _let_in(schedule_id: str, entry: Entry, now: int) -> Arrival:
+    (due,) = _with_jitter(entry.source.spec, entry.source.table, schedule_id, [entry.nominal])
+    return Arrival(
+        key=planned_key(schedule_id, due.nominal),
+        nominal=due.nominal,
+        due_at=due.due_at,
+        is_late=True,
+        ready_at=entry.ready_at if entry.ready_at > now else 0,
+        revision=entry.source.backlog.revision,
     )
 
 

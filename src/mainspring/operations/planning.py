@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mainspring.core.attempts import Held, Move, move
+from mainspring.core.backlog import Backlog, Source
 from mainspring.core.durations import MINUTE
 from mainspring.core.ids import stable_uuid7
 from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin
@@ -23,7 +24,7 @@ from mainspring.core.schedule import Cursor, Spec, kind_of
 from mainspring.core.states import EventType, State
 from mainspring.core.timetable import Surroundings, Timetable, timetable
 from mainspring.errors import MainspringError
-from mainspring.operations import deliveries, moves
+from mainspring.operations import backlogs, deliveries, moves
 from mainspring.operations.creation import NewRun, insertion, labelling
 from mainspring.operations.rows import encode_data
 from mainspring.operations.runs import cancellation
@@ -89,6 +90,7 @@ class _Writing:
     ranges: list[tuple[ScheduleRow, Range]]
     visits: list[tuple[ScheduleRow, Visit]]
     broken: list[tuple[ScheduleRow, str | None]]
+    backlogs: dict[str, tuple[list[Backlog], list[Backlog]]]
 
 
 @lru_cache(maxsize=_COMPILED)
@@ -154,26 +156,41 @@ def look_at(
     ids = sorted(cursor.schedule_id for cursor in cursors)
     rows = {row[0]: ScheduleRow(*row) for row in tx.rows("cursors.schedules", ids=ids)}
     standing = _standing(tx, ids)
-    writing = _Writing([], [], [], [])
+    held, pace = backlogs.of(tx, ids), backlogs.Pace(tx)
+    writing = _Writing([], [], [], [], {})
     for cursor in cursors:
         schedule = rows[cursor.schedule_id]
         arrivals = arriving.get(schedule.id, ()) if arriving else ()
+        before = held.get(schedule.id, [])
         try:
-            told, made = _look(tx, schedule, cursor, standing.get(schedule.id, ()), arrivals)
+            told, made = _look(tx, schedule, cursor, standing.get(schedule.id, ()), arrivals, before, pace)
+            pace.move(made.paced_until)
+            writing.backlogs[schedule.id] = before, made.backlogs
             if schedule.broken is not None:
                 writing.broken.append((schedule, None))
         except MainspringError as error:  # this schedule cannot be planned; the others can
             told, made = schedule, Visit(cursor=cursor._replace(next_at=tx.now + _BROKEN_US))
             writing.broken.append((schedule, error.message[:_MOST_TOLD]))
         writing.visits.append((schedule, made))
-        writing.fates += [(told, fate) for fate in made.fates]
+        writing.fates += [(_under(tx, told, fate.arrival.revision), fate) for fate in made.fates]
         writing.ranges += [(told, each) for each in made.ranges]
+        writing.ranges += [
+            (told._replace(revision=gone.revision), Range(gone.first, gone.last, gone.number, fate, code))
+            for gone, fate, code in made.given_up
+        ]
     _write(tx, writing)
+    pace.write()
     return {schedule.id: made for schedule, made in writing.visits}
 
 
 def _look(
-    tx: Transaction, schedule: ScheduleRow, cursor: Cursor, standing: Sequence[Standing], arriving: Sequence[Arrival]
+    tx: Transaction,
+    schedule: ScheduleRow,
+    cursor: Cursor,
+    standing: Sequence[Standing],
+    arriving: Sequence[Arrival],
+    held: Sequence[Backlog],
+    pace: backlogs.Pace,
 ) -> tuple[ScheduleRow, Visit]:
     """What is decided of a schedule, and the revision under which it is. One that is not in force is looked at again when something
     about it changes; what is asked for by hand starts anyway, as the newest revision says."""
@@ -183,18 +200,48 @@ def _look(
         made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=tx.now)
         is_over = schedule.deleted_at is not None or not schedule.enabled
         withdrawn = [each for each in standing if is_over and not each.holds_slot]
-        return schedule, replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=schedule.is_in_force)
+        made = replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=schedule.is_in_force)
+        gone: list[tuple[Backlog, Disposition, str | None]] = [(each, Disposition.WITHDRAWN, None) for each in held if is_over]
+        return schedule, replace(made, backlogs=[] if is_over else list(held), given_up=gone)
     older = _older(tx, schedule, cursor)
+    sources = [_source(tx, schedule, cursor, each) for each in held]
     if older.until is None:
-        table = table_of(schedule, older.cursor)
-        return schedule, visit(spec, table, older.cursor, standing=standing, arriving=arriving, now=tx.now)
+        table, paced_until = table_of(schedule, older.cursor), pace.until if held or _is_late(spec, cursor, tx.now) else 0
+        return schedule, visit(
+            spec, table, older.cursor, standing=standing, arriving=arriving, now=tx.now, sources=sources,
+            revision=schedule.revision, paced_until=paced_until,
+        )  # fmt: skip
     if arriving:
-        return schedule, _again(visit(spec, None, older.cursor, standing=standing, arriving=arriving, now=tx.now), tx.now)
-    made = visit(read_spec(older.row.spec), older.table, older.cursor, standing=standing, now=tx.now)
+        made = visit(spec, None, older.cursor, standing=standing, arriving=arriving, now=tx.now)
+        return schedule, _again(replace(made, backlogs=list(held)), tx.now)
+    made = visit(
+        read_spec(older.row.spec), older.table, older.cursor, standing=standing, now=tx.now, sources=sources,
+        revision=older.row.revision, paced_until=pace.until,
+    )  # fmt: skip
     if made.more or made.cursor.next_nominal_at is not None:
         return older.row, made
     passed = made.cursor._replace(cursor_at=older.until, backlog_is_late=cursor.backlog_is_late)
     return older.row, _again(replace(made, cursor=passed), tx.now)
+
+
+def _is_late(spec: Spec, cursor: Cursor, now: int) -> bool:
+    """Whether some of what is due may be late."""
+    following = cursor.next_nominal_at
+    return bool(cursor.backlog_is_late) or following is None or now - following > spec.misfire.grace_us
+
+
+def _source(tx: Transaction, schedule: ScheduleRow, cursor: Cursor, backlog: Backlog) -> Source:
+    row = _under(tx, schedule, backlog.revision)
+    return Source(backlog, read_spec(row.spec), table_of(row, cursor))
+
+
+def _under(tx: Transaction, schedule: ScheduleRow, revision: int | None) -> ScheduleRow:
+    """A schedule as one of its revisions says."""
+    if revision is None or revision == schedule.revision:
+        return schedule
+    text, lane_id, policy_id, body = _found(tx.one("backlogs.revision", id=schedule.id, revision=revision))
+    kind = kind_of(read_spec(text).rule)
+    return schedule._replace(revision=revision, kind=kind, spec=text, lane_id=lane_id, policy_id=policy_id, body=body)
 
 
 def _again(made: Visit, now: int) -> Visit:
@@ -227,7 +274,7 @@ def _older(tx: Transaction, schedule: ScheduleRow, cursor: Cursor) -> _Older:
 
 
 def _found(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
-    assert row is not None, "a revision follows each but the newest"
+    assert row is not None, "revisions are numbered without holes, and kept"
     return row
 
 
@@ -270,6 +317,7 @@ def _write(tx: Transaction, writing: _Writing) -> None:
     for schedule, why in writing.broken:
         tx.execute("schedules.broke", id=schedule.id, why=why)
     unreadable = {schedule.id for schedule, why in writing.broken if why is not None}
+    backlogs.keep(tx, writing.backlogs)
     moved = [as_moved(made.cursor, None if s.id in unreadable else read_spec(s.spec)) for s, made in writing.visits]
     tx.execute("cursors.move", batch=sorted(moved))
 

@@ -166,11 +166,11 @@ UPDATE schedule_cursors SET failure_streak = 0 WHERE schedule_id = :id;
 -- A page of the schedules in force, by id, each with its cursor, which may be missing.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
--- columns: body bytes, schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int
--- columns: carried_count int, backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int
+-- columns: body bytes, revised_at int, schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int
+-- columns: carried_last int, carried_count int, backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int
 -- columns: last_success_at int, last_failure_at int
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
-       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body,
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at,
        c.schedule_id, c.cursor_at, c.next_nominal_at, c.next_at, c.carried_first, c.carried_last, c.carried_count,
        c.backlog_is_late, c.fired, c.failure_streak, c.last_fired_at, c.last_ended_at, c.last_success_at, c.last_failure_at
 FROM schedules s
@@ -190,4 +190,5 @@ SELECT max(e.at) AS settled_to,
         WHERE schedule_id = :id AND origin = 'planned' AND disposition = 'fired') AS last_fired_at
 FROM (SELECT max(nominal_at) AS at FROM occurrences WHERE schedule_id = :id AND origin = 'planned'
       UNION ALL SELECT max(last_at) FROM occurrence_ranges WHERE schedule_id = :id
+      UNION ALL SELECT max(last_at) FROM schedule_backlogs WHERE schedule_id = :id
       UNION ALL SELECT at - 1 FROM schedule_revisions WHERE schedule_id = :id AND revision = :revision) AS e;

@@ -1,0 +1,20 @@
+-- Catching up at a pace: late instants that wait outside until there is place for them.
+
+-- `number` instants of one revision, from `first_at` to `last_at`, both included, that have no row yet. `ready_at`: none starts before.
+CREATE TABLE schedule_backlogs (
+    schedule_id     {{uuid}} NOT NULL,
+    first_at        {{int}} NOT NULL,
+    last_at         {{int}} NOT NULL,
+    number          {{int}} NOT NULL,
+    revision        {{int}} NOT NULL,
+    ready_at        {{int}} NOT NULL,
+    PRIMARY KEY (schedule_id, first_at)
+) {{clustered}};
+
+-- Until when the catch-up starts of all schedules are given out. One row.
+CREATE TABLE catch_up_pace (
+    id              {{int}} NOT NULL PRIMARY KEY CHECK (id = 1),
+    paced_until     {{int}} NOT NULL
+) {{strict}};
+
+INSERT INTO catch_up_pace (id, paced_until) VALUES (1, 0);
