@@ -81,7 +81,7 @@ class Visit:
     """What one look decided. ``begins`` and ``superseded`` are of those who waited: the latter with the key of who stands for each.
     ``stops``: so many of the oldest under way are asked to stop. ``more``: there is more to settle at once. ``pauses``:
     the schedule is to be paused, since its runs fail. ``backlogs``: what is left of them, and ``paced_until`` of the pace of all;
-    ``given_up``: backlogs that never run, with the fate of each."""
+    ``given_up``: backlogs that never run, with the fate of each. ``broken``: why it is not planned."""
 
     cursor: Cursor
     fates: list[Fate] = field(default_factory=list)
@@ -95,6 +95,7 @@ class Visit:
     backlogs: list[Backlog] = field(default_factory=list)
     given_up: list[tuple[Backlog, Disposition, str | None]] = field(default_factory=list)
     paced_until: int = 0
+    broken: str | None = None
 
 
 def visit(

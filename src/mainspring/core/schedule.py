@@ -76,7 +76,8 @@ class Spec:
 
 
 class Cursor(NamedTuple):
-    """How far a schedule has been settled: a row of ``schedule_cursors``."""
+    """How far a schedule has been settled: a row of ``schedule_cursors``. ``tz_version``, ``zone_hash`` and ``zone_offset``: what
+    the zone data were, and said, as it was moved."""
 
     schedule_id: str
     cursor_at: int
@@ -92,6 +93,9 @@ class Cursor(NamedTuple):
     last_ended_at: int | None
     last_success_at: int | None
     last_failure_at: int | None
+    tz_version: str | None = None
+    zone_hash: str | None = None
+    zone_offset: int | None = None
 
 
 def kind_of(rule: Rule) -> str:

@@ -13,25 +13,27 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mainspring.core import replanning as zoned
 from mainspring.core.attempts import Held, Move, move
 from mainspring.core.backlog import Backlog, Source
-from mainspring.core.durations import MINUTE
+from mainspring.core.durations import MINUTE, SECOND
 from mainspring.core.ids import stable_uuid7
 from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin
 from mainspring.core.planning import Arrival, Fate, Range, Standing, Visit, visit
-from mainspring.core.rules import timezones
 from mainspring.core.schedule import Cursor, Spec, kind_of
 from mainspring.core.states import EventType, State
 from mainspring.core.timetable import Surroundings, Timetable, timetable
 from mainspring.errors import MainspringError
 from mainspring.operations import backlogs, deliveries, moves
 from mainspring.operations.creation import NewRun, insertion, labelling
+from mainspring.operations.replanning import data_of, replanned
 from mainspring.operations.rows import encode_data
 from mainspring.operations.runs import cancellation
 from mainspring.store.database import Plan, Query, Transaction, drive
 from mainspring.zones import tz_version, zone
 
 _BROKEN_US = 1 * MINUTE
+_OLDER_US = 5 * SECOND
 _COMPILED = 4096
 _MOST_TOLD = 500
 BLOCKED = "overlap"
@@ -120,12 +122,6 @@ def table_of(schedule: ScheduleRow, cursor: Cursor | None = None, *, until: int 
     return _table(schedule.spec, schedule.seed, schedule.created_at, ended_at, until)
 
 
-def zone_hash(spec: Spec) -> str:
-    """What the zones of a rule say, under whatever data."""
-    found = (zone(name) for name in sorted(timezones(spec.rule)))
-    return "".join(each.hash for each in found if each is not None)
-
-
 def plan_due(tx: Transaction, *, most: int) -> Planned:
     """Look at up to ``most`` schedules that are due."""
     cursors = [Cursor(*row) for row in tx.rows("cursors.due", most=most)]
@@ -166,8 +162,8 @@ def look_at(
             told, made = _look(tx, schedule, cursor, standing.get(schedule.id, ()), arrivals, before, pace)
             pace.move(made.paced_until)
             writing.backlogs[schedule.id] = before, made.backlogs
-            if schedule.broken is not None:
-                writing.broken.append((schedule, None))
+            if schedule.broken != made.broken:
+                writing.broken.append((schedule, made.broken))
         except MainspringError as error:  # this schedule cannot be planned; the others can
             told, made = schedule, Visit(cursor=cursor._replace(next_at=tx.now + _BROKEN_US))
             writing.broken.append((schedule, error.message[:_MOST_TOLD]))
@@ -203,14 +199,24 @@ def _look(
         made = replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=schedule.is_in_force)
         gone: list[tuple[Backlog, Disposition, str | None]] = [(each, Disposition.WITHDRAWN, None) for each in held if is_over]
         return schedule, replace(made, backlogs=[] if is_over else list(held), given_up=gone)
+    data = data_of(spec)
+    stands = zoned.standing(cursor, data)
+    if stands is zoned.Standing.OLDER:
+        made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=tx.now)
+        told = f"tzdata_older: this process has zone data {data.version}, and it was planned under {cursor.tz_version}"
+        put_off = made.cursor._replace(next_at=tx.now + _OLDER_US)
+        return schedule, replace(made, cursor=put_off, backlogs=list(held), broken=told)
     older = _older(tx, schedule, cursor)
+    if older.until is None and stands is zoned.Standing.NEWER:
+        older = older._replace(cursor=replanned(tx, older.cursor, table_of(schedule, older.cursor), data))
     sources = [_source(tx, schedule, cursor, each) for each in held]
     if older.until is None:
         table, paced_until = table_of(schedule, older.cursor), pace.until if held or _is_late(spec, cursor, tx.now) else 0
-        return schedule, visit(
+        made = visit(
             spec, table, older.cursor, standing=standing, arriving=arriving, now=tx.now, sources=sources,
             revision=schedule.revision, paced_until=paced_until,
         )  # fmt: skip
+        return schedule, replace(made, cursor=zoned.stamped(made.cursor, data))
     if arriving:
         made = visit(spec, None, older.cursor, standing=standing, arriving=arriving, now=tx.now)
         return schedule, _again(replace(made, backlogs=list(held)), tx.now)
@@ -316,9 +322,8 @@ def _write(tx: Transaction, writing: _Writing) -> None:
         tx.execute("schedules.log", id=schedule.id, type="paused", actor="system", data=encode_data({"reason": FAILED_TOO_OFTEN}))
     for schedule, why in writing.broken:
         tx.execute("schedules.broke", id=schedule.id, why=why)
-    unreadable = {schedule.id for schedule, why in writing.broken if why is not None}
     backlogs.keep(tx, writing.backlogs)
-    moved = [as_moved(made.cursor, None if s.id in unreadable else read_spec(s.spec)) for s, made in writing.visits]
+    moved = [as_moved(made.cursor) for _, made in writing.visits]
     tx.execute("cursors.move", batch=sorted(moved))
 
 
@@ -363,12 +368,12 @@ def _row(schedule: ScheduleRow, fate: Fate, ids: Mapping[str, str]) -> tuple[Any
     )  # fmt: skip
 
 
-def as_moved(cursor: Cursor, spec: Spec | None) -> tuple[Any, ...]:
-    """A cursor as it is written. ``spec`` None: it cannot be read, so nobody knows what its zones say."""
+def as_moved(cursor: Cursor) -> tuple[Any, ...]:
+    """A cursor as it is written."""
     c = cursor
     return (
         c.schedule_id, c.cursor_at, c.next_nominal_at, c.next_at, c.carried_first, c.carried_last, c.carried_count,
-        c.backlog_is_late, c.fired, c.last_fired_at, tz_version(), "" if spec is None else zone_hash(spec),
+        c.backlog_is_late, c.fired, c.last_fired_at, c.tz_version, c.zone_hash, c.zone_offset,
     )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from mainspring.core.schedule import Cursor, ScheduleState, Spec, kind_of, state
 from mainspring.errors import InvalidOption, MainspringError, UnknownSchedule
 from mainspring.operations import occurrences
 from mainspring.operations.creation import intern
-from mainspring.operations.planning import ScheduleRow, look_at, read_spec, table_of, zone_hash
+from mainspring.operations.planning import ScheduleRow, look_at, read_spec, table_of
+from mainspring.operations.replanning import data_of
 from mainspring.operations.rows import encode_data
 from mainspring.store.database import Transaction
 from mainspring.zones import tz_version
@@ -100,7 +101,7 @@ def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str,
     first = table.after(start - 1) if spec.start_at is not None else table.after(tx.now - 1)
     tx.execute(
         "cursors.create", id=new_id, cursor_at=(start if spec.start_at is not None else tx.now) - 1, next_nominal_at=first,
-        next_at=first if spec.enabled else None, tz_version=tz_version(), zone_hash=zone_hash(spec),
+        next_at=first if spec.enabled else None, tz_version=tz_version(), zone_hash=data_of(spec).hash,
     )  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def _edit(tx: Transaction, old: ScheduleRow, cursor: Cursor, spec: Spec, told: d
     data = encode_data({"revision": revision, "settled_to": in_force_from})
     tx.execute("schedules.log", id=old.id, type="edited", actor=actor, data=data)
     table_of(find_by_id(tx, old.id, namespace=old.namespace), cursor).check_often(tx.now)
-    look_at(tx, [cursor])
+    look_at(tx, [cursor._replace(zone_hash="")])  # the zones of another rule
 
 
 def pause(tx: Transaction, name: str, *, namespace: str, actor: str, reason: str) -> None:

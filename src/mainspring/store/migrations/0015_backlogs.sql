@@ -1,4 +1,7 @@
--- Catching up at a pace: late instants that wait outside until there is place for them.
+-- Catching up at a pace, and cursors that know the zone data they were moved under.
+
+-- Seconds that the clock of the rule's one zone was ahead of UTC at `cursor_at`, as the data said; NULL: no zone, or several.
+ALTER TABLE schedule_cursors ADD COLUMN zone_offset {{int}};
 
 -- `number` instants of one revision, from `first_at` to `last_at`, both included, that have no row yet. `ready_at`: none starts before.
 CREATE TABLE schedule_backlogs (
