@@ -18,6 +18,7 @@ from mainspring.cli import (
     dev,
     doctor,
     finding,
+    hold,
     limit,
     queue,
     run,
@@ -134,6 +135,7 @@ app.add_typer(run.app, name="run")
 app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(queue.app, name="queue")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(hold.app, name="hold")
 app.add_typer(limit.app, name="limit")
 app.add_typer(task.app, name="task")
 app.add_typer(token.app, name="token")

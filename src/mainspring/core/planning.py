@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from mainspring.core import jitter as jittering
-from mainspring.core.backlog import MOST_BACKLOGS, Backlog, Entry, Source, enter, has_backlog
+from mainspring.core.backlog import MOST_BACKLOGS, Backlog, Entered, Entry, Source, enter, has_backlog
 from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin, planned_key
 from mainspring.core.overlap import Admission, Waiter, admit
 from mainspring.core.rules import After
@@ -120,16 +120,7 @@ def visit(
     later = [each for each in waiting if each.ready_at > now]
     if table is not None and settled.backlog is not None:
         sources = [*sources, Source(settled.backlog._replace(revision=revision), spec, table)]
-    slots = spec.overlap.max_concurrency
-    entered = enter(
-        sources if table is not None else (),
-        spec.overlap,
-        order=spec.misfire.order,
-        free=None if slots is None else max(0, slots - sum(each.holds_slot for each in standing) - len(ready)),
-        waiting=sum(each.origin is not Origin.MANUAL for each in waiting),
-        paced_until=paced_until,
-        now=now,
-    )
+    entered = _entering(spec, sources if table is not None else (), standing, ready, paced_until, now)
     new = [*(_let_in(cursor.schedule_id, each, now) for each in entered.entries), *settled.arrivals, *arriving]
     admission = admit(
         spec.overlap,
@@ -164,6 +155,22 @@ def visit(
     )
 
 
+def _entering(
+    spec: Spec, sources: Sequence[Source], standing: Sequence[Standing], ready: Sequence[Standing], paced_until: int, now: int
+) -> Entered:
+    """Who enters from the backlogs, behind those who wait and may begin."""
+    slots = spec.overlap.max_concurrency
+    return enter(
+        sources,
+        spec.overlap,
+        order=spec.misfire.order,
+        free=None if slots is None else max(0, slots - sum(each.holds_slot for each in standing) - len(ready)),
+        waiting=sum(not each.holds_slot and each.origin is not Origin.MANUAL for each in standing),
+        paced_until=paced_until,
+        now=now,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settled:
     cursor: Cursor
@@ -190,7 +197,9 @@ def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int, reserved: in
     carried = None
     if cursor.carried_first is not None and cursor.carried_last is not None:
         carried = Covers(cursor.carried_first, cursor.carried_last, cursor.carried_count)
-    verdicts = settle(due, spec.misfire, now=now, newer=newer, carried=carried, all_late=bool(cursor.backlog_is_late))
+    split = 0 if cursor.suppressed_to is None else sum(each.nominal <= cursor.suppressed_to for each in due)
+    verdicts = [Verdict(due=each, disposition=Disposition.SUPPRESSED_BY_RESTORE, is_late=True) for each in due[:split]]
+    verdicts += settle(due[split:], spec.misfire, now=now, newer=newer, carried=carried, all_late=bool(cursor.backlog_is_late))
     verdicts, is_spent = _until_spent(verdicts, spec, cursor.fired + reserved)
     left = left_to_carry(verdicts, carried)
     pending = instants[len(due)] if len(due) < len(instants) else None
@@ -214,7 +223,7 @@ def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int, reserved: in
     return _Settled(
         cursor=moved,
         arrivals=[_arrival(cursor.schedule_id, verdict, now) for verdict in ready],
-        fates=[_told(cursor.schedule_id, verdict) for verdict in rest[-LEDGER_DETAIL:]],
+        fates=[_told(cursor, verdict) for verdict in rest[-LEDGER_DETAIL:]],
         ranges=_ranges(rest[:-LEDGER_DETAIL]),
         next_at=next_due,
         more=newer > 0,
@@ -268,10 +277,16 @@ def _let_in(schedule_id: str, entry: Entry, now: int) -> Arrival:
     )
 
 
-def _told(schedule_id: str, verdict: Verdict) -> Fate:
+def _told(cursor: Cursor, verdict: Verdict) -> Fate:
     nominal, due_at = verdict.due
-    arrival = Arrival(key=planned_key(schedule_id, nominal), nominal=nominal, due_at=due_at, is_late=verdict.is_late)
-    into = None if verdict.into is None else planned_key(schedule_id, verdict.into)
+    arrival = Arrival(
+        key=planned_key(cursor.schedule_id, nominal),
+        nominal=nominal,
+        due_at=due_at,
+        is_late=verdict.is_late,
+        actor=cursor.suppressed_by if verdict.disposition is Disposition.SUPPRESSED_BY_RESTORE else None,
+    )
+    into = None if verdict.into is None else planned_key(cursor.schedule_id, verdict.into)
     return Fate(arrival=arrival, disposition=verdict.disposition, reason_code=verdict.reason, into=into)
 
 

@@ -88,6 +88,8 @@ def _suspects(tx: Transaction, after: str) -> tuple[list[str], list[ScheduleRow]
 def _fault(schedule: ScheduleRow, cursor: Cursor | None, now: int) -> CursorFault | None:
     if cursor is None:
         return CursorFault.LOST
+    if cursor.held_to is not None:  # it waits for a person
+        return None
     try:
         spec = read_spec(schedule.spec)
         stands = standing(cursor, data_of(spec))

@@ -20,11 +20,12 @@ from mainspring.core.durations import MINUTE, SECOND
 from mainspring.core.ids import stable_uuid7
 from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin
 from mainspring.core.planning import Arrival, Fate, Range, Standing, Visit, visit
+from mainspring.core.restoring import Mark, Memory
 from mainspring.core.schedule import Cursor, Spec, kind_of
 from mainspring.core.states import EventType, State
 from mainspring.core.timetable import Surroundings, Timetable, timetable
 from mainspring.errors import MainspringError
-from mainspring.operations import backlogs, deliveries, moves
+from mainspring.operations import backlogs, deliveries, holds, moves
 from mainspring.operations.creation import NewRun, insertion, labelling
 from mainspring.operations.replanning import data_of, replanned
 from mainspring.operations.rows import encode_data
@@ -77,11 +78,12 @@ class ScheduleRow(NamedTuple):
 
 class Planned(NamedTuple):
     """What a look at due schedules did: how many were looked at, whether there may be more, and the schedules (with a number) of
-    which the oldest under way are to be asked to stop."""
+    which the oldest under way are to be asked to stop. ``mark``: how far planning has come; None if nothing was due."""
 
     schedules: int
     more: bool
     stops: list[tuple[str, int]]
+    mark: Mark | None = None
 
 
 @dataclass(slots=True)
@@ -122,14 +124,19 @@ def table_of(schedule: ScheduleRow, cursor: Cursor | None = None, *, until: int 
     return _table(schedule.spec, schedule.seed, schedule.created_at, ended_at, until)
 
 
-def plan_due(tx: Transaction, *, most: int) -> Planned:
-    """Look at up to ``most`` schedules that are due."""
+def plan_due(tx: Transaction, *, most: int, memory: Memory | None = None) -> Planned:
+    """Look at up to ``most`` schedules that are due. Where ``memory`` tells that the database was restored since, nothing is done
+    but to hold back what the backup does not know of."""
     cursors = [Cursor(*row) for row in tx.rows("cursors.due", most=most)]
     if not cursors:
         return Planned(0, False, [])
+    mark = holds.mark(tx)
+    if memory is not None and memory.was_restored(mark):
+        return Planned(holds.restored(tx, memory.new_incarnation(), actor="system"), True, [], holds.mark(tx))
     made = look_at(tx, cursors)
     more = len(cursors) == most or any(each.more for each in made.values())
-    return Planned(len(cursors), more, [(key, each.stops) for key, each in made.items() if each.stops])
+    stops = [(key, each.stops) for key, each in made.items() if each.stops]
+    return Planned(len(cursors), more, stops, holds.step(tx, memory))
 
 
 def stop_oldest(tx: Transaction, schedule_id: str, count: int, *, actor: str) -> None:
@@ -192,11 +199,11 @@ def _look(
     about it changes; what is asked for by hand starts anyway, as the newest revision says."""
     spec = read_spec(schedule.spec)
     failed = spec.pause_after_failures is not None and cursor.failure_streak >= spec.pause_after_failures
-    if not schedule.is_in_force or failed:
+    if not schedule.is_in_force or failed or cursor.held_to is not None:
         made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=tx.now)
         is_over = schedule.deleted_at is not None or not schedule.enabled
         withdrawn = [each for each in standing if is_over and not each.holds_slot]
-        made = replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=schedule.is_in_force)
+        made = replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=failed and schedule.is_in_force)
         gone: list[tuple[Backlog, Disposition, str | None]] = [(each, Disposition.WITHDRAWN, None) for each in held if is_over]
         return schedule, replace(made, backlogs=[] if is_over else list(held), given_up=gone)
     data = data_of(spec)

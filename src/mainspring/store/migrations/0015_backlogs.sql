@@ -1,4 +1,4 @@
--- Catching up at a pace, and cursors that know the zone data they were moved under.
+-- Catching up at a pace, cursors that know the zone data they were moved under, and what a restored database holds back.
 
 -- Seconds that the clock of the rule's one zone was ahead of UTC at `cursor_at`, as the data said; NULL: no zone, or several.
 ALTER TABLE schedule_cursors ADD COLUMN zone_offset {{int}};
@@ -21,3 +21,20 @@ CREATE TABLE catch_up_pace (
 ) {{strict}};
 
 INSERT INTO catch_up_pace (id, paced_until) VALUES (1, 0);
+
+-- After a restore: instants up to `held_to` wait for a person; those up to `suppressed_to` do not run, as `suppressed_by` decided.
+ALTER TABLE schedule_cursors ADD COLUMN held_to {{int}};
+ALTER TABLE schedule_cursors ADD COLUMN suppressed_to {{int}};
+ALTER TABLE schedule_cursors ADD COLUMN suppressed_by TEXT;
+
+CREATE INDEX schedule_cursors_held ON schedule_cursors (schedule_id) WHERE held_to IS NOT NULL;
+
+-- How far planning has come: a count that a restored backup takes back, and what tells one life of the database from another. One row.
+CREATE TABLE planner_mark (
+    id              {{int}} NOT NULL PRIMARY KEY CHECK (id = 1),
+    incarnation     TEXT,
+    steps           {{int}} NOT NULL,
+    at              {{int}} NOT NULL
+) {{strict}};
+
+INSERT INTO planner_mark (id, incarnation, steps, at) VALUES (1, NULL, 0, 0);
