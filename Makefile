@@ -67,8 +67,9 @@ check: setup ## format, lint, types, layers, tests: exactly what the CI runs
 	@sed 's/^/   /' $(NOT_RUN) 2>/dev/null || echo "   nothing"
 
 .PHONY: demo
-demo: setup ## index a folder with durable runs, one worker killed half way  [DIR=path] [DB=postgres]
+demo: setup ## index a folder, one worker killed half way; then three schedules through a crash  [DIR=path] [DB=postgres]
 	@$(BIN)/python -m examples.index_tree $(if $(DIR),"$(DIR)") --db $(DB)
+	@$(BIN)/python -m examples.above_cron
 
 .PHONY: bench
 bench: setup ## the tables of speeds: bare SQL, us, and the peers that are installed  [ARGS="--quick --only postgres.drain"] [ARGS=--page]

@@ -12,6 +12,8 @@ Here: the tree, its codes and what each error carries. Not here: what a task rai
        │  ├─ ValueUnreadable              value_unreadable        key
        │  ├─ RuleInvalid                  rule_invalid            errors=[{path, value, message}]
        │  ├─ NeverDue                     never_due
+       │  ├─ FileInvalid                  file_invalid            errors=[{file, line, column, path, message}]
+       │  ├─ ScheduleConflict             schedule_conflict       errors=[{name, field, message}]
        │  ├─ UnknownTask                  unknown_task
        │  ├─ UnknownQueue                 unknown_queue
        │  ├─ UnknownRun                   unknown_run
@@ -19,9 +21,11 @@ Here: the tree, its codes and what each error carries. Not here: what a task rai
        │  ├─ UnknownWorker                unknown_worker
        │  ├─ UnknownLimit                 unknown_limit
        │  ├─ UnknownSchedule              unknown_schedule
+      │  ├─ NameTaken                    name_taken
        │  ├─ QueuePaused                  queue_paused            queue
        │  ├─ InvalidOption                invalid_option          option
        │  │  ├─ InvalidName               invalid_option
+      │  │  ├─ ScheduleInvalid           schedule_invalid        errors=[{path, value, message}]
        │  │  └─ DuplicateTask             invalid_option
        │  ├─ KeyConflict                  key_conflict            owner, fields
        │  ├─ KeyActive                    key_active              owner
@@ -79,6 +83,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
+def _told(name: str, doc: str) -> Any:
+    """A property that is one of the details; None where it was not told."""
+    return property(lambda error: error.details.get(name), doc=doc)
+
+
 class MainspringError(Exception):
     """Root of everything Mainspring reports.
 
@@ -103,16 +112,16 @@ class CallerMistake(MainspringError):
 
     code = "caller_mistake"
 
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """All that is wrong, one entry for each, where an error tells of several; the tree above says what is in it."""
+        return list(self.details.get("errors", ()))
+
 
 class PayloadInvalid(CallerMistake):
     """The arguments do not fit the task's parameters; no run was created."""
 
     code = "payload_invalid"
-
-    @property
-    def errors(self) -> list[dict[str, str]]:
-        """One ``{"field": ..., "message": ...}`` for every field that is wrong."""
-        return list(self.details.get("errors", ()))
 
 
 class PayloadTooLarge(CallerMistake):
@@ -145,16 +154,23 @@ class RuleInvalid(CallerMistake):
 
     code = "rule_invalid"
 
-    @property
-    def errors(self) -> list[dict[str, str]]:
-        """One ``{"path": ..., "value": ..., "message": ...}`` for everything that is wrong."""
-        return list(self.details.get("errors", ()))
-
 
 class NeverDue(CallerMistake):
     """A rule that is due at no instant of the next 50 years."""
 
     code = "never_due"
+
+
+class FileInvalid(CallerMistake):
+    """A file of schedules cannot be as it is written; nothing was changed. All that is wrong is told at once, with its place."""
+
+    code = "file_invalid"
+
+
+class ScheduleConflict(CallerMistake):
+    """Files say something else than what somebody changed by hand, or about schedules of another owner; nothing was changed."""
+
+    code = "schedule_conflict"
 
 
 class UnknownTask(CallerMistake):
@@ -199,6 +215,12 @@ class UnknownSchedule(CallerMistake):
     code = "unknown_schedule"
 
 
+class NameTaken(CallerMistake):
+    """Another schedule of the namespace has that name; nothing was changed."""
+
+    code = "name_taken"
+
+
 class QueuePaused(CallerMistake):
     """``run_now`` in a queue that is paused; nothing was created."""
 
@@ -215,6 +237,12 @@ class InvalidName(InvalidOption):
     """A name or key breaks the rules of names. Shares ``invalid_option``: the remedy is the same."""
 
 
+class ScheduleInvalid(InvalidOption):
+    """A schedule cannot be as it is written. All that is wrong is told at once, and what to write instead."""
+
+    code = "schedule_invalid"
+
+
 class DuplicateTask(InvalidOption):
     """Two tasks of one app claim the same name. Shares ``invalid_option``: the remedy is the same."""
 
@@ -224,10 +252,7 @@ class KeyConflict(CallerMistake):
 
     code = "key_conflict"
 
-    @property
-    def owner(self) -> str | None:
-        """Id of the run that holds the key."""
-        return self.details.get("owner")
+    owner = _told("owner", "Id of the run that holds the key.")
 
     @property
     def fields(self) -> list[str]:
@@ -240,10 +265,7 @@ class KeyActive(CallerMistake):
 
     code = "key_active"
 
-    @property
-    def owner(self) -> str | None:
-        """Id of the run that holds the key."""
-        return self.details.get("owner")
+    owner = _told("owner", "Id of the run that holds the key.")
 
 
 class RunTerminal(CallerMistake):
@@ -323,11 +345,6 @@ class TargetInvalid(CallerMistake):
 
     code = "target_invalid"
 
-    @property
-    def errors(self) -> list[dict[str, Any]]:
-        """One entry for each mistake."""
-        return list(self.details.get("errors", []))
-
 
 class TargetRefused(CallerMistake):
     """A target that is well written and not allowed: an address, a port, a program or a user. ``rule`` says by what."""
@@ -385,6 +402,11 @@ class WorldTrouble(MainspringError):
     code = "world_trouble"
     retryable = True
 
+    @property
+    def retry_after(self) -> float:
+        """Seconds until another try makes sense, as far as it is known; else one."""
+        return float(self.details.get("retry_after", 1.0))
+
 
 class StorageConflict(WorldTrouble):
     """Concurrent transactions collided, and the built-in retries did not settle it; nothing was written."""
@@ -415,21 +437,11 @@ class QueueFull(WorldTrouble):
 
     code = "queue_full"
 
-    @property
-    def retry_after(self) -> float:
-        """Seconds until there will be room, if the queue goes on as it did."""
-        return float(self.details.get("retry_after", 1.0))
-
 
 class LoginThrottled(WorldTrouble):
     """Too many tries to log in under this name failed; this one was not looked at."""
 
     code = "login_throttled"
-
-    @property
-    def retry_after(self) -> float:
-        """Seconds until there may be another try."""
-        return float(self.details.get("retry_after", 1.0))
 
 
 class TransportFailed(WorldTrouble):
@@ -452,25 +464,10 @@ class RunUnsuccessful(MainspringError):
 
     code = "run_unsuccessful"
 
-    @property
-    def run_id(self) -> str | None:
-        """Id of the run that ended."""
-        return self.details.get("run_id")
-
-    @property
-    def reason(self) -> str | None:
-        """Why the run ended, as a code: ``error``, ``timeout``, ``interrupted``, ``deadline``, ..."""
-        return self.details.get("reason")
-
-    @property
-    def error(self) -> str | None:
-        """Message of the task's own last error, where there was one."""
-        return self.details.get("error")
-
-    @property
-    def failure(self) -> dict[str, Any] | None:
-        """The whole recorded failure (code, message, type, ...), where there was one."""
-        return self.details.get("failure")
+    run_id = _told("run_id", "Id of the run that ended.")
+    reason = _told("reason", "Why the run ended, as a code: ``error``, ``timeout``, ``interrupted``, ``deadline``, ...")
+    error = _told("error", "Message of the task's own last error, where there was one.")
+    failure = _told("failure", "The whole recorded failure (code, message, type, ...), where there was one.")
 
 
 class RunFailed(RunUnsuccessful):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.cli.shell import Shell, wait_until
@@ -115,7 +117,7 @@ def test_options_that_cannot_be_are_refused(on_sqlite: Shell) -> None:
 
 
 def test_a_dev_worker_starts_again_with_what_was_changed(on_sqlite: Shell, tmp_path: Path) -> None:
-    dev = on_sqlite.start("dev", "shop:app")
+    dev = on_sqlite.start("dev", "shop:app", "--port", "0")
     with closing(on_sqlite.client()) as client:
         assert client.enqueue("greet", who="you").result("30s") == "hello you "
         code = (tmp_path / "shop.py").read_text().replace('"hello "', '"bonjour "')
@@ -128,8 +130,22 @@ def test_a_dev_worker_starts_again_with_what_was_changed(on_sqlite: Shell, tmp_p
         wait_until(lambda: all(worker.state == "gone" for worker in client.workers()), "its worker has ended with it")
 
 
+def test_dev_serves_the_http_api_beside_the_worker(on_sqlite: Shell) -> None:
+    dev = on_sqlite.start("dev", "shop:app", "--port", "0")
+    assert dev.stderr is not None
+    address = next(found.group() for line in dev.stderr if (found := re.search(r"http://[\d.]+:\d+", line)))
+    api = httpx.Client(base_url=f"{address}/api/v1")
+    with api:
+        run_id = api.post("/runs", json={"task": "greet", "payload": {"who": "you"}}).json()["id"]
+        wait_until(lambda: api.get(f"/runs/{run_id}").json()["state"] == "succeeded", "a worker of the same process group ran it")
+        dev.send_signal(signal.SIGINT)
+        dev.communicate(timeout=30)
+        with pytest.raises(httpx.TransportError):
+            api.get("/runs")
+
+
 def test_a_dev_worker_outlives_a_mistake_in_the_code(on_sqlite: Shell, tmp_path: Path) -> None:
-    dev = on_sqlite.start("dev", "shop:app")
+    dev = on_sqlite.start("dev", "shop:app", "--port", "0")
     good = (tmp_path / "shop.py").read_text()
     with closing(on_sqlite.client()) as client:
         wait_until(lambda: len(client.workers()) == 1, "the first worker is there")

@@ -96,6 +96,58 @@ def test_a_backfill_takes_the_slots_that_live_occurrences_leave(stage: Stage) ->
     assert stage.client.schedules.backfills.summary(made.id) == {"started": 3}
 
 
+def _under_way(stage: Stage, backfill_id: str) -> int:
+    return _codes(stage, backfill_id).count("started")
+
+
+def test_a_backfill_with_slots_of_its_own_waits_for_no_live_occurrence_and_keeps_none_from_starting(stage: Stage) -> None:
+    _missed(stage)
+    stage.elapse(30 * SECOND)
+    assert len(stage.fleet.claim("w1")) == 1
+    made = _backfill(stage, 4 * MINUTE + 20 * SECOND, only="all", own_slots=True).apply()
+    stage.fleet.pass_time(SECOND + 1)
+    stage.fleet.tick()
+    assert _under_way(stage, made.id) == 1
+    assert stage.fleet.sql("SELECT count(*) FROM occurrences WHERE slot = 1 AND origin = 'backfill'") == [(0,)]
+    stage.work()
+    stage.fleet.pass_time(SECOND + 1)
+    stage.fleet.tick()
+    assert _under_way(stage, made.id) == 2
+
+
+def test_a_backfill_runs_no_more_at_once_than_it_may(stage: Stage) -> None:
+    _missed(stage, overlap="allow")
+    made = _backfill(stage, 3 * MINUTE + 20 * SECOND, only="all", max_concurrency=2).apply()
+    stage.fleet.pass_time(SECOND + 1)
+    stage.fleet.tick()
+    assert _under_way(stage, made.id) == 2
+    stage.fleet.finish(stage.fleet.claim("w1")[:1])
+    stage.fleet.pass_time(SECOND + 1)
+    stage.fleet.tick()
+    assert _under_way(stage, made.id) == 3
+
+
+def test_an_instant_that_never_had_a_row_is_run_under_its_planned_key(stage: Stage) -> None:
+    stage.put(overlap="allow", enabled=False)
+    stage.elapse(2 * MINUTE + 13 * SECOND)
+    stage.put(overlap="allow")
+    assert stage.ledger() == []
+    made = _backfill(stage, 2 * MINUTE + 12 * SECOND).apply()
+    assert (made.total, made.done) == (2, 2)
+    assert _codes(stage, made.id) == ["started", "started"]
+    assert [(each.origin.value, each.key.startswith("backfill:")) for each in stage.ledger()] == [("backfill", False)] * 2
+    assert len(stage.work()) == 2
+
+
+def test_a_retry_due_later_holds_up_no_backfill(stage: Stage) -> None:
+    _missed(stage)
+    stage.elapse(30 * SECOND)
+    (live,) = stage.work(Failed(code="busy", message="not now", after_us=HOUR))
+    assert stage.fleet.get(live.id).state == "retrying"
+    made = _backfill(stage, 4 * MINUTE + 20 * SECOND).apply()
+    assert _under_way(stage, made.id) == 1
+
+
 def test_spaced_starts_come_one_by_one_and_a_cancel_leaves_the_rest_out(stage: Stage) -> None:
     _missed(stage, overlap="allow")
     made = _backfill(stage, 3 * MINUTE + 20 * SECOND, only="all", spacing="5s", order="newest_first").apply()

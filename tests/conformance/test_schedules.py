@@ -186,6 +186,40 @@ def test_two_planners_at_once_decide_each_instant_once(stage: Stage, rival: AnyD
     assert len(stage.fleet.claim("w1")) == sum(stage.fates(f"s{n}").count("fired") for n in range(5))
 
 
+@pytest.mark.case("schedules", 67)
+def test_the_schedules_of_every_namespace_are_planned(stage: Stage) -> None:
+    others = [
+        Client(stage.client.database, namespace=name, system=stage.client.system, actor="user:bob") for name in ("east", "west")
+    ]
+    stage.put()
+    for other in others:
+        other.schedules.put("ping", every("1m"), "ping", payload={"n": 1})
+    assert stage.elapse() == 3
+    assert stage.fates() == ["fired"]
+    for other in others:
+        (seen,) = other.schedules.occurrences("ping").data
+        assert (seen.disposition, other.runs.get(seen.run_id).run.state) == (
+            "fired",
+            "queued",
+        )  # a run of another namespace is not found
+
+
+@pytest.mark.case("schedules", 44)
+def test_a_schedule_with_a_thousand_blocked_runs_delays_no_other(stage: Stage) -> None:
+    options = {"overlap": {"policy": "forbid", "buffer_max": 1_000}}
+    stage.put(every("1s"), name="crowd", misfire={"policy": "catch_up", "grace": "1s", "max": 1_001}, **options)
+    stage.elapse(1_001 * SECOND + 300_000)
+    assert stage.fates("crowd").count("waiting") >= 400  # of a page of 500
+    stage.put()
+    stage.fleet.pass_time(STEP + 300_000)
+    report = stage.fleet.tick().stages["schedules"]  # one pass
+    assert (report.error, stage.fates()) == (None, ["fired"])
+    claimed = stage.fleet.claim("w1")
+    assert stage.ledger()[0].run_id in {each.id for each in claimed}
+    assert len(claimed) == 2  # it, and the one of the crowd that has the slot
+
+
+@pytest.mark.case("schedules", 67)
 def test_a_schedule_that_cannot_be_planned_says_so_and_holds_up_nobody(stage: Stage) -> None:
     stage.put(name="good")
     stage.put(name="bad")

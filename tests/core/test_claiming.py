@@ -118,6 +118,14 @@ def _worst(group: list[Share], lanes: list[Waiting]) -> Counter[int]:
     return taken
 
 
+def test_two_groups_never_have_one_place_although_one_between_them_gets_nothing() -> None:
+    told = [(0, 1, Toll(2, 1)), (0, 0, Toll(2, 1)), (1, 0, None), (2, -1, Toll(1, 1))]
+    lanes = [lane(n, group=g, priority=p, tolls=() if toll is None else (toll,)) for n, (g, p, toll) in enumerate(told)]
+    plan = share_out(lanes, {1: 1, 2: 1}, {}, most=2, now=NOW)
+    assert {share.lane_id for share in plan.shares} == {0, 2, 3}
+    assert len({share.place for share in plan.shares}) == 3
+
+
 @given(waiting, st.integers(1, 30))
 def test_whatever_is_open_is_served_unless_the_claim_is_full(
     found: list[tuple[int, int, int, int, tuple[Toll, ...]]], most: int

@@ -184,7 +184,7 @@ MUTANTS = (
         file=_RUNS,
         old="due_at <= {{now}}",
         new="due_at <= {{now}} + 500000",
-        times=3,
+        times=5,
     ),
     Mutant(
         name="delay-ignored",
@@ -442,8 +442,8 @@ MUTANTS = (
         name="slots-not-counted",
         bug="those who hold a slot are not counted when slots are given out",
         file="core/planning.py",
-        old="active=sum(each.holds_slot for each in standing),",
-        new="active=0,",
+        old="    active = sum(each.holds_slot for each in standing)\n",
+        new="    active = 0\n",
     ),
     Mutant(
         name="superseded-run-goes-on",

@@ -428,7 +428,7 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
         "held_to",
         "suppressed_to",
     ),
-    "occurrences": ("nominal_at", "due_at", "decided_at", "ready_at", "covers_first", "covers_last"),
+    "occurrences": ("nominal_at", "due_at", "decided_at", "ready_at", "covers_first", "covers_last", "stalled_at"),
     "occurrence_ranges": ("first_at", "last_at"),
     "schedule_backlogs": ("first_at", "last_at", "ready_at"),
     "catch_up_pace": ("paced_until",),

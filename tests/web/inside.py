@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from mainspring.core.access import Role
+from mainspring.core.access import Extra, Role
 from mainspring.errors import NotAuthenticated
 from mainspring.node import Node
 from mainspring.web.access import RANKS, Gatekeeper, Identity, Knock, Open
@@ -113,16 +113,17 @@ class Inside:
 
 
 class ByToken:
-    """A gatekeeper that knows people by tokens: ``Bearer ROLE@NAMESPACE``."""
+    """A gatekeeper that knows people by tokens: ``Bearer ROLE@NAMESPACE``, and ``+SCOPE`` after it for each extra scope."""
 
     is_open = False
 
     def admit(self, knock: Knock) -> Identity:
         token = knock.headers.get("authorization", "").removeprefix("Bearer ")
-        role, _, namespace = token.partition("@")
+        role, _, rest = token.partition("@")
+        namespace, *extras = rest.split("+")
         if role not in set(RANKS) or not namespace:
             raise NotAuthenticated("show a token: Authorization: Bearer …")
-        return Identity(actor=f"token:{token}", namespace=namespace, role=Role(role))
+        return Identity(actor=f"token:{token}", namespace=namespace, role=Role(role), extras=frozenset(map(Extra, extras)))
 
 
 def as_(role: str, namespace: str = "default") -> dict[str, Any]:

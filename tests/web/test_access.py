@@ -32,7 +32,7 @@ def test_the_matrix_covers_every_operation_but_those_that_anybody_may_ask() -> N
         for endpoint in ENDPOINTS
         if (endpoint.method, endpoint.path) not in {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/api/v1/login")}
     }
-    assert {role for _, _, role in MATRIX} == {"viewer", "operator"}
+    assert {role for _, _, role in MATRIX} == {"viewer", "operator", "author"}
 
 
 def test_every_operation_is_refused_to_those_below_its_role_and_to_nobody_else(small_node: Node) -> None:
@@ -93,6 +93,10 @@ def test_nothing_of_one_namespace_is_seen_or_changed_from_another(node: Node) ->
             "/limits/queue/mail/at_once",
             "/schedules/tick",
             "/schedules/tick/occurrences",
+            "/schedules/tick/runs",
+            "/schedules/tick/revisions",
+            "/schedules/tick/events",
+            "/schedules/tick/explain?at=2031-01-01T00:00:00Z",
         ):
             assert server.ask("GET", path, **theirs).status == 404, path
         for path in ("cancel", "retry", "rerun", "reschedule"):

@@ -17,6 +17,7 @@ def why(answer: Answer) -> dict[str, bool]:
     return {check["name"]: check["ok"] for check in answer.json["checks"]}
 
 
+@pytest.mark.case("schedules", 63)
 def test_a_server_is_ready_once_somebody_makes_passes_of_maintenance(server: Inside) -> None:
     before = server.ask("GET", "/readyz")
     assert (before.status, before.json["status"]) == (503, "not_ready")
@@ -35,6 +36,7 @@ def test_a_server_whose_database_is_of_newer_code_is_not_ready_and_says_so(small
     assert "9999" in answer.text
 
 
+@pytest.mark.case("schedules", 63)
 def test_a_server_whose_database_is_away_lives_and_is_not_ready(small: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: object) -> None:
         raise StorageUnavailable("no route to host db.internal")

@@ -1,4 +1,5 @@
-"""``mainspring dev``: a worker that starts again when a file of the App's folder changes; live counts on a terminal."""
+"""``mainspring dev``: a worker that starts again when a file of the App's folder changes, with the HTTP API beside it; live counts
+on a terminal."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mainspring.cli import output
-from mainspring.cli.connecting import AppName, Flags, flags_of, load_app, module_folder
+from mainspring.cli.connecting import AppName, Flags, app_database, flags_of, load_app, module_folder
 from mainspring.cli.worker import WORN_OUT, Concurrency, Queues
 from mainspring.errors import WorldTrouble
 
@@ -27,22 +29,47 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.3
 _STOP_SECONDS = 40.0
+_MAINSPRING = (sys.executable, "-u", "-m", "mainspring")
 
 
-def dev(context: typer.Context, name: AppName, queue: Queues = None, concurrency: Concurrency = 16) -> None:
-    """Run tasks while you write them: the worker starts again when a .py file beside the App changes. Ctrl-C ends it."""
+def dev(
+    context: typer.Context,
+    name: AppName,
+    queue: Queues = None,
+    concurrency: Concurrency = 16,
+    port: Annotated[int, typer.Option("--port", help="The port of the HTTP API on this machine; 0 takes a free one.")] = 8710,
+) -> None:
+    """Run tasks while you write them: the worker starts again when a .py file beside the App changes. Ctrl-C ends it.
+
+    It plans schedules too, and serves the HTTP API if mainspring[server] is installed.
+    """
     app = load_app(context, name)
     folder, is_package = module_folder(name)
     command = _command(flags_of(context), name, queue, concurrency)
     _ = app.client  # the schema is made, or what is wrong with the database is said, before anything starts
     output.tell(f"watching {folder}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with _display() as display:
+    with _display() as display, _served(display, flags_of(context), app_database(app), port):
         try:
             _Supervisor(command, display).run(folder, is_package, app.client)
         except KeyboardInterrupt:
             output.tell("stopping")
     app.close()
+
+
+@contextmanager
+def _served(display: _Display, flags: Flags, database: str, port: int) -> Iterator[None]:
+    """The HTTP API, in a process that imports no code of the user's, for as long as the block lasts."""
+    if find_spec("litestar") is None or find_spec("uvicorn") is None:
+        display.tell("no HTTP API: pip install 'mainspring[server]'")
+        yield
+        return
+    given = [*_global_options(flags, database), "server", "--port", str(port), "--no-upkeep"]
+    server = display.start([*_MAINSPRING, *given])
+    try:
+        yield
+    finally:
+        _end(server)
 
 
 class _Supervisor:
@@ -84,14 +111,20 @@ class _Supervisor:
             self._display.tell(f"the worker ended with exit code {code}; it starts again when a file changes")
 
     def _stop(self) -> None:
-        if self._child is not None and self._child.poll() is None:
-            self._child.terminate()
-            try:
-                self._child.wait(_STOP_SECONDS)
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                self._child.kill()
-                self._child.wait()
+        if self._child is not None:
+            _end(self._child)
         self._child = None
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """Ask a process to end, and see that it does."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(_STOP_SECONDS)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            child.kill()
+            child.wait()
 
 
 class _Display:
@@ -157,23 +190,14 @@ def _counts_text(counts: Mapping[str, int]) -> str:
 
 
 def _command(flags: Flags, name: str, queues: list[str] | None, concurrency: int) -> list[str]:
-    given: list[Any] = [("--db", flags.database), ("--namespace", flags.namespace), ("--log-level", flags.log_level)]
-    options = [part for option, value in given if value is not None for part in (option, value)]
+    options = _global_options(flags, flags.database)
     served = [part for queue in queues or [] for part in ("--queue", queue)]
-    return [
-        sys.executable,
-        "-u",
-        "-m",
-        "mainspring",
-        *options,
-        "worker",
-        name,
-        *served,
-        "--concurrency",
-        str(concurrency),
-        "--grace",
-        "5s",
-    ]
+    return [*_MAINSPRING, *options, "worker", name, *served, "--concurrency", str(concurrency), "--grace", "5s"]
+
+
+def _global_options(flags: Flags, database: str | None) -> list[str]:
+    given: list[Any] = [("--db", database), ("--namespace", flags.namespace), ("--log-level", flags.log_level)]
+    return [part for option, value in given if value is not None for part in (option, value)]
 
 
 def _changes(folder: Path, is_package: bool) -> dict[Path, int]:

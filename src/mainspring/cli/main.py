@@ -19,10 +19,12 @@ from mainspring.cli import (
     doctor,
     finding,
     hold,
+    importing,
     limit,
     queue,
     run,
     schedule,
+    schedule_files,
     scheduler,
     server,
     steering,
@@ -39,6 +41,7 @@ from mainspring.errors import (
     CommitUnknown,
     ConfigurationInvalid,
     DeadLetterClosed,
+    FileInvalid,
     InvalidOption,
     KeyConflict,
     MainspringError,
@@ -49,6 +52,7 @@ from mainspring.errors import (
     PayloadTooLarge,
     RuleInvalid,
     RunTerminal,
+    ScheduleConflict,
     SchemaNewer,
     SchemaOlder,
     StorageConflict,
@@ -68,8 +72,8 @@ from mainspring.errors import (
     ValueUnreadable,
 )
 
-#: Rooms of the noun `run`: they give it its commands when they are imported.
-_ROOMS_OF_RUN = (finding, steering)
+#: Rooms of the nouns `run` and `schedule`: they give them commands when they are imported.
+_ROOMS = (finding, steering, schedule_files)
 
 #: What the exit codes mean, for the reference.
 EXIT_CODES = {
@@ -77,7 +81,7 @@ EXIT_CODES = {
     1: "the thing failed: a watched run that did not succeed, a check with findings, a no to a question",
     2: "bad usage: an option, a setting or a MODULE:APP that cannot be",
     3: "not found: no such run, queue, task, schedule, token or person",
-    4: "conflict: the run has ended already, or has not; a key belongs to another run; a name is taken",
+    4: "conflict: the run has ended already, or has not; a key or a name is taken; a file against a change by hand",
     5: "the database or the transport cannot be used: not reached, not writable, not migrated, or from a newer Mainspring",
     75: "the worker is worn out by threads that do not end: start it again",
     130: "interrupted with Ctrl-C",
@@ -89,6 +93,7 @@ _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
         (
             CapabilityUnsupported,
             ConfigurationInvalid,
+            FileInvalid,
             InvalidOption,
             NeverDue,
             PayloadInvalid,
@@ -111,7 +116,20 @@ _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
             UnknownLimit,
         ),
     ),
-    (4, (RunTerminal, NotTerminal, NotWaiting, DeadLetterClosed, ChangedMeanwhile, KeyConflict, StorageConflict, UserExists)),
+    (
+        4,
+        (
+            RunTerminal,
+            NotTerminal,
+            NotWaiting,
+            DeadLetterClosed,
+            ChangedMeanwhile,
+            KeyConflict,
+            ScheduleConflict,
+            StorageConflict,
+            UserExists,
+        ),
+    ),
     (5, (StorageUnavailable, StorageUnwritable, SchemaOlder, SchemaNewer, CommitUnknown, TransportFailed)),
 )
 
@@ -136,6 +154,7 @@ app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(queue.app, name="queue")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(hold.app, name="hold")
+app.add_typer(importing.app, name="import")
 app.add_typer(limit.app, name="limit")
 app.add_typer(task.app, name="task")
 app.add_typer(token.app, name="token")

@@ -1,7 +1,8 @@
-"""``mainspring schedule …``: see what is due and what became of it; put, pause, resume, trigger, delete."""
+"""``mainspring schedule …``: see what is due, why, and what became of it; put, enable, pause, trigger, backfill, delete."""
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from mainspring.cli.connecting import connected
 from mainspring.errors import InvalidOption
 
 if TYPE_CHECKING:
+    from mainspring.core.instants import Note
     from mainspring.core.rules import Rule
     from mainspring.core.timetable import Fire
     from mainspring.operations.schedules import ScheduleView
@@ -29,11 +31,16 @@ Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever looks la
 def put(
     context: typer.Context,
     name: Name,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="the task it runs, by name", show_default=False)],
+    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="the task it runs, by name", show_default=False)] = None,
     cron: Cron = None,
     tz: Zone = None,
     every: Every = None,
     at: At = None,
+    http: Annotated[str | None, typer.Option("--http", help="Call this URL instead of a task.")] = None,
+    method: Annotated[str, typer.Option("--method", help="How it is called.")] = "POST",
+    shell: Annotated[
+        str | None, typer.Option("--shell", help="Start this program instead of a task: its words, and no shell reads them.")
+    ] = None,
     payload: Annotated[str | None, typer.Option("--payload", help="The task's arguments as a JSON object.")] = None,
     queue: Annotated[str, typer.Option("--queue", "-q", help="The queue of its runs.")] = "default",
     overlap: Annotated[str, typer.Option("--overlap", help="What becomes of one that is due while another runs.")] = "forbid",
@@ -47,7 +54,7 @@ def put(
         made = client.schedules.put(
             name,
             rule,
-            task,
+            _target(task, http, method, shell),
             payload=None if payload is None else arguments_of(payload),
             queue=queue,
             overlap=overlap,
@@ -162,6 +169,71 @@ def resume(context: typer.Context, name: Name) -> None:
     print(f"{name} fires again")
 
 
+@app.command("enable")
+def enable(context: typer.Context, name: Name) -> None:
+    """Have its rule be in force from now on; a pause stays."""
+    with connected(context) as client:
+        print(f"{name} is {client.schedules.enable(name).state}")
+
+
+@app.command("disable")
+def disable(context: typer.Context, name: Name) -> None:
+    """Have its rule be in force no more, and withdraw what waits."""
+    with connected(context) as client:
+        print(f"{name} is {client.schedules.disable(name).state}")
+
+
+@app.command("explain")
+def explain(
+    context: typer.Context,
+    name: Name,
+    at: Annotated[str, typer.Option("--at", help="The instant: 2031-05-01T09:00:00Z.", show_default=False)],
+    json: output.Json = False,
+) -> None:
+    """Why an instant is due or not, and what became of it."""
+    with connected(context) as client:
+        found = client.schedules.explain(name, at)
+    if json:
+        output.show_json(found._asdict() | {"walls": [each._asdict() for each in found.walls]})
+        return
+    fate = found.occurrence or found.range
+    output.show_fields(
+        {
+            "at": output.at(found.at), "due": "yes" if found.is_due else "no", "why": found.why, "revision": found.revision,
+            "previous": output.at(found.previous), "next": output.at(found.next), "clocks": "; ".join(map(_wall, found.walls)),
+            "skipped": "; ".join(map(_wall, found.skipped)), "fate": None if fate is None else str(fate.disposition),
+            "run": None if found.occurrence is None else found.occurrence.run_id,
+        }
+    )  # fmt: skip
+
+
+@app.command("revisions")
+def revisions(
+    context: typer.Context,
+    name: Name,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many.")] = 50,
+    before: Annotated[int | None, typer.Option("--before", help="Go on behind this revision.")] = None,
+    json: output.Json = False,
+) -> None:
+    """What a schedule said, the newest first, and who said it."""
+    from json import dumps as compact
+
+    from mainspring.client.definitions import written
+
+    with connected(context) as client:
+        found = client.schedules.revisions(name, before=before, limit=limit)
+    told = [(each, written(each.name, each.spec, each.lane, each.policy, each.body) or {}) for each in found]
+    if json:
+        data = [{"revision": each.revision, "at": each.at, "actor": each.actor, "spec": spec} for each, spec in told]
+        output.show_json({"data": data})
+        return
+    rows = [
+        [each.revision, output.at(each.at), each.actor, compact(spec.get("rule")), compact(spec.get("target"))]
+        for each, spec in told
+    ]
+    output.show_table(["REVISION", "AT", "ACTOR", "RULE", "TARGET"], rows)
+
+
 @app.command("trigger")
 def trigger(context: typer.Context, name: Name, reason: Reason, json: output.Json = False) -> None:
     """Run it now, whatever its rule says and whether it is paused."""
@@ -217,6 +289,19 @@ def delete(
     print(f"{name} is deleted")
 
 
+def _target(task: str | None, url: str | None, method: str, words: str | None) -> str | dict[str, Any]:
+    if sum(each is not None for each in (task, url, words)) != 1:
+        raise InvalidOption("name one of a task, --http and --shell", option="target")
+    if url is not None:
+        return {"http": {"method": method, "url": url}}
+    if words is None:
+        return str(task)
+    try:
+        return {"shell": {"argv": shlex.split(words)}}
+    except ValueError as error:
+        raise InvalidOption(f"--shell cannot be read: {error}", option="shell") from None
+
+
 def _rule(cron: str | None, tz: str | None, every: str | None, at: str | None) -> Rule:
     from mainspring.core import rule_building
 
@@ -228,14 +313,14 @@ def _rule(cron: str | None, tz: str | None, every: str | None, at: str | None) -
 
 
 def _fires(rule: Rule, count: int) -> list[Fire]:
-    from mainspring.core.timetable import Surroundings, timetable
+    from mainspring.client.schedules import fires_of
     from mainspring.system import RealSystem
-    from mainspring.zones import zone
 
-    if not 1 <= count <= 500:
-        raise InvalidOption(f"-n must be from 1 to 500, not {count}", option="n")
-    now = RealSystem().now()
-    return timetable(rule, Surroundings(zones=zone, created_at=now)).preview(now, count)
+    return fires_of(rule, count, now=RealSystem().now())
+
+
+def _wall(note: Note) -> str:
+    return f"{note.local} {note.zone} {note.told}".rstrip()
 
 
 def _told(view: ScheduleView) -> dict[str, Any]:

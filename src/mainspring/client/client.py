@@ -45,6 +45,7 @@ from mainspring.transports import Transport
 from mainspring.wakeups import Hub
 
 if TYPE_CHECKING:
+    from mainspring.client.schedule_files import ScheduleFiles
     from mainspring.client.schedules import Schedules
 
 T = TypeVar("T")
@@ -136,15 +137,17 @@ class Client:
 
         return Schedules(self)
 
+    @cached_property
+    def schedule_files(self) -> "ScheduleFiles":
+        """Schedules from files: diff, apply, export."""
+        from mainspring.client.schedule_files import ScheduleFiles
+
+        return ScheduleFiles(self)
+
     def enqueue(self, task: str, /, *, queue: str = "default", priority: int = 0, version: int = 1, **payload: Any) -> Handle[Any]:
         """Create a run of a task by name; its worker validates the payload when it claims the run."""
-        lane = Lane(
-            namespace=self.namespace,
-            queue=check_name(queue, "queue"),
-            task=check_name(task, "task"),
-            priority=priority,
-            version=version,
-        )
+        where, what = check_name(queue, "queue"), check_name(task, "task")
+        lane = Lane(namespace=self.namespace, queue=where, task=what, priority=priority, version=version)
         body = codec.encode_json(payload, what="payload", largest=codec.LARGEST)
         (handle,) = self.submit([Request(lane=lane, policy=policy_row(Policy()), body=body)])
         return handle
@@ -285,8 +288,7 @@ class Client:
 
     def workers(self) -> list[views.WorkerView]:
         """The workers of this namespace, newest first."""
-        found: list[views.WorkerView] = self.database.read("workers.list", lambda tx: views.workers(tx, self.namespace))
-        return found
+        return list(self.database.read("workers.list", lambda tx: views.workers(tx, self.namespace)))
 
     def tick(self, *, every: Duration = "10s") -> Tick:
         """One pass of maintenance, as every worker makes it all the time: due runs are queued, expiry and deadlines take effect,
@@ -379,8 +381,7 @@ class Client:
             run_id, self._number(request.lane), request.policy[0], self._kept(run_id, request), self.actor,
             request.due_at, request.delay, None, request.key, request.singleton, trace=self._trace(),
             expires_at=request.expires_at, expires_in=request.expires_in,
-            deadline_at=request.deadline_at, deadline_in=request.deadline_in, attributes=request.attributes,
-            after=request.after,
+            deadline_at=request.deadline_at, deadline_in=request.deadline_in, attributes=request.attributes, after=request.after,
         )  # fmt: skip
 
     def _number(self, lane: Lane) -> int:

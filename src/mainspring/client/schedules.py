@@ -2,34 +2,28 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from mainspring import codec
 from mainspring.client.backfills import Backfill, Backfills, backfill_of
+from mainspring.client.definitions import Allow, Definitions, drafted
 from mainspring.client.requests import Request
-from mainspring.client.targeting import judged
+from mainspring.client.specs import check_whole, rule_of, spec_of
 from mainspring.client.writing import write_again
-from mainspring.core import attributes as labels
 from mainspring.core import launch
-from mainspring.core.durations import SECOND, Duration, as_datetime, format_instant, parse_duration, parse_instant
-from mainspring.core.jitter import Jitter, JitterMode
-from mainspring.core.lanes import Lane
+from mainspring.core.durations import SECOND, Duration, as_datetime, format_instant, parse_instant
 from mainspring.core.names import check_name, check_text
 from mainspring.core.occurrence import Disposition
-from mainspring.core.overlap import SYNONYMS, OnOverlap, Overlap
-from mainspring.core.policy import Policy
-from mainspring.core.rule_reading import read_rule
 from mainspring.core.rules import Rule, timezones
 from mainspring.core.schedule import Spec
-from mainspring.core.settling import MOST_SETTLED, Misfire, OnMisfire, Order
-from mainspring.core.timetable import Fire
+from mainspring.core.timetable import Fire, Surroundings, timetable
 from mainspring.errors import InvalidOption, shown
-from mainspring.operations import occurrences, planning, schedules
-from mainspring.operations.creation import policy_row
+from mainspring.operations import occurrences, planning, schedule_history, schedules
 from mainspring.operations.occurrences import Occurrence, OccurrenceRange
-from mainspring.operations.schedules import ScheduleView, Target, Triggered
+from mainspring.operations.schedule_history import InstantExplained, Revision, ScheduleEvent
+from mainspring.operations.schedules import ScheduleView, Triggered
+from mainspring.operations.views import RunView
 from mainspring.store.database import Transaction
 from mainspring.zones import zone
 
@@ -41,10 +35,13 @@ T = TypeVar("T")
 FireList: TypeAlias = list[Fire]
 OccurrenceList: TypeAlias = list[Occurrence]
 RangeList: TypeAlias = list[OccurrenceRange]
+RevisionList: TypeAlias = list[Revision]
+EventList: TypeAlias = list[ScheduleEvent]
 ScheduleList: TypeAlias = list[ScheduleView]
 
 _PAGE = 50
 _MOST_PREVIEWED = 500
+_NO_REVISION = 2**31 - 1
 _MICROSECONDS = re.compile(r"-?[0-9]{1,18}")  # what a database can hold
 
 
@@ -74,27 +71,6 @@ class DueOccurrence(NamedTuple):
     def late_by(self) -> timedelta:
         """How long after it was due it was decided."""
         return self.decided - self.due
-
-
-class _Tries(NamedTuple):
-    """How long an attempt of what is run by name may take, and how many there may be; None: as everywhere."""
-
-    timeout: Duration | None
-    max_attempts: int | None
-
-    def over(self, policy: Policy) -> Policy:
-        """A policy with that in it."""
-        if self.timeout is not None:
-            policy = replace(policy, timeout_us=parse_duration(self.timeout, option="timeout"))
-        if self.max_attempts is not None:
-            most = _whole(self.max_attempts, "max_attempts", 1, 1_000)
-            policy = replace(policy, budgets=replace(policy.budgets, max_attempts=most))
-        return policy
-
-    def refuse(self) -> None:
-        """A task at hand says so itself."""
-        if self.timeout is not None or self.max_attempts is not None:
-            raise InvalidOption("timeout= and max_attempts= are options of the task here; say them there", option="timeout")
 
 
 class Declared(NamedTuple):
@@ -128,6 +104,13 @@ class OccurrencePage(NamedTuple):
     next_cursor: str | None
 
 
+class RunPage(NamedTuple):
+    """One page of runs, those of the newest instants first. ``next_cursor``: where the next one begins; None at the end."""
+
+    data: list[RunView]
+    next_cursor: str | None
+
+
 class Schedules:
     """Looking at schedules, and steering them while everything runs."""
 
@@ -142,21 +125,55 @@ class Schedules:
         ``target`` is a task, run by name with ``payload``; or ``http(…)``, ``shell([…])``, which workers run without user code.
         ``timeout`` and ``max_attempts`` are those of its runs. ``options`` are those of ``spec_of``: ``overlap=``, ``misfire=``,
         ``jitter=``, ``start_at=``, ``end_at=``, ``max_runs=``, ``start_within=``, ``deadline=``, ``pause_after_failures=``,
-        ``enabled=``, ``attributes=``.
+        ``enabled=``, ``attributes=``; and ``retry=``.
 
         Raises:
             RuleInvalid: everything that is wrong with the rule, each with what to write. NeverDue: it is due at no instant.
             TargetInvalid, TargetRefused: the target, with every mistake, or the rule by which this process refuses it.
-            InvalidOption: naming the option and what to write. Nothing was written.
+            InvalidOption: naming the option and what to write. ScheduleInvalid: all that is wrong, if it is more than one thing.
+            Nothing was written.
         """
         check_name(name, "schedule")
-        made = self._target(target, payload, queue, priority, _Tries(timeout, max_attempts))
-        spec = spec_of(rule, target=made.lane.task, **options)
+        made = {"task": target, "payload": payload} if isinstance(target, str) else target
+        if payload is not None and isinstance(made, Mapping):
+            made = {**made, "payload": payload}
+        document = {"name": name, "rule": rule, "target": made, "queue": queue, "priority": priority, **options}
+        tries = {"timeout": timeout, "max_attempts": max_attempts}
+        draft = drafted(self._client, document | {key: said for key, said in tries.items() if said is not None}, as_document=False)
         new_id = self._client.system.new_id()
         return self._write(
             "schedules.put",
-            lambda tx: schedules.put(tx, new_id, name, spec, made, namespace=self._client.namespace, actor=self._client.actor),
+            lambda tx: schedules.put(tx, new_id, name, *draft, namespace=self._client.namespace, actor=self._client.actor),
         )
+
+    def documents(self, allow: Allow | None = None) -> Definitions:
+        """Schedules as documents: created, replaced and merged as HTTP and files write them."""
+        return Definitions(self._client, allow)
+
+    def edit(self, name: str, **changes: Any) -> ScheduleView:
+        """Change what is named, as a document writes it, and leave the rest: ``edit("nightly", overlap={"policy": "skip"})``. None
+        takes a field back to its default.
+
+        Raises:
+            UnknownSchedule: there is none of that name. ScheduleInvalid: everything that is wrong. Others as for ``put``.
+        """
+        return self.documents().merge(name, changes).view
+
+    def enable(self, name: str) -> ScheduleView:
+        """Have its rule be in force from now on: nothing of the time before starts. One that is paused stays so.
+
+        Raises:
+            UnknownSchedule: there is none of that name.
+        """
+        return self.edit(name, enabled=True)
+
+    def disable(self, name: str) -> ScheduleView:
+        """Have its rule be in force no more: nothing is due, and what waits is withdrawn.
+
+        Raises:
+            UnknownSchedule: there is none of that name.
+        """
+        return self.edit(name, enabled=False)
 
     def get(self, name: str) -> ScheduleView:
         """A schedule as it is now.
@@ -237,14 +254,75 @@ class Schedules:
 
     def preview(self, name: str, count: int = 10) -> FireList:
         """The next instants of a schedule, with what clocks on the wall show."""
-        if not 1 <= count <= _MOST_PREVIEWED:
-            raise InvalidOption(f"count must be from 1 to {_MOST_PREVIEWED}, not {shown(count)}", option="count")
+        check_whole(count, "count", 1, _MOST_PREVIEWED)
 
         def look(tx: Transaction) -> FireList:
             schedule = schedules.find(tx, name, namespace=self._client.namespace)
             return planning.table_of(schedule, schedules.cursor_of(tx, schedule)).preview(tx.now, count)
 
         return self._read("schedules.preview", look)
+
+    def preview_rule(
+        self, rule: Rule | Mapping[str, Any], count: int = 10, *, name: str = "", after: datetime | str | None = None
+    ) -> FireList:
+        """The next instants of a rule that is put nowhere, after now or ``after``. ``name`` is that of the schedule it is for:
+        ``H`` hashes it.
+
+        Raises:
+            RuleInvalid: everything that is wrong with it.
+        """
+        begins = None if after is None else parse_instant(after, option="after")
+        seed = f"{self._client.namespace}/{name}"
+        return fires_of(rule, count, now=self._client.system.now(), after=begins, seed=seed)
+
+    def explain(self, name: str, at: datetime | str) -> InstantExplained:
+        """Why an instant is due or not, under the revision that was in force then, and what became of it.
+
+        Raises:
+            UnknownSchedule: there is none of that name. InvalidOption: ``at`` is no instant.
+        """
+        instant = parse_instant(at, option="at")
+        return self._read(
+            "schedules.explain", lambda tx: schedule_history.explain(tx, name, instant, namespace=self._client.namespace)
+        )
+
+    def revisions(self, name: str, *, before: int | None = None, limit: int = _PAGE) -> RevisionList:
+        """What a schedule said, the newest first, from the revision behind ``before``.
+
+        Raises:
+            UnknownSchedule: there is none of that name.
+        """
+        newest = _NO_REVISION if before is None else before
+        return self._read(
+            "schedules.revisions",
+            lambda tx: schedule_history.revisions(tx, name, namespace=self._client.namespace, before=newest, most=limit),
+        )
+
+    def events(self, name: str, *, after: int = 0, limit: int = _PAGE) -> EventList:
+        """What was done to a schedule, in order, from the event behind ``after``.
+
+        Raises:
+            UnknownSchedule: there is none of that name.
+        """
+        return self._read(
+            "schedules.events",
+            lambda tx: schedule_history.events(tx, name, namespace=self._client.namespace, after=after, most=limit),
+        )
+
+    def runs(self, name: str, *, cursor: str | None = None, limit: int = _PAGE) -> RunPage:
+        """A page of the runs of a schedule's occurrences, as far as they are kept, the newest instant first.
+
+        Raises:
+            UnknownSchedule: there is none of that name. InvalidOption: a bad cursor.
+        """
+        after = None if cursor is None else _read_cursor(cursor)
+        found, views = self._read(
+            "schedules.runs",
+            lambda tx: schedule_history.runs(tx, name, namespace=self._client.namespace, after=after, most=limit + 1),
+        )
+        last = found[limit - 1] if len(found) > limit else None
+        data = [views[each.run_id] for each in found[:limit] if each.run_id in views]
+        return RunPage(data, None if last is None else f"{last.nominal_at}~{last.key}")
 
     def occurrences(
         self, name: str, *, disposition: str | None = None, cursor: str | None = None, limit: int = _PAGE
@@ -254,7 +332,10 @@ class Schedules:
         Raises:
             UnknownSchedule: there is none of that name. InvalidOption: an unknown disposition, a bad cursor.
         """
-        wanted = None if disposition is None else _word(Disposition, disposition, "disposition")
+        if disposition is not None and disposition not in set(Disposition):
+            told = f"disposition must be one of {', '.join(Disposition)}, not {shown(disposition)}"
+            raise InvalidOption(told, option="disposition")
+        wanted = None if disposition is None else Disposition(disposition)
         after = None if cursor is None else _read_cursor(cursor)
 
         def look(tx: Transaction) -> OccurrenceList:
@@ -297,27 +378,26 @@ class Schedules:
             lambda tx: occurrences.ranges(tx, schedules.find(tx, name, namespace=self._client.namespace).id, most=limit),
         )
 
-    def _target(
-        self, task: str | Request | Mapping[str, Any], payload: Mapping[str, Any] | None, queue: str, priority: int, tries: _Tries
-    ) -> Target:
-        if isinstance(task, Request):
-            tries.refuse()
-            return Target(task.lane, task.policy, task.body)
-        own = None if isinstance(task, str) else judged(self._client, task, payload)
-        named = check_name(str(task), "task") if own is None else own.kind
-        lane = Lane(namespace=self._client.namespace, queue=check_name(queue, "queue"), task=named, priority=priority)
-        if own is not None:
-            return Target(lane, policy_row(tries.over(own.policy)), own.body)
-        return Target(
-            lane, policy_row(tries.over(Policy())), codec.encode_json(payload or {}, what="payload", largest=codec.LARGEST)
-        )
-
     def _read(self, name: str, look: Callable[[Transaction], T]) -> T:
         found: T = self._client.database.read(name, look)
         return found
 
     def _write(self, name: str, act: Callable[[Transaction], T]) -> T:
         return write_again(self._client.database, name, act)
+
+
+def fires_of(
+    rule: Rule | Mapping[str, Any], count: int, *, now: int, after: int | None = None, seed: str = ""
+) -> FireList:  # fmt: skip
+    """The next instants of a rule that is put nowhere, after now or ``after``; ``seed`` is what ``H`` hashes.
+
+    Raises:
+        RuleInvalid: everything that is wrong with it. InvalidOption: more than 500 are asked for, or none.
+    """
+    most = check_whole(count, "count", 1, _MOST_PREVIEWED)
+    return timetable(rule_of(rule), Surroundings(zones=zone, created_at=now, seed=seed)).preview(
+        now if after is None else after, most
+    )
 
 
 def _told(found: Occurrence, spec: Spec) -> launch.Occurrence:
@@ -347,109 +427,6 @@ def _as_due(found: Occurrence, schedule: str, previous: int | None, following: i
         reason=found.reason,
         tz_version=found.tz_version,
     )
-
-
-def spec_of(
-    rule: Rule | Mapping[str, Any],
-    *,
-    target: str,
-    enabled: bool = True,
-    start_at: datetime | str | None = None,
-    end_at: datetime | str | None = None,
-    max_runs: int | None = None,
-    misfire: str | Mapping[str, Any] | None = None,
-    overlap: str | Mapping[str, Any] | None = None,
-    jitter: Duration | Mapping[str, Any] | None = None,
-    start_within: Duration | None = None,
-    deadline: Duration | None = None,
-    pause_after_failures: int | None = None,
-    attributes: Mapping[str, Any] | None = None,
-) -> Spec:
-    """What a schedule says, from what a person writes.
-
-    Raises:
-        RuleInvalid: the rule. InvalidOption: naming the option and what to write.
-    """
-    start = None if start_at is None else parse_instant(start_at, option="start_at")
-    end = None if end_at is None else parse_instant(end_at, option="end_at")
-    if start is not None and end is not None and end < start:
-        raise InvalidOption("end_at is before start_at, so nothing would ever be due", option="end_at")
-    return Spec(
-        rule=read_rule(rule) if isinstance(rule, Mapping) else rule,
-        enabled=enabled,
-        start_at=start,
-        end_at=end,
-        max_runs=None if max_runs is None else _whole(max_runs, "max_runs", 1, 1_000_000_000),
-        misfire=_misfire(misfire),
-        overlap=_overlap(overlap),
-        jitter=_jitter(jitter),
-        start_within_us=None if start_within is None else parse_duration(start_within, option="start_within"),
-        deadline_us=None if deadline is None else parse_duration(deadline, option="deadline"),
-        pause_after_failures=None
-        if pause_after_failures is None
-        else _whole(pause_after_failures, "pause_after_failures", 1, 1_000),
-        attributes=labels.checked(attributes) if attributes else (),
-        target=target,
-    )
-
-
-def _misfire(given: str | Mapping[str, Any] | None) -> Misfire:
-    said = _fields(
-        {"policy": given} if isinstance(given, str) else given, "misfire", {"policy", "grace", "window", "max", "order", "spacing"}
-    )
-    default = Misfire()
-    return Misfire(
-        policy=_word(OnMisfire, said.get("policy", default.policy), "misfire.policy"),
-        grace_us=parse_duration(said["grace"], option="misfire.grace") if "grace" in said else default.grace_us,
-        window_us=parse_duration(said["window"], option="misfire.window") if "window" in said else default.window_us,
-        most=_whole(said["max"], "misfire.max", 1, MOST_SETTLED) if "max" in said else default.most,
-        order=_word(Order, said.get("order", default.order), "misfire.order"),
-        spacing_us=parse_duration(said["spacing"], option="misfire.spacing") if "spacing" in said else 0,
-    )
-
-
-def _overlap(given: str | Mapping[str, Any] | None) -> Overlap:
-    said = _fields({"policy": given} if isinstance(given, str) else given, "overlap", {"policy", "max_concurrency", "buffer_max"})
-    policy = SYNONYMS.get(str(said.get("policy"))) or _word(OnOverlap, said.get("policy", OnOverlap.FORBID), "overlap.policy")
-    slots = said.get("max_concurrency", None if policy is OnOverlap.ALLOW else 1)
-    return Overlap(
-        policy=policy,
-        max_concurrency=None if slots is None else _whole(slots, "overlap.max_concurrency", 1, 10_000),
-        buffer_max=_whole(said.get("buffer_max", 100), "overlap.buffer_max", 1, 10_000),
-    )
-
-
-def _jitter(given: Duration | Mapping[str, Any] | None) -> Jitter | None:
-    if given is None:
-        return None
-    said = _fields(given if isinstance(given, Mapping) else {"max": given}, "jitter", {"max", "mode"})
-    if "max" not in said:
-        raise InvalidOption('jitter needs max="30s"', option="jitter.max")
-    return Jitter(
-        max_us=parse_duration(said["max"], option="jitter.max"),
-        mode=_word(JitterMode, said.get("mode", JitterMode.HASH), "jitter.mode"),
-    )
-
-
-def _fields(given: Mapping[str, Any] | None, what: str, known: set[str]) -> Mapping[str, Any]:
-    if unknown := sorted(set(given or ()) - known):
-        raise InvalidOption(
-            f"{what} has no field {unknown[0]!r}; there are {', '.join(sorted(known))}", option=f"{what}.{unknown[0]}"
-        )
-    return given or {}
-
-
-def _word(kind: Any, value: Any, option: str) -> Any:
-    try:
-        return kind(value)
-    except ValueError:
-        raise InvalidOption(f"{option} must be one of {', '.join(kind)}, not {shown(value)}", option=option) from None
-
-
-def _whole(value: Any, option: str, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise InvalidOption(f"{option} must be a whole number from {least} to {most:,}, not {shown(value)}", option=option)
-    return value
 
 
 def _read_cursor(text: str) -> tuple[int, str]:

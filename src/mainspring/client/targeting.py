@@ -7,6 +7,7 @@ Here: from settings to ``Targets``, and the payload of a run of one. Not here: r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mainspring import codec
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from mainspring.core.outgoing import Rules
     from mainspring.targets.protocol import Targets
 
-_TIMEOUT_US = 5 * MINUTE
+#: How long an attempt of a target takes at most, where nobody says.
+TIMEOUT_US = 5 * MINUTE
 _LEEWAY_US = 5 * SECOND
 _NONE = "none"
 
@@ -78,6 +80,11 @@ def targets_of(client: Client, allowed: Allowed) -> Targets:
     )
 
 
+def default_policy(kind: str) -> Policy:
+    """How often and how long runs of a kind of target are tried, where nobody says."""
+    return Policy(timeout_us=TIMEOUT_US) if kind in TARGETS else Policy()
+
+
 class Judged(NamedTuple):
     """A target that may be written down: its kind, the payload of its runs, and their policy."""
 
@@ -98,7 +105,7 @@ def judged(client: Client, written: Mapping[str, Any], payload: Any) -> Judged:
     spec = answered(targets_of(client, Allowed.here()).review(kind, said))
     body = codec.encode_json({"target": said, "payload": payload}, what="payload", largest=codec.LARGEST)
     grace_us = max(Policy().grace_us, getattr(spec, "grace_us", 0) + _LEEWAY_US)
-    return Judged(kind, body, Policy(timeout_us=_TIMEOUT_US, grace_us=grace_us))
+    return Judged(kind, body, replace(default_policy(kind), grace_us=grace_us))
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -84,8 +84,10 @@ def share_out(lanes: Sequence[Waiting], left: dict[int, int], reserved: Mapping[
     turns: dict[int, list[list[Waiting]]] = {}
     for (turn, _), members in groups.items():
         turns.setdefault(turn, []).append(members)
+    place = 0
     for turn in sorted(turns):
-        plan.shares += _of_one_turn(turns[turn], left, most, first_place=len(plan.shares))
+        plan.shares += _of_one_turn(turns[turn], left, most, first_place=place)
+        place += len(turns[turn])
     return plan
 
 

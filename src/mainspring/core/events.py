@@ -93,7 +93,7 @@ def _moved(run: Run, event: Event) -> Run:
         payload_seq=event.seq if event.data.get("payload") else run.payload_seq,
         reason=event.data.get("reason"),
         due_at=_due_at(event, otherwise=run.due_at),
-        token=run.token + claimed,
+        token=run.token + (claimed or bool(event.data.get("fenced"))),
         worker_id=holder if event.state in ACTIVE else None,
         failures=run.failures + _spends_failure(run, event),
         interruptions=run.interruptions + (event.type is EventType.INTERRUPTED),

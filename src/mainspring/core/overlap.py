@@ -33,19 +33,31 @@ SYNONYMS: Final = {
     "cancel_other": OnOverlap.REPLACE,
     "terminate_other": OnOverlap.TERMINATE,
 }
-_LATEST: Final = frozenset({OnOverlap.QUEUE_LATEST, OnOverlap.REPLACE, OnOverlap.TERMINATE})
+#: Under ``replace``, a run that ignores the request for so long is said to be stalled.
+STALLED_US: Final = 30 * SECOND
 _STOPS: Final = frozenset({OnOverlap.REPLACE, OnOverlap.TERMINATE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
     """``max_concurrency`` None: as many as there are (``allow``). ``buffer_max`` bounds those that wait. ``grace_us`` is how long
-    ``terminate`` lets an old attempt end by itself."""
+    ``terminate`` lets an old attempt end by itself. ``retries_hold_slot``: a run keeps its slot while it waits for a retry."""
 
     policy: OnOverlap = OnOverlap.FORBID
     max_concurrency: int | None = 1
     buffer_max: int = 100
-    grace_us: int = 30 * SECOND
+    grace_us: int = 0
+    retries_hold_slot: bool = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether a newer occurrence ends older ones."""
+        return self.policy in _STOPS
+
+    @property
+    def patience_us(self) -> int:
+        """How long after a run was asked to stop it is fenced (``terminate``), or said to be stalled."""
+        return self.grace_us if self.policy is OnOverlap.TERMINATE else STALLED_US
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +77,14 @@ class Admission:
     fates: dict[str, Disposition] = field(default_factory=dict)
     superseded: dict[str, str] = field(default_factory=dict)
     stops: int = 0
+
+
+def replaced(overlap: Overlap, *, active: int, retries: Sequence[bool]) -> int:
+    """How many of the runs that wait for a retry give way to the newest occurrence: the first so many of ``retries`` (oldest first)
+    that may be (true), for as long as there are not slots for all. Only policies that stop older runs end any."""
+    if not overlap.stops or overlap.max_concurrency is None:
+        return 0
+    return max(0, min(sum(retries), active + len(retries) + 1 - overlap.max_concurrency))
 
 
 def admit(overlap: Overlap, *, active: int, waiting: Sequence[Waiter], arriving: Sequence[Waiter]) -> Admission:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from mainspring.core import jitter as jittering
 from mainspring.core.backlog import MOST_BACKLOGS, Backlog, Entered, Entry, Source, enter, has_backlog
+from mainspring.core.durations import SECOND
 from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin, planned_key
-from mainspring.core.overlap import Admission, Waiter, admit
+from mainspring.core.overlap import Admission, Waiter, admit, replaced
 from mainspring.core.rules import After
 from mainspring.core.schedule import Cursor, Spec
 from mainspring.core.settling import MOST_SETTLED, Covers, Due, OnMisfire, Verdict, left_to_carry, settle
@@ -22,11 +23,14 @@ from mainspring.core.timetable import Timetable
 
 #: So many instants of one settlement that did not run are kept one by one; older ones as ranges.
 LEDGER_DETAIL = 100
+_ASKS_AGAIN_US = 5 * SECOND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """An occurrence that holds a slot of its schedule, or waits for one."""
+    """An occurrence that holds a slot of its schedule, or waits for one. ``is_retry``: its run gave its slot back until a retry,
+    and wants one again if that ``is_due``. ``asked_at``: since then it is asked to stop; ``stalled_at``: it was told that it does
+    not."""
 
     key: str
     nominal_at: int
@@ -34,6 +38,15 @@ class Standing:
     ready_at: int
     holds_slot: bool
     run_id: str
+    is_retry: bool = False
+    is_due: bool = False
+    asked_at: int | None = None
+    stalled_at: int | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not begun."""
+        return not self.holds_slot and not self.is_retry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +92,7 @@ class Range(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
     """What one look decided. ``begins`` and ``superseded`` are of those who waited: the latter with the key of who stands for each.
+    ``again``: due retries that have their slot back; ``replaced``: runs that wait for a retry and end for a newer one.
     ``stops``: so many of the oldest under way are asked to stop. ``more``: there is more to settle at once. ``pauses``:
     the schedule is to be paused, since its runs fail. ``backlogs``: what is left of them, and ``paced_until`` of the pace of all;
     ``given_up``: backlogs that never run, with the fate of each. ``broken``: why it is not planned."""
@@ -89,6 +103,8 @@ class Visit:
     begins: list[Standing] = field(default_factory=list)
     superseded: list[tuple[Standing, str]] = field(default_factory=list)
     withdrawn: list[Standing] = field(default_factory=list)
+    again: list[Standing] = field(default_factory=list)
+    replaced: list[Standing] = field(default_factory=list)
     stops: int = 0
     more: bool = False
     pauses: bool = False
@@ -110,26 +126,33 @@ def visit(
     revision: int = 0,
     paced_until: int = 0,
 ) -> Visit:
-    """Settle what is due by ``now``, give out the slots that are free, and let in from the backlogs (``sources``, and what is late
-    now, of this ``revision``). No table: the schedule is not in force, so nothing is due and nobody who waits begins; who arrives
-    by hand does."""
+    """Settle what is due by ``now``, give out the slots that are free, retries first, and let in from the backlogs (``sources``,
+    and what is late now, of this ``revision``). No table: the schedule is not in force, so nothing is due and nobody who waits
+    begins; who arrives by hand does, and what has begun goes on."""
     reserved = sum(each.backlog.number for each in sources)
     settled = _nothing(cursor) if table is None else _settle(spec, table, cursor, now, reserved)
-    waiting = [each for each in standing if not each.holds_slot] if table is not None else []
+    waiting = [each for each in standing if each.waits] if table is not None else []
     ready = [each for each in waiting if each.ready_at <= now]
     later = [each for each in waiting if each.ready_at > now]
+    active = sum(each.holds_slot for each in standing)
     if table is not None and settled.backlog is not None:
         sources = [*sources, Source(settled.backlog._replace(revision=revision), spec, table)]
     entered = _entering(spec, sources if table is not None else (), standing, ready, paced_until, now)
     new = [*(_let_in(cursor.schedule_id, each, now) for each in entered.entries), *settled.arrivals, *arriving]
+    newest = max((each.nominal_at for each in ready if each.origin is not Origin.MANUAL), default=None)
+    newest = max((each.nominal for each in new if each.ready_at <= now and each.origin is not Origin.MANUAL), default=newest)
+    replaced, again = _retries(spec, standing, active, newest)
     admission = admit(
         spec.overlap,
-        active=sum(each.holds_slot for each in standing),
+        active=active + len(again),
         waiting=[Waiter(key=each.key, is_planned=each.origin is not Origin.MANUAL) for each in ready],
         arriving=[Waiter(key=each.key, is_planned=each.origin is not Origin.MANUAL) for each in new if each.ready_at <= now],
     )
     fates = settled.fates + [_fate(each, admission, now, takes_slot=spec.overlap.max_concurrency is not None) for each in new]
     waits = [each.ready_at for each in later] + [each.ready_at for each in new if each.ready_at > now]
+    if admission.stops:
+        holders = [each for each in standing if each.holds_slot][: admission.stops]
+        waits += [_looked_after_at(spec, each, now) for each in holders if each.stalled_at is None]
     nexts = [at for at in (settled.next_at, entered.next_at, *waits) if at is not None]
     fired = sum(fate.disposition is Disposition.FIRED and fate.arrival.origin is Origin.PLANNED for fate in fates)
     begun = [each for each in ready if each.key in admission.fired]
@@ -137,7 +160,7 @@ def visit(
     kept, ranges = _in_detail(fates, settled.ranges)
     backlogs = entered.left if table is not None else [each.backlog for each in sources]
     moved = settled.cursor._replace(
-        next_at=now if settled.more else min(nexts, default=None),
+        next_at=now if settled.more or replaced else min(nexts, default=None),
         fired=cursor.fired + fired,
         last_fired_at=now if fired or begun else cursor.last_fired_at,
     )
@@ -147,6 +170,8 @@ def visit(
         ranges=ranges,
         begins=begun,
         superseded=[(each, admission.superseded[each.key]) for each in ready if each.key in admission.superseded],
+        again=again,
+        replaced=replaced,
         stops=admission.stops,
         more=settled.more or (entered.next_at is not None and entered.next_at <= now),
         backlogs=backlogs[-MOST_BACKLOGS:],
@@ -160,15 +185,31 @@ def _entering(
 ) -> Entered:
     """Who enters from the backlogs, behind those who wait and may begin."""
     slots = spec.overlap.max_concurrency
+    taken = sum(each.holds_slot or (each.is_retry and each.is_due) for each in standing)
     return enter(
         sources,
         spec.overlap,
         order=spec.misfire.order,
-        free=None if slots is None else max(0, slots - sum(each.holds_slot for each in standing) - len(ready)),
-        waiting=sum(not each.holds_slot and each.origin is not Origin.MANUAL for each in standing),
+        free=None if slots is None else max(0, slots - taken - len(ready)),
+        waiting=sum(each.waits and each.origin is not Origin.MANUAL for each in standing),
         paced_until=paced_until,
         now=now,
     )
+
+
+def _retries(spec: Spec, standing: Sequence[Standing], active: int, newest: int | None) -> tuple[list[Standing], list[Standing]]:
+    """Of those that wait for a retry: who ends for the occurrence of ``newest``, and who is due and has its slot back."""
+    retries = [each for each in standing if each.is_retry]
+    older = [each for each in retries if newest is not None and each.nominal_at < newest and each.origin is not Origin.MANUAL]
+    ended = older[: replaced(spec.overlap, active=active, retries=[each in older for each in retries])]
+    due = [each for each in retries if each.is_due and each not in ended]
+    slots = spec.overlap.max_concurrency
+    return ended, due if slots is None else due[: max(0, slots - active)]
+
+
+def _looked_after_at(spec: Spec, holder: Standing, now: int) -> int:
+    """When a run that is to make room is looked at again: asked if it was not yet, or found not to have ended in time."""
+    return now + _ASKS_AGAIN_US if holder.asked_at is None else max(now, holder.asked_at + spec.overlap.patience_us)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,8 @@ _S, _E = State, EventType
 #: event -> the moves it may make. ``None`` as origin means that the run did not exist before.
 MOVES: dict[EventType, frozenset[tuple[State | None, State]]] = {
     _E.CREATED: frozenset({(None, _S.QUEUED), (None, _S.SCHEDULED), (None, _S.BLOCKED), (None, _S.SKIPPED)}),
-    _E.DUE: frozenset((waiting, _S.QUEUED) for waiting in WAITING_FOR_TIME),
+    # A retry of a schedule that gave its slot back waits for one when it is due.
+    _E.DUE: frozenset((waiting, _S.QUEUED) for waiting in WAITING_FOR_TIME) | {(_S.RETRYING, _S.BLOCKED)},
     _E.UNBLOCKED: frozenset({(_S.BLOCKED, _S.QUEUED), (_S.BLOCKED, _S.SCHEDULED)}),
     _E.CLAIMED: frozenset({(_S.QUEUED, _S.RUNNING)}),
     _E.SUCCEEDED: frozenset({(_S.RUNNING, _S.SUCCEEDED)}),

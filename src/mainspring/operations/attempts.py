@@ -11,11 +11,12 @@ from mainspring.core.lease import reap_hold_until
 from mainspring.core.policy import Policy
 from mainspring.core.run import Run
 from mainspring.core.states import State
-from mainspring.operations import deliveries, moves, receipts, releases
+from mainspring.operations import deliveries, moves, occurrences, receipts, releases
 from mainspring.operations import limits as limiting
 from mainspring.operations.claims import Claimed
 from mainspring.operations.lanes import lanes_of
 from mainspring.operations.releases import Ended as Ended
+from mainspring.operations.rows import encode_data
 from mainspring.store.database import Transaction
 
 #: Finds captured policies by id, asking the database only for those not seen before.
@@ -193,12 +194,18 @@ def give_back(tx: Transaction, orphans: Sequence[HeldNow], policies: Policies, *
 
 
 def make_due(tx: Transaction, *, most: int, actor: str) -> int:
-    """Queue up to ``most`` runs whose instant has come; how many there were."""
-    due = [row[0] for row in tx.rows("runs.due", most=most)]
-    if due:
+    """Queue up to ``most`` runs whose instant has come; how many there were. A retry without a slot of its schedule waits for one,
+    and nobody else can claim it meanwhile."""
+    rows = tx.rows("runs.due", most=most)
+    without = occurrences.without_slot(tx, [run_id for run_id, followed in rows if followed & moves.OF_SCHEDULE])
+    if without:
+        told = encode_data({"reason": occurrences.BLOCKED})
+        tx.execute("runs.block_due", ids=sorted(without), actor=actor, data=told)
+        tx.execute("cursors.poke", ids=sorted(set(without.values())))
+    if due := [row[0] for row in rows if row[0] not in without]:
         tx.execute("runs.make_due", ids=sorted(due), actor=actor)
         deliveries.follow(tx, due)
-    return len(due)
+    return len(rows)
 
 
 def next_due_at(tx: Transaction) -> int | None:

@@ -255,7 +255,8 @@ def _room(tx: Transaction, schedule: ScheduleRow, backfill: BackfillView) -> int
         counted = tx.rows("backfills.under_way", id=backfill.id)
         room = min(room, own - sum(runs for state, runs in counted if State(state) not in TERMINAL))
     if slots is not None and not options.own_slots:
-        room = min(room, slots - len(tx.rows("occurrences.standing", ids=[schedule.id])))
+        standing = planning.standing(tx, [schedule.id]).get(schedule.id, ())
+        room = min(room, slots - sum(each.is_due or not each.is_retry for each in standing))
     return max(0, room)
 
 

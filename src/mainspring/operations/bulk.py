@@ -20,7 +20,7 @@ from mainspring.core.lanes import Lane
 from mainspring.core.run import Run
 from mainspring.core.states import State
 from mainspring.errors import CallerMistake, CommitUnknown, UnknownRun
-from mainspring.operations import moves, retention, runs, searching, steering
+from mainspring.operations import moves, occurrences, retention, runs, searching, steering
 from mainspring.operations.lanes import lanes_of
 from mainspring.operations.searching import Filter, Match
 from mainspring.operations.views import RunView
@@ -284,7 +284,8 @@ def _change(tx: Transaction, act: Act, run: Run, lane: Lane, elsewhere: dict[int
     if act.action is Action.CANCEL:
         return runs.cancellation(run, actor=act.actor, reason=act.options.get("reason"))
     if act.action is Action.RESCHEDULE:
-        return steering.rescheduling(run, due_at=act.options["due_at"], now=tx.now, actor=act.actor)
+        has_slot = run.state is not State.RETRYING or not occurrences.without_slot(tx, [run.id])
+        return steering.rescheduling(run, due_at=act.options["due_at"], now=tx.now, actor=act.actor, has_slot=has_slot)
     priority = act.options["priority"]
     if lane.priority == priority:
         return None

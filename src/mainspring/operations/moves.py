@@ -68,6 +68,9 @@ def _make(tx: Transaction, pairs: Sequence[tuple[Held, Move]]) -> tuple[set[str]
     moved = {row[0] for row in rows}
     made = pairs if len(moved) == len(pairs) else [pair for pair in pairs if pair[0].id in moved]
     deliveries.follow(tx, [m.id for _, m in made if m.state is State.QUEUED])
+    of_schedules = {row[0] for row in rows if row[1] & OF_SCHEDULE}
+    if retried := [m.id for _, m in made if m.id in of_schedules and (m.origin, m.state) == (State.RUNNING, State.RETRYING)]:
+        occurrences.retried(tx, retried)
     settled = _follow_endings(tx, [(held, m) for held, m in made if m.ended], followed={row[0]: row[1] for row in rows if row[1]})
     return moved, settled
 

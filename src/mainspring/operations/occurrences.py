@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from mainspring.core.occurrence import Disposition, Origin
 from mainspring.core.states import State
 from mainspring.store.database import Transaction
 
 #: Why a window was missed: it did not start in the time that its schedule gives it.
 START_WITHIN = "start_within"
+#: Why a run is blocked: it has no slot of its schedule.
+BLOCKED = "overlap"
 _END = (1 << 62, "\x7f")
 
 
@@ -78,6 +82,20 @@ def ended(tx: Transaction, states: Mapping[str, State]) -> None:
         tx.execute("cursors.count_ends", batch=sorted((key, *each) for key, each in counted.items()))
 
 
+def retried(tx: Transaction, run_ids: Sequence[str]) -> None:
+    """Runs wait for a retry: their slots go to whoever waits, unless their schedules say that retries keep them."""
+    rows = tx.rows("occurrences.holding", ids=sorted(run_ids))
+    free = [run_id for run_id, spec in rows if not msgspec.json.decode(spec)["overlap"].get("retries_hold_slot")]
+    if free:
+        back = tx.rows("occurrences.give_back", ids=free)
+        tx.execute("cursors.poke", ids=sorted({row[0] for row in back}))
+
+
+def without_slot(tx: Transaction, run_ids: Sequence[str]) -> dict[str, str]:
+    """Which of these runs gave their slot back for a retry, each with its schedule."""
+    return dict(tx.rows("occurrences.without", ids=sorted(run_ids))) if run_ids else {}
+
+
 def page(
     tx: Transaction, schedule_id: str, *, disposition: Disposition | None, after: tuple[int, str] | None, most: int
 ) -> list[Occurrence]:
@@ -96,18 +114,19 @@ def page(
 
 def ranges(tx: Transaction, schedule_id: str, *, most: int) -> list[OccurrenceRange]:
     """The ranges of a schedule, the newest first."""
-    return [
-        OccurrenceRange(
-            first_at=row[0],
-            last_at=row[1],
-            count=row[2],
-            disposition=Disposition(row[3]),
-            reason_code=row[4],
-            revision=row[5],
-            tz_version=row[6],
-        )
-        for row in tx.rows("occurrences.ranges", id=schedule_id, most=most)
-    ]
+    return [_range(row) for row in tx.rows("occurrences.ranges", id=schedule_id, most=most)]
+
+
+def planned_at(tx: Transaction, schedule_id: str, at: int) -> Occurrence | None:
+    """What became of an instant that the rule said, where that is kept by itself."""
+    row = tx.one("occurrences.planned_at", id=schedule_id, at=at)
+    return None if row is None else _occurrence(row)
+
+
+def range_at(tx: Transaction, schedule_id: str, at: int) -> OccurrenceRange | None:
+    """The range within which an instant lies."""
+    row = tx.one("occurrences.range_at", id=schedule_id, at=at)
+    return None if row is None else _range(row)
 
 
 def of_run(tx: Transaction, run_id: str) -> Occurrence | None:
@@ -132,3 +151,15 @@ def _occurrence(row: Sequence[Any]) -> Occurrence:
         is_late=bool(row[13]), run_id=row[16], into_key=row[17], covers_first=row[18], covers_last=row[19], covers_count=row[20],
         made_good_by=row[21],
     )  # fmt: skip
+
+
+def _range(row: Sequence[Any]) -> OccurrenceRange:
+    return OccurrenceRange(
+        first_at=row[0],
+        last_at=row[1],
+        count=row[2],
+        disposition=Disposition(row[3]),
+        reason_code=row[4],
+        revision=row[5],
+        tz_version=row[6],
+    )

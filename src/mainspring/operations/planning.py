@@ -25,11 +25,10 @@ from mainspring.core.schedule import Cursor, Spec, kind_of
 from mainspring.core.states import EventType, State
 from mainspring.core.timetable import Surroundings, Timetable, timetable
 from mainspring.errors import MainspringError
-from mainspring.operations import backlogs, deliveries, holds, moves
+from mainspring.operations import backlogs, deliveries, holds, moves, occurrences
 from mainspring.operations.creation import NewRun, insertion, labelling
 from mainspring.operations.replanning import data_of, replanned
 from mainspring.operations.rows import encode_data
-from mainspring.operations.runs import cancellation
 from mainspring.store.database import Plan, Query, Transaction, drive
 from mainspring.zones import tz_version, zone
 
@@ -37,8 +36,10 @@ _BROKEN_US = 1 * MINUTE
 _OLDER_US = 5 * SECOND
 _COMPILED = 4096
 _MOST_TOLD = 500
-BLOCKED = "overlap"
 WITHDRAWN = "withdrawn"
+REPLACED = "replaced"
+#: What an occurrence says of its slot.
+HELD, WANTED = 1, 2
 FAILED_TOO_OFTEN = "so many runs in a row failed"
 
 
@@ -139,26 +140,13 @@ def plan_due(tx: Transaction, *, most: int, memory: Memory | None = None) -> Pla
     return Planned(len(cursors), more, stops, holds.step(tx, memory))
 
 
-def stop_oldest(tx: Transaction, schedule_id: str, count: int, *, actor: str) -> None:
-    """Ask the oldest runs that are under way to stop, since newer ones wait for their slots. Asked twice nothing changes."""
-    standing = _standing(tx, [schedule_id]).get(schedule_id, [])
-    holders = [each for each in standing if each.holds_slot]
-    waiting = [each for each in standing if not each.holds_slot and each.origin is not Origin.MANUAL]
-    if not waiting:
-        return
-    locked = moves.lock_runs(tx, [each.run_id for each in holders[:count]])
-    asked = [run for run in locked.values() if not run.is_terminal and run.state is not State.NEEDS_ATTENTION]
-    changes = [(run, cancellation(run, actor=actor, reason="replaced")) for run in asked]
-    moves.apply(tx, [(run, change) for run, change in changes if change is not None])
-
-
 def look_at(
     tx: Transaction, cursors: Sequence[Cursor], arriving: Mapping[str, Sequence[Arrival]] | None = None
 ) -> dict[str, Visit]:
     """Settle these schedules, whose cursors the caller holds, and let in who arrives; what was decided of each."""
     ids = sorted(cursor.schedule_id for cursor in cursors)
     rows = {row[0]: ScheduleRow(*row) for row in tx.rows("cursors.schedules", ids=ids)}
-    standing = _standing(tx, ids)
+    found = standing(tx, ids)
     held, pace = backlogs.of(tx, ids), backlogs.Pace(tx)
     writing = _Writing([], [], [], [], {})
     for cursor in cursors:
@@ -166,13 +154,13 @@ def look_at(
         arrivals = arriving.get(schedule.id, ()) if arriving else ()
         before = held.get(schedule.id, [])
         try:
-            told, made = _look(tx, schedule, cursor, standing.get(schedule.id, ()), arrivals, before, pace)
+            told, made = _look(tx, schedule, cursor, found.get(schedule.id, ()), arrivals, before, pace)
             pace.move(made.paced_until)
             writing.backlogs[schedule.id] = before, made.backlogs
             if schedule.broken != made.broken:
                 writing.broken.append((schedule, made.broken))
         except MainspringError as error:  # this schedule cannot be planned; the others can
-            told, made = schedule, Visit(cursor=cursor._replace(next_at=tx.now + _BROKEN_US))
+            told, made = schedule, _unplanned(schedule, cursor, found.get(schedule.id, ()), tx.now)
             writing.broken.append((schedule, error.message[:_MOST_TOLD]))
         writing.visits.append((schedule, made))
         writing.fates += [(_under(tx, told, fate.arrival.revision), fate) for fate in made.fates]
@@ -184,6 +172,15 @@ def look_at(
     _write(tx, writing)
     pace.write()
     return {schedule.id: made for schedule, made in writing.visits}
+
+
+def _unplanned(schedule: ScheduleRow, cursor: Cursor, standing: Sequence[Standing], now: int) -> Visit:
+    """Of a schedule that cannot be planned, what has begun goes on; the rest is looked at again later."""
+    try:
+        made = visit(read_spec(schedule.spec), None, cursor, standing=standing, now=now)
+    except MainspringError:
+        made = Visit(cursor=cursor)
+    return replace(made, cursor=made.cursor._replace(next_at=now + _BROKEN_US))
 
 
 def _look(
@@ -202,7 +199,7 @@ def _look(
     if not schedule.is_in_force or failed or cursor.held_to is not None:
         made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=tx.now)
         is_over = schedule.deleted_at is not None or not schedule.enabled
-        withdrawn = [each for each in standing if is_over and not each.holds_slot]
+        withdrawn = [each for each in standing if is_over and each.waits]
         made = replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=failed and schedule.is_in_force)
         gone: list[tuple[Backlog, Disposition, str | None]] = [(each, Disposition.WITHDRAWN, None) for each in held if is_over]
         return schedule, replace(made, backlogs=[] if is_over else list(held), given_up=gone)
@@ -291,11 +288,25 @@ def _found(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
     return row
 
 
-def _standing(tx: Transaction, ids: Sequence[str]) -> dict[str, list[Standing]]:
+def standing(tx: Transaction, ids: Sequence[str]) -> dict[str, list[Standing]]:
+    """Who holds a slot of these schedules or waits for one, the oldest first."""
     found: dict[str, list[Standing]] = {}
-    for key, schedule_id, nominal_at, origin, _, ready_at, slot, run_id in tx.rows("occurrences.standing", ids=ids):
+    for key, schedule_id, at, origin, _, ready_at, slot, run_id, state, asked_at, stalled_at in tx.rows(
+        "occurrences.standing", ids=ids
+    ):
         found.setdefault(schedule_id, []).append(
-            Standing(key=key, nominal_at=nominal_at, origin=Origin(origin), ready_at=ready_at, holds_slot=bool(slot), run_id=run_id)
+            Standing(
+                key=key,
+                nominal_at=at,
+                origin=Origin(origin),
+                ready_at=ready_at,
+                holds_slot=slot == HELD,
+                run_id=run_id,
+                is_retry=slot == WANTED,
+                is_due=slot == WANTED and state == State.BLOCKED,
+                asked_at=asked_at,
+                stalled_at=stalled_at,
+            )
         )
     return found
 
@@ -319,6 +330,7 @@ def _write(tx: Transaction, writing: _Writing) -> None:
         drive(tx, _created(new))
         deliveries.follow(tx, [run.id for run in new if run.skipped is None and run.blocked is None])
     _move_waiting(tx, writing.visits)
+    passed_by = _move_retries(tx, writing.visits)
     if writing.fates:
         tx.execute("occurrences.create", batch=[_row(schedule, fate, ids) for schedule, fate in writing.fates])
     if writing.ranges:
@@ -332,6 +344,8 @@ def _write(tx: Transaction, writing: _Writing) -> None:
     backlogs.keep(tx, writing.backlogs)
     moved = [as_moved(made.cursor) for _, made in writing.visits]
     tx.execute("cursors.move", batch=sorted(moved))
+    if passed_by:
+        tx.execute("cursors.poke", ids=passed_by)
 
 
 def _created(new: Sequence[NewRun]) -> Plan[None]:
@@ -357,7 +371,7 @@ def _new_run(schedule: ScheduleRow, fate: Fate, run_id: str, now: int) -> NewRun
         body=arrival.body or schedule.body or b"{}",
         actor=arrival.actor or f"schedule:{schedule.name}",
         due_at=arrival.due_at if arrival.due_at > now else None,
-        blocked=BLOCKED if fate.disposition is Disposition.WAITING else None,
+        blocked=occurrences.BLOCKED if fate.disposition is Disposition.WAITING else None,
         skipped=None if begins else SKIP_REASON[fate.disposition],
         expires_at=None if spec.start_within_us is None or not begins else arrival.due_at + spec.start_within_us,
         deadline_at=None if spec.deadline_us is None or not begins else arrival.due_at + spec.deadline_us,
@@ -415,3 +429,27 @@ def _move_waiting(tx: Transaction, visits: Sequence[tuple[ScheduleRow, Visit]]) 
     decided += [(each.key, str(Disposition.WITHDRAWN), None, None, 0) for each in withdrawn]
     tx.execute("occurrences.decide", batch=decided)
     moves.apply(tx, pairs)
+
+
+def _move_retries(tx: Transaction, visits: Sequence[tuple[ScheduleRow, Visit]]) -> list[str]:
+    """Retries that are due and begin now, and those that end for a newer occurrence. Whoever changes such a run holds it and may
+    want our cursor, so we do not wait for it: the schedules of those passed by, to be looked at again."""
+    wanted = {each.run_id: (schedule.id, each) for schedule, made in visits for each in (*made.again, *made.replaced)}
+    if not wanted:
+        return []
+    ended = {each.run_id for _, made in visits for each in made.replaced}
+    begin = [schedule for schedule, made in visits if made.again]  # a spec that cannot be read lets nobody begin
+    unlimited = {schedule.id for schedule in begin if read_spec(schedule.spec).overlap.max_concurrency is None}
+    runs = [moves.as_run(row) for row in tx.rows("runs.lock_free", ids=sorted(wanted))]
+    pairs: list[tuple[Held, Move]] = []
+    for run in runs:
+        if run.id in ended and run.state in {State.RETRYING, State.BLOCKED}:
+            pairs.append((run, move(run, EventType.CANCELLED, run.state, State.CANCELLED, actor="system", reason=REPLACED)))
+        elif run.state is State.BLOCKED:
+            pairs.append((run, move(run, EventType.UNBLOCKED, run.state, State.QUEUED, actor="system", delay=0)))
+    moved = moves.apply(tx, pairs)
+    again = [wanted[key] for key in sorted(moved - ended)]
+    if again:
+        slots = [(each.key, 0 if schedule_id in unlimited else HELD) for schedule_id, each in again]
+        tx.execute("occurrences.regain", batch=sorted(slots))
+    return sorted({schedule_id for key, (schedule_id, _) in wanted.items() if key not in moved})

@@ -12,11 +12,13 @@ from mainspring.core.lanes import Lane
 from mainspring.core.launch import TARGETS
 from mainspring.core.occurrence import Disposition, Origin, manual_key
 from mainspring.core.planning import Arrival
+from mainspring.core.policy import Policy
 from mainspring.core.schedule import Cursor, ScheduleState, Spec, kind_of, state_of
-from mainspring.errors import InvalidOption, MainspringError, UnknownSchedule
+from mainspring.errors import ChangedMeanwhile, InvalidOption, MainspringError, NameTaken, UnknownSchedule
 from mainspring.operations import holds, occurrences
 from mainspring.operations.creation import intern
 from mainspring.operations.holds import HELD, OnHeld
+from mainspring.operations.lanes import as_lane
 from mainspring.operations.planning import ScheduleRow, look_at, read_spec, table_of
 from mainspring.operations.replanning import data_of
 from mainspring.operations.rows import encode_data
@@ -65,6 +67,15 @@ class Triggered(NamedTuple):
     disposition: Disposition
 
 
+class Definition(NamedTuple):
+    """A schedule as it is now, and all that it says."""
+
+    view: ScheduleView
+    lane: Lane
+    policy: Policy
+    body: bytes | None
+
+
 def put(tx: Transaction, new_id: str, name: str, spec: Spec, target: Target, *, namespace: str, actor: str) -> ScheduleView:
     """Make a schedule what ``spec`` says: a new one, or a new revision of the one of that name. Where it says so already nothing is
     written. Instants up to now are settled as the old revision says; where it is paused, when it is resumed.
@@ -72,17 +83,80 @@ def put(tx: Transaction, new_id: str, name: str, spec: Spec, target: Target, *, 
     Raises:
         NeverDue, RuleInvalid: the rule is due at no instant, or too often. Nothing is written.
     """
-    text = encode_data(spec.as_data()) or ""
-    tx.rows("runs.intern", lanes=intern([target.lane], [target.policy]).params["lanes"], policies=[target.policy])
-    told = {"spec": text, "lane_id": target.lane.id, "policy_id": target.policy[0], "body": target.body}
-    if tx.one("schedules.by_name", namespace=namespace, name=name) is None:
-        _create(tx, new_id, name, spec, told, namespace=namespace, actor=actor)
-    else:
+    told = _told(tx, spec, target)
+    if tx.one("schedules.by_name", namespace=namespace, name=name) is not None or not _create(
+        tx, new_id, name, spec, told, namespace=namespace, actor=actor
+    ):
         _edit(tx, *_take(tx, name, namespace), spec, told, actor)
     return get(tx, name, namespace=namespace)
 
 
-def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str, Any], *, namespace: str, actor: str) -> None:
+def create(tx: Transaction, new_id: str, name: str, spec: Spec, target: Target, *, namespace: str, actor: str) -> ScheduleView:
+    """Make a new schedule. A repeat of the same call (the same ``new_id``) changes nothing.
+
+    Raises:
+        NameTaken: there is one of that name. NeverDue, RuleInvalid: as for ``put``. Nothing is written.
+    """
+    told = _told(tx, spec, target)
+    there = tx.one("schedules.by_name", namespace=namespace, name=name)
+    if there is None:
+        if not _create(tx, new_id, name, spec, told, namespace=namespace, actor=actor):
+            raise _taken(name)
+    elif there[0] != new_id:
+        raise _taken(name)
+    return get(tx, name, namespace=namespace)
+
+
+def edit(tx: Transaction, was: ScheduleView, name: str, spec: Spec, target: Target, *, namespace: str, actor: str) -> ScheduleView:
+    """Make the schedule that the caller saw what ``spec`` says, under ``name``. A repeat of the same call changes nothing.
+
+    Raises:
+        UnknownSchedule: it was deleted. ChangedMeanwhile: it was edited since. NameTaken: another one has that name. NeverDue,
+            RuleInvalid: as for ``put``. Nothing is written.
+    """
+    told = _told(tx, spec, target)
+    cursor = _locked(tx, was.id)
+    schedule = find_by_id(tx, was.id, namespace=namespace)
+    if schedule.deleted_at is not None:
+        raise UnknownSchedule(f"there is no schedule {was.name!r} in namespace {namespace} any more", schedule=was.name)
+    if schedule.name == name and _says(schedule) == tuple(told.values()):
+        return _view(schedule, cursor)
+    if schedule.revision != was.revision:
+        raise ChangedMeanwhile(f"schedule {was.name!r} was edited meanwhile: it is at revision {schedule.revision} now")
+    _edit(tx, schedule, cursor, spec, told, actor, name=name)
+    return get(tx, name, namespace=namespace)
+
+
+def definition(tx: Transaction, name: str, *, namespace: str) -> Definition:
+    """A schedule as it is now, and all that it says.
+
+    Raises:
+        UnknownSchedule: there is none.
+    """
+    schedule = find(tx, name, namespace=namespace)
+    (lane,) = tx.rows("lanes.some", ids=[schedule.lane_id])
+    ((_, policy),) = tx.rows("policies.get", ids=[schedule.policy_id])
+    view = _view(schedule, _looked(tx, schedule.id))
+    return Definition(view, as_lane(lane), Policy.from_data(msgspec.json.decode(policy)), schedule.body)
+
+
+def _told(tx: Transaction, spec: Spec, target: Target) -> dict[str, Any]:
+    """What a revision holds. Lanes and policies are there then."""
+    tx.rows("runs.intern", lanes=intern([target.lane], [target.policy]).params["lanes"], policies=[target.policy])
+    text = encode_data(spec.as_data()) or ""
+    return {"spec": text, "lane_id": target.lane.id, "policy_id": target.policy[0], "body": target.body}
+
+
+def _says(schedule: ScheduleRow) -> tuple[Any, ...]:
+    return schedule.spec, schedule.lane_id, schedule.policy_id, schedule.body
+
+
+def _taken(name: str) -> NameTaken:
+    return NameTaken(f"there is a schedule {name!r} already: take another name, or edit that one", schedule=name)
+
+
+def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str, Any], *, namespace: str, actor: str) -> bool:
+    """Whether it is there now; else another of that name is."""
     tx.execute(
         "schedules.create",
         id=new_id,
@@ -92,6 +166,9 @@ def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str,
         kind=kind_of(spec.rule),
         set_name=None,
     )
+    there = tx.one("schedules.by_name", namespace=namespace, name=name)
+    if there is not None and there[0] != new_id:
+        return False
     tx.execute("schedules.revise", id=new_id, revision=1, actor=actor, at=tx.now, **told)
     tx.execute("schedules.log", id=new_id, type="created", actor=actor, data=None)
     schedule = find(tx, name, namespace=namespace)
@@ -104,21 +181,36 @@ def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str,
         "cursors.create", id=new_id, cursor_at=(start if spec.start_at is not None else tx.now) - 1, next_nominal_at=first,
         next_at=first if spec.enabled else None, tz_version=tz_version(), zone_hash=data_of(spec).hash,
     )  # fmt: skip
+    return True
 
 
-def _edit(tx: Transaction, old: ScheduleRow, cursor: Cursor, spec: Spec, told: dict[str, Any], actor: str) -> None:
-    if (old.spec, old.lane_id, old.policy_id, old.body) == tuple(told.values()):
+def _edit(
+    tx: Transaction, old: ScheduleRow, cursor: Cursor, spec: Spec, told: dict[str, Any], actor: str, *, name: str | None = None
+) -> None:
+    renamed = name not in {None, old.name}
+    if not renamed and _says(old) == tuple(told.values()):
         return
     look_at(tx, [cursor])
+    if renamed and not tx.execute("schedules.rename", id=old.id, namespace=old.namespace, name=name):
+        raise _taken(str(name))
     cursor = _locked(tx, old.id)
     revision = old.revision + 1
     in_force_from = max(cursor.cursor_at, old.revised_at, tx.now)
     tx.execute("schedules.revise", id=old.id, revision=revision, actor=actor, at=in_force_from, **told)
     tx.execute("schedules.edit", id=old.id, revision=revision, kind=kind_of(spec.rule), enabled=int(spec.enabled))
-    data = encode_data({"revision": revision, "settled_to": in_force_from})
-    tx.execute("schedules.log", id=old.id, type="edited", actor=actor, data=data)
-    table_of(find_by_id(tx, old.id, namespace=old.namespace), cursor).check_often(tx.now)
+    data = {"revision": revision, "settled_to": in_force_from} | ({"renamed_from": old.name} if renamed else {})
+    tx.execute("schedules.log", id=old.id, type="edited", actor=actor, data=encode_data(data))
+    table = table_of(find_by_id(tx, old.id, namespace=old.namespace), cursor)
+    if _due_at(old.spec) != _due_at(told["spec"]):
+        table.check_due(old.created_at)  # one that has been due may be ended by its end_at
+    table.check_often(tx.now)
     look_at(tx, [cursor._replace(zone_hash="")])  # the zones of another rule
+
+
+def _due_at(text: str) -> list[Any]:
+    """What of a stored spec says when it is due."""
+    spec = msgspec.json.decode(text)
+    return [spec[each] for each in ("rule", "start_at", "end_at")]
 
 
 def pause(tx: Transaction, name: str, *, namespace: str, actor: str, reason: str) -> None:
@@ -270,6 +362,21 @@ def _view(schedule: ScheduleRow, cursor: Cursor) -> ScheduleView:
         last_failure_at=cursor.last_failure_at, paused_at=schedule.paused_at, paused_by=schedule.paused_by,
         created_at=schedule.created_at, updated_at=schedule.updated_at,
     )  # fmt: skip
+
+
+def take(tx: Transaction, name: str, *, namespace: str) -> tuple[ScheduleRow, Cursor]:
+    """A schedule with its cursor, locked.
+
+    Raises:
+        UnknownSchedule: there is none.
+    """
+    return _take(tx, name, namespace)
+
+
+def look(tx: Transaction, name: str, *, namespace: str) -> tuple[ScheduleRow, Cursor]:
+    """The same for a reader."""
+    schedule = find(tx, name, namespace=namespace)
+    return schedule, _looked(tx, schedule.id)
 
 
 def _take(tx: Transaction, name: str, namespace: str) -> tuple[ScheduleRow, Cursor]:

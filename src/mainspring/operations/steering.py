@@ -8,7 +8,7 @@ from mainspring.core.lanes import Lane
 from mainspring.core.run import Run
 from mainspring.core.states import WAITING, WAITING_FOR_TIME, EventType, State
 from mainspring.errors import NotWaiting, RunTerminal
-from mainspring.operations import moves
+from mainspring.operations import moves, occurrences
 from mainspring.operations.enqueue import interned
 from mainspring.operations.lanes import lanes_of
 from mainspring.operations.runs import locked
@@ -22,7 +22,7 @@ def reschedule(tx: Transaction, run_id: str, *, due_at: int, namespace: str, act
         UnknownRun: no such run. RunTerminal, NotWaiting: it has ended, a worker has it, it waits for others.
     """
     run = locked(tx, run_id, namespace)
-    change = rescheduling(run, due_at=due_at, now=tx.now, actor=actor)
+    change = rescheduling(run, due_at=due_at, now=tx.now, actor=actor, has_slot=not occurrences.without_slot(tx, [run.id]))
     if change is None:
         return run.state
     moves.apply(tx, [(run, change)])
@@ -49,8 +49,9 @@ def lane_at(tx: Transaction, lane: Lane, priority: int) -> int:
     return drive(tx, interned([wanted], [])).get(wanted, wanted).id
 
 
-def rescheduling(run: Run, *, due_at: int, now: int, actor: str) -> Move | None:
-    """What another due time does to a run; None where it changes nothing.
+def rescheduling(run: Run, *, due_at: int, now: int, actor: str, has_slot: bool = True) -> Move | None:
+    """What another due time does to a run; None where it changes nothing. One without a slot of its schedule is made due as others
+    are: it waits for a slot then.
 
     Raises:
         RunTerminal, NotWaiting: it has ended, a worker has it, it waits for others.
@@ -63,7 +64,7 @@ def rescheduling(run: Run, *, due_at: int, now: int, actor: str) -> Move | None:
         if is_due:
             return None
         return move(run, EventType.RESCHEDULED, run.state, State.SCHEDULED, actor=actor, due_at=due_at)
-    if is_due:
+    if is_due and has_slot:
         return move(run, EventType.RESCHEDULED, run.state, State.QUEUED, actor=actor, delay=0)
     assert run.state in WAITING_FOR_TIME
     return move(run, EventType.RESCHEDULED, run.state, run.state, actor=actor, due_at=due_at, reason=run.reason)

@@ -161,13 +161,13 @@ def _due(tx: Transaction, terms: Terms) -> Done:
 
 
 def _schedules(database: Database, terms: Terms) -> Done:
-    from mainspring.operations import planning  # paid for only by those who have schedules
+    from mainspring.operations import planning, replacing  # paid for only by those who have schedules
 
     planned = database.write("schedules.plan", lambda tx: planning.plan_due(tx, most=MOST_SCHEDULES, memory=terms.memory))
     if terms.memory is not None and planned.mark is not None:
         terms.memory.saw(planned.mark)
     for schedule_id, count in planned.stops:
-        ask = partial(planning.stop_oldest, schedule_id=schedule_id, count=count, actor=terms.actor)
+        ask = partial(replacing.stop_oldest, schedule_id=schedule_id, count=count, actor=terms.actor)
         database.write("schedules.stop", ask)
     return Done(planned.schedules, planned.more)
 

@@ -134,9 +134,9 @@ def a_run_ends_once_and_last(run: Run, ledger: Sequence[Event]) -> str:
 
 
 def the_fence_counts_the_claims(run: Run, ledger: Sequence[Event]) -> str:
-    """P3: every claim raised the token by one, and nothing else did."""
-    claims = sum(event.type is EventType.CLAIMED for event in ledger)
-    return "" if claims == run.token else f"{claims} claims and token {run.token}"
+    """P3: every claim raised the token by one, and so did an end over the head of the holder; nothing else did."""
+    raised = sum(event.type is EventType.CLAIMED or bool(event.data.get("fenced")) for event in ledger)
+    return "" if raised == run.token else f"{raised} claims and token {run.token}"
 
 
 def no_claim_found_the_run_held(run: Run, ledger: Sequence[Event]) -> str:

@@ -30,7 +30,10 @@ def an_occurrence_is_where_its_run_is() -> str:
         FROM occurrences o LEFT JOIN runs r ON r.id = o.run_id
         WHERE CASE o.disposition
             WHEN 'waiting' THEN coalesce(r.state, '') <> 'blocked' OR o.slot <> 0
-            WHEN 'fired' THEN coalesce(r.state, '') = 'blocked' OR (o.slot = 1 AND (r.id IS NULL OR r.ended_at IS NOT NULL))
+            WHEN 'fired' THEN CASE o.slot
+                WHEN 1 THEN coalesce(r.state, 'blocked') = 'blocked' OR r.ended_at IS NOT NULL
+                WHEN 2 THEN coalesce(r.state, '') NOT IN ('retrying', 'blocked')
+                ELSE coalesce(r.state, '') = 'blocked' END
             WHEN 'withdrawn' THEN r.ended_at IS NULL AND r.id IS NOT NULL
             ELSE coalesce(r.state, 'skipped') <> 'skipped' OR o.slot <> 0 END"""
 

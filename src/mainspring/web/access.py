@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from mainspring.core import access
-from mainspring.core.access import ROLES, Operation, Role
+from mainspring.core.access import NEEDS, ROLES, Extra, Operation, Role
 from mainspring.core.names import check_name
 from mainspring.errors import ConfigurationInvalid, NotAllowed, NotAuthenticated
 
@@ -50,6 +50,17 @@ def require(identity: Identity, kind: Operation, namespace: str | None) -> None:
         raise NotAllowed(f"{identity.actor} may not act in namespace {namespace!r}", operation=kind)
 
 
+def require_scope(identity: Identity, kind: Operation) -> None:
+    """Refuse what takes an extra scope, beside the role, to whoever lacks it.
+
+    Raises:
+        NotAllowed: naming it.
+    """
+    require(identity, kind, identity.namespace)
+    if (needed := NEEDS.get(kind)) is not None and needed not in identity.extras:
+        raise NotAllowed(f"{identity.actor} may not {kind}: it lacks the scope {needed}", operation=kind)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knock:
     """A request as a gatekeeper sees it. ``namespace`` is the one it asks for, None: it leaves that to whoever admits it."""
@@ -65,12 +76,14 @@ class Knock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who asks, as the ledger will name them, and where they may act. ``sees_all``: they may know of other namespaces."""
+    """Who asks, as the ledger will name them, and where they may act. ``sees_all``: they may know of other namespaces;
+    ``extras``: what they may do beside their role."""
 
     actor: str
     namespace: str
     role: Role
     sees_all: bool = False
+    extras: frozenset[Extra] = frozenset()
 
 
 class Gatekeeper(Protocol):
@@ -113,7 +126,7 @@ class Open:
         if knock.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             raise NotAllowed("a page of another site may not use this server")
         wanted = self._namespace if knock.namespace is None else check_name(knock.namespace, "namespace")
-        return Identity(actor=self._actor, namespace=wanted, role=Role.ADMIN, sees_all=True)
+        return Identity(actor=self._actor, namespace=wanted, role=Role.ADMIN, sees_all=True, extras=frozenset(Extra))
 
 
 class Credentials:
@@ -137,7 +150,10 @@ class Credentials:
         own = self._client.namespace if reaches is None or self._client.namespace in reaches else min(reaches)
         namespace = own if knock.namespace is None else check_name(knock.namespace, "namespace")
         access.require(shown, knock.kind, namespace)
-        return Identity(actor=shown.actor, namespace=namespace, role=shown.grant.role, sees_all=reaches is None)
+        grant = shown.grant
+        return Identity(
+            actor=shown.actor, namespace=namespace, role=grant.role, sees_all=reaches is None, extras=grant.extras
+        )  # fmt: skip
 
     def _shown(self, knock: Knock) -> access.Identity:
         header = knock.headers.get("authorization")

@@ -30,6 +30,8 @@ STATUSES: Mapping[type[MainspringError], int] = {
     errors.UnknownToken: 404,
     errors.UnknownUser: 404,
     errors.UserExists: 409,
+    errors.NameTaken: 409,
+    errors.TargetRefused: 403,
     errors.AuditBroken: 409,
     errors.QueuePaused: 409,
     errors.KeyConflict: 409,
@@ -58,11 +60,13 @@ STATUSES: Mapping[type[MainspringError], int] = {
 }
 
 
-class FieldError(msgspec.Struct, frozen=True, kw_only=True):
-    """A field that is wrong: where it is (``payload.to``, a query parameter, a header), and what to write."""
+class FieldError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A field that is wrong: where it is (``payload.to``, a query parameter, a header), what to write, and of documents what is
+    there."""
 
     field: str
     message: str
+    value: str | None = None
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -143,6 +147,8 @@ def _title(status: int) -> str:
 def _fields(error: MainspringError) -> list[FieldError]:
     if isinstance(error, errors.PayloadInvalid):
         return [FieldError(field=_in_payload(each["field"]), message=each["message"]) for each in error.errors]
+    if isinstance(error, errors.ScheduleInvalid | errors.RuleInvalid | errors.TargetInvalid):
+        return [FieldError(field=each["path"], message=each["message"], value=each["value"]) for each in error.errors]
     if isinstance(error, errors.InvalidOption) and (option := _text(error.details.get("option"))):
         return [FieldError(field=option, message=error.message)]
     return []

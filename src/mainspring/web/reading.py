@@ -23,6 +23,15 @@ _POSITION = re.compile(r"\(byte (\d+)\)")
 DEEPEST = 64
 
 
+class Told(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A body of which more is wrong than its form can be."""
+
+    @classmethod
+    def also_wrong(cls, raw: Mapping[str, Any]) -> Iterable[FieldError]:
+        """What is wrong beside its form, where that is wrong already, so that all of it is told at once."""
+        raise NotImplementedError
+
+
 class Parameter(NamedTuple):
     """One query parameter: its field, what one value of it is, and whether it may be repeated."""
 
@@ -87,6 +96,9 @@ def read_body(wanted: type[S], media_type: str, body: bytes) -> S:
 def _struct(wanted: type[S], raw: Mapping[str, Any]) -> S:
     wrong: list[FieldError] = []
     found = _fields(wanted, raw, "", wrong)
+    if wrong and issubclass(wanted, Told):
+        named = {each.field for each in wrong}
+        wrong += [each for each in wanted.also_wrong(raw) if each.field.partition(".")[0] not in named]
     if wrong:
         raise invalid(wrong)
     return wanted(**found)

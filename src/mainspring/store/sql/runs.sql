@@ -119,8 +119,8 @@ ORDER BY id {{lock}};
 
 -- name: runs.due
 -- Waiting runs whose instant has come, oldest first, locked for the move to `queued`.
--- columns: id text
-SELECT id
+-- columns: id text, followed int
+SELECT id, followed
 FROM runs
 WHERE state IN ('scheduled', 'retrying', 'released') AND due_at <= {{now}}
 ORDER BY due_at, id
@@ -136,6 +136,35 @@ WHERE id {{any ids uuid}} AND state IN ('scheduled', 'retrying', 'released') AND
 UPDATE runs
 SET state = 'queued', seq = seq + 1, reason = NULL
 WHERE id {{any ids uuid}} AND state IN ('scheduled', 'retrying', 'released') AND due_at <= {{now}};
+
+-- name: runs.block_due
+-- Retries whose instant has come and that have no slot of their schedule: they wait for one. The caller holds their locks.
+-- moves: retrying -> blocked
+INSERT INTO events (run_id, seq, type, state, at, actor, data, body)
+SELECT id, seq + 1, 'due', 'blocked', {{now}}, :actor, :data, NULL
+FROM runs
+WHERE id {{any ids uuid}} AND state = 'retrying' AND due_at <= {{now}};
+UPDATE runs
+SET state = 'blocked', seq = seq + 1, reason = 'overlap'
+WHERE id {{any ids uuid}} AND state = 'retrying' AND due_at <= {{now}};
+
+-- name: runs.fence
+-- Whoever held these runs that have ended can say nothing of them any more. The caller holds their locks.
+UPDATE runs SET token = token + 1 WHERE id {{any ids uuid}} AND ended_at IS NOT NULL;
+
+-- name: runs.lock_free
+-- Those of these runs that nobody else is just changing, locked until the transaction ends.
+-- columns: id text, lane_id int, policy_id int, state text, reason text, due_at int, token int, seq int
+-- columns: failures int, interruptions int, releases int, payload_seq int, worker_id text, idempotency_key text
+-- columns: singleton_key text, batch_id text, rerun_of text, expires_at int, deadline_at int
+-- columns: cancel_requested_at int, created_at int
+-- columns: ended_at int
+SELECT id, lane_id, policy_id, state, reason, due_at, token, seq, failures, interruptions, releases, payload_seq, worker_id,
+       idempotency_key, singleton_key, batch_id, rerun_of, expires_at, deadline_at, cancel_requested_at,
+       created_at, ended_at
+FROM runs
+WHERE id {{any ids uuid}}
+ORDER BY id {{skip_locked}};
 
 -- name: runs.next_due
 -- The earliest instant for which a run waits, if any.

@@ -1,8 +1,8 @@
 -- name: schedules.create
--- A new schedule. A repeat of the same call changes nothing.
+-- A new schedule. A repeat of the same call changes nothing, nor does one whose name another has.
 INSERT INTO schedules (id, namespace, name, revision, enabled, kind, set_name, created_at, updated_at)
 VALUES (:id, :namespace, :name, 1, :enabled, :kind, :set_name, {{now}}, {{now}})
-ON CONFLICT (id) DO NOTHING;
+ON CONFLICT DO NOTHING;
 
 -- name: schedules.revise
 -- A revision, in force for what is due after `at`. A repeat of the same call changes nothing.
@@ -13,6 +13,12 @@ ON CONFLICT (schedule_id, revision) DO NOTHING;
 -- name: schedules.edit
 -- The newest revision is in force from now on.
 UPDATE schedules SET revision = :revision, kind = :kind, enabled = :enabled, broken = NULL, updated_at = {{now}} WHERE id = :id;
+
+-- name: schedules.rename
+-- It is called so from now on, unless another one is by now.
+UPDATE schedules SET name = :name
+WHERE id = :id AND NOT EXISTS (
+    SELECT 1 FROM schedules o WHERE o.namespace = :namespace AND o.name = :name AND o.deleted_at IS NULL AND o.id <> :id);
 
 -- name: schedules.by_name
 -- A schedule by its name, and what it says.
@@ -71,6 +77,17 @@ SELECT :id, coalesce((SELECT max(seq) FROM schedule_events WHERE schedule_id = :
 -- What was done to a schedule, in order.
 -- columns: seq int, type text, at int, actor text, data text
 SELECT seq, type, at, actor, data FROM schedule_events WHERE schedule_id = :id AND seq > :after ORDER BY seq LIMIT :most;
+
+-- name: schedules.revisions
+-- What a schedule said, the newest first.
+-- columns: revision int, spec text, lane_id int, policy_id int, body bytes, actor text, at int
+SELECT revision, spec, lane_id, policy_id, body, actor, at
+FROM schedule_revisions WHERE schedule_id = :id AND revision < :before ORDER BY revision DESC LIMIT :most;
+
+-- name: schedules.revision_at
+-- The revision that was in force at an instant; before the first one, the first.
+-- columns: revision int, spec text
+SELECT revision, spec FROM schedule_revisions WHERE schedule_id = :id AND (at < :at OR revision = 1) ORDER BY revision DESC LIMIT 1;
 
 -- name: cursors.create
 -- A schedule is settled from now on. A repeat changes nothing.
@@ -153,6 +170,10 @@ WHERE c.schedule_id = i.schedule_id;
 -- name: cursors.poke
 -- Have somebody look at these schedules at once.
 UPDATE schedule_cursors SET next_at = {{now}} WHERE schedule_id {{any ids uuid}} AND (next_at IS NULL OR next_at > {{now}});
+
+-- name: cursors.wake
+-- Have somebody look at a schedule after a while, if not sooner.
+UPDATE schedule_cursors SET next_at = {{now}} + :wait WHERE schedule_id = :id AND (next_at IS NULL OR next_at > {{now}} + :wait);
 
 -- name: cursors.count_ends
 -- Runs of planned occurrences have ended: when, how, and how many failures in a row that makes. The next look is at once.

@@ -17,7 +17,7 @@ from mainspring.core.durations import SECOND, as_datetime
 from mainspring.core.events import Event
 from mainspring.core.lanes import Lane
 from mainspring.core.rules import Interval
-from mainspring.errors import MainspringError
+from mainspring.errors import MainspringError, NeverDue
 from mainspring.testing.invariants import Violation
 from mainspring.testing.simulator.jobs import POLICIES
 from mainspring.testing.simulator.nodes import ClientNode
@@ -30,6 +30,7 @@ _LANES = (Lane(namespace="default", queue="a", task="t"), Lane(namespace="defaul
 _SPANS = (2, 3, 5, 7)
 _OVERLAPS: tuple[Any, ...] = (
     "forbid", "allow", "skip", "buffer_one", "queue_latest", "replace", {"policy": "forbid", "max_concurrency": 2, "buffer_max": 3},
+    "terminate", {"policy": "terminate", "replace_grace": "2s"}, {"policy": "forbid", "retries_hold_slot": True},
 )  # fmt: skip
 _MISFIRES: tuple[Any, ...] = (
     {"policy": "run_once_if_late", "grace": "1s"},
@@ -74,7 +75,10 @@ class Scheduled:
         for name, (rule, request, options) in self._said.items():
             self._try(client, "resume", name)
             ended = options | {"enabled": True, "end_at": as_datetime(client.system.now())}
-            self._try(client, "put", name, rule, request, **ended)
+            try:
+                client.client.schedules.put(name, rule, request, **ended)
+            except NeverDue:  # it never was, and nobody waits
+                self._try(client, "delete", name)
 
     def excuses(self, violation: Violation) -> bool:
         """Nothing is right for a reason that the rows do not know."""

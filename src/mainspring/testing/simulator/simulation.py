@@ -25,7 +25,8 @@ from mainspring.testing.simulator.singletons import Singletons
 from mainspring.testing.simulator.witness import Witness
 from mainspring.testing.simulator.world import Stage, Trace, World
 
-_HOLDERS = "FROM occurrences o JOIN occurrences h ON o.disposition = 'waiting' AND h.schedule_id = o.schedule_id AND h.slot = 1"
+_WAITS = "(o.disposition = 'waiting' OR o.slot = 2)"
+_HOLDERS = f"FROM occurrences o JOIN occurrences h ON {_WAITS} AND h.schedule_id = o.schedule_id AND h.slot = 1"
 SHAPES: tuple[ShapeMaker, ...] = (Jobs, Limited, Singletons, Dependants, Scheduled)
 
 _LOOK_US = 2 * SECOND

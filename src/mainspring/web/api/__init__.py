@@ -2,6 +2,7 @@
 
 from mainspring.web import health
 from mainspring.web.api import (
+    backfills,
     batches,
     bulk_actions,
     dead_letters,
@@ -11,6 +12,8 @@ from mainspring.web.api import (
     namespaces,
     queues,
     runs,
+    schedule_documents,
+    schedule_history,
     schedules,
     status,
     tasks,
@@ -25,7 +28,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *dead_letters.ENDPOINTS,
     *queues.ENDPOINTS,
     *limits.ENDPOINTS,
+    *schedule_documents.ENDPOINTS,
     *schedules.ENDPOINTS,
+    *schedule_history.ENDPOINTS,
+    *backfills.ENDPOINTS,
     *batches.ENDPOINTS,
     *tasks.ENDPOINTS,
     *workers.ENDPOINTS,

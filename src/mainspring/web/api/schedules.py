@@ -1,5 +1,5 @@
 """Endpoints of schedules: look at them, pause, resume, trigger, delete; what comes next, and what became of what was due. Not here:
-writing what a schedule says."""
+what a schedule says (``schedule_documents.py``)."""
 
 from __future__ import annotations
 
@@ -7,35 +7,11 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core.timetable import Fire
 from mainspring.errors import UnknownSchedule
-from mainspring.operations.occurrences import Occurrence
-from mainspring.operations.schedules import ScheduleView
 from mainspring.web.api.runs import Because
-from mainspring.web.api.shapes import Id, Instant, Name, PageQuery, PageSize, Reason, Text, at, at_or_none
+from mainspring.web.api.schedule_shapes import DecidedInstant, DueInstant, Schedule, decided, due, schedule
+from mainspring.web.api.shapes import Id, Name, PageQuery, PageSize, Reason, Text
 from mainspring.web.endpoints import Answered, Asked, Body, Nothing, Scoped, acts, reads
-
-
-class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule as it is now. ``state`` says whether it will fire and ``reason`` why not; ``next_at`` has jitter in it."""
-
-    id: Id
-    name: str
-    revision: int
-    kind: str
-    state: str
-    reason: str | None
-    next_nominal_at: Instant | None
-    next_at: Instant | None
-    fired: int
-    failure_streak: int
-    last_fired_at: Instant | None
-    last_success_at: Instant | None
-    last_failure_at: Instant | None
-    paused_at: Instant | None
-    paused_by: str | None
-    created_at: Instant
-    updated_at: Instant
 
 
 class ScheduleQuery(Scoped, frozen=True, kw_only=True):
@@ -58,22 +34,6 @@ class PreviewQuery(Scoped, frozen=True, kw_only=True):
     count: PageSize = 10
 
 
-class OnTheWall(msgspec.Struct, frozen=True, kw_only=True):
-    """What clocks in a zone show at an instant; ``note`` says what a clock change does to it, and is empty mostly."""
-
-    local: str
-    offset: str
-    zone: str
-    note: str
-
-
-class DueInstant(msgspec.Struct, frozen=True, kw_only=True):
-    """An instant at which a schedule is due."""
-
-    at: Instant
-    walls: list[OnTheWall]
-
-
 class DueInstants(msgspec.Struct, frozen=True, kw_only=True):
     """What comes next, the earliest first."""
 
@@ -84,30 +44,6 @@ class OccurrenceQuery(PageQuery, frozen=True, kw_only=True):
     """Query parameters of a schedule's ledger."""
 
     disposition: Text | None = None
-
-
-class DecidedInstant(msgspec.Struct, frozen=True, kw_only=True):
-    """One due instant and its fate. ``covers_*``: the late instants for which its run stands; ``into``: the one that stands for
-    it."""
-
-    key: str
-    nominal_at: Instant
-    due_at: Instant
-    decided_at: Instant
-    origin: str
-    revision: int
-    disposition: str
-    reason_code: str | None
-    reason: str | None
-    actor: str
-    is_late: bool
-    run_id: Id
-    into: str | None
-    covers_first: Instant | None
-    covers_last: Instant | None
-    covers_count: int | None
-    made_good_by: str | None
-    tz_version: str | None
 
 
 class DecidedPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,12 +80,7 @@ def list_schedules(asked: Asked[ScheduleQuery, Nothing]) -> SchedulePage:
     query = asked.query
     found = asked.client.schedules.list(after=query.cursor or "", limit=query.limit + 1)
     page = found[: query.limit]
-    return SchedulePage(data=[_schedule(each) for each in page], next_cursor=page[-1].name if len(found) > query.limit else None)
-
-
-def get_schedule(asked: Asked[Scoped, Nothing]) -> Schedule:
-    """One schedule: whether it will fire, when, and why not."""
-    return _now(asked)
+    return SchedulePage(data=[schedule(each) for each in page], next_cursor=page[-1].name if len(found) > query.limit else None)
 
 
 def pause_schedule(asked: Asked[Scoped, Because]) -> Schedule:
@@ -180,7 +111,7 @@ def delete_schedule(asked: Asked[Scoped, Nothing]) -> Deleted:
 
 def preview_schedule(asked: Asked[PreviewQuery, Nothing]) -> DueInstants:
     """The next instants of a schedule, with what clocks on the wall show."""
-    return DueInstants(data=[_due(each) for each in asked.client.schedules.preview(asked.path["name"], asked.query.count)])
+    return DueInstants(data=[due(each) for each in asked.client.schedules.preview(asked.path["name"], asked.query.count)])
 
 
 def list_occurrences(asked: Asked[OccurrenceQuery, Nothing]) -> DecidedPage:
@@ -189,44 +120,17 @@ def list_occurrences(asked: Asked[OccurrenceQuery, Nothing]) -> DecidedPage:
     page = asked.client.schedules.occurrences(
         asked.path["name"], disposition=query.disposition, cursor=query.cursor, limit=query.limit
     )
-    return DecidedPage(data=[_decided(each) for each in page.data], next_cursor=page.next_cursor)
+    return DecidedPage(data=[decided(each) for each in page.data], next_cursor=page.next_cursor)
 
 
 def _now(asked: Asked[Any, Any]) -> Schedule:
-    return _schedule(asked.client.schedules.get(asked.path["name"]))
-
-
-def _schedule(found: ScheduleView) -> Schedule:
-    return Schedule(
-        id=found.id, name=found.name, revision=found.revision, kind=found.kind, state=str(found.state), reason=found.reason,
-        next_nominal_at=at_or_none(found.next_nominal_at), next_at=at_or_none(found.next_at), fired=found.fired,
-        failure_streak=found.failure_streak, last_fired_at=at_or_none(found.last_fired_at),
-        last_success_at=at_or_none(found.last_success_at), last_failure_at=at_or_none(found.last_failure_at),
-        paused_at=at_or_none(found.paused_at), paused_by=found.paused_by, created_at=at(found.created_at),
-        updated_at=at(found.updated_at),
-    )  # fmt: skip
-
-
-def _due(fire: Fire) -> DueInstant:
-    walls = [OnTheWall(local=each.local, offset=each.offset, zone=each.zone, note=each.told) for each in fire.notes]
-    return DueInstant(at=at(fire.at), walls=walls)
-
-
-def _decided(found: Occurrence) -> DecidedInstant:
-    return DecidedInstant(
-        key=found.key, nominal_at=at(found.nominal_at), due_at=at(found.due_at), decided_at=at(found.decided_at),
-        origin=str(found.origin), revision=found.revision, disposition=str(found.disposition), reason_code=found.reason_code,
-        reason=found.reason, actor=found.actor, is_late=found.is_late, run_id=found.run_id, into=found.into_key,
-        covers_first=at_or_none(found.covers_first), covers_last=at_or_none(found.covers_last),
-        covers_count=found.covers_count, made_good_by=found.made_good_by, tz_version=found.tz_version,
-    )  # fmt: skip
+    return schedule(asked.client.schedules.get(asked.path["name"]))
 
 
 _ONE = (UnknownSchedule,)
 
 ENDPOINTS = (
     reads("/schedules", "schedules.list", list_schedules, query=ScheduleQuery, gives=SchedulePage),
-    reads("/schedules/{name}", "schedules.get", get_schedule, query=Scoped, gives=Schedule, refusals=_ONE),
     acts("DELETE", "/schedules/{name}", "schedules.delete", delete_schedule, body=Nothing, gives=Deleted, refusals=_ONE),
     acts("POST", "/schedules/{name}/pause", "schedules.pause", pause_schedule, body=Because, gives=Schedule, refusals=_ONE),
     acts("POST", "/schedules/{name}/resume", "schedules.resume", resume_schedule, body=Nothing, gives=Schedule, refusals=_ONE),
