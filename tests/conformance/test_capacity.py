@@ -172,7 +172,8 @@ def test_what_an_operator_said_of_a_queues_room_beats_code_until_it_is_reset(fle
     fleet.database.write("queues.bound", lambda tx: capacity.reset_bound(tx, fleet.namespace, "main", actor="user:operator"))
     deploy(30)
     assert bound_of(fleet) == (30, "skip", "code")
-    assert [row[0] for row in fleet.sql("SELECT action FROM changes ORDER BY at")] == [*["queue_bound"] * 2, "queue_bound_reset"]
+    told = [row[0] for row in fleet.sql("SELECT action FROM audit_entries ORDER BY seq")]
+    assert told == [*["queue.bounded"] * 2, "queue.bound_reset"]
 
 
 def test_a_bound_below_what_waits_ends_nothing_and_lets_nothing_more_in(fleet: Fleet) -> None:

@@ -241,7 +241,7 @@ def _check_postgres(fleet: Fleet, statement: str) -> None:
         found = session.execute(cast("Any", f"EXPLAIN (ANALYZE, BUFFERS OFF) {sql}"), {"most": 500}).fetchall()
     plan = "\n".join(row[0] for row in found)
     assert "Index" in plan, plan
-    assert "Seq Scan" not in plan, plan
+    assert "Seq Scan on runs" not in plan, plan  # of the other tables, which are empty, it is as good as an index
     assert "Rows Removed" not in plan, plan
 
 

@@ -43,6 +43,9 @@ _LEFT_OUT = {
 }
 
 
+_PATIENCE_SECONDS = 60.0  # of one request, on a machine that has other things to do
+
+
 @dataclass
 class Tally:
     """What a campaign did."""
@@ -117,11 +120,17 @@ def campaign(
                 try:
                     _ask(operation, mode, known, max(1, cases // 2), start, one)
                 except (Exception, BaseExceptionGroup) as surprise:
-                    tally.surprises.append(f"{operation.label} ({mode.value}): {surprise}")
+                    tally.surprises.append(f"{operation.label} ({mode.value}): {_told(surprise)}")
             tally.operations.add(operation.label)
             if told is not None:
                 told(f"{tally.cases:6} {operation.label}")
     return tally
+
+
+def _told(surprise: BaseException) -> str:
+    """What surprised, with what it was made of."""
+    inner = "; ".join(map(_told, surprise.exceptions)) if isinstance(surprise, BaseExceptionGroup) else ""
+    return f"{type(surprise).__name__}: {surprise}" + (f" ({inner})" if inner else "")
 
 
 def _ask(operation: Any, mode: Any, known: dict[str, list[str]], cases: int, start: int, one: Callable[[Any], None]) -> None:
@@ -146,7 +155,7 @@ def _ask(operation: Any, mode: Any, known: dict[str, list[str]], cases: int, sta
 def _one(case: Any, *, address: str, mode: Any, session: requests.Session, left_out: Any, tally: Tally) -> None:
     if mode is GenerationMode.POSITIVE:
         case.query.pop("namespace", None)  # in another one there is nothing to ask about
-    response = case.call_and_validate(base_url=address, session=session, excluded_checks=left_out)
+    response = case.call_and_validate(base_url=address, session=session, excluded_checks=left_out, timeout=_PATIENCE_SECONDS)
     tally.cases += 1
     tally.statuses[response.status_code] += 1
     code = response.json().get("code") if response.status_code >= 400 and response.content else None
