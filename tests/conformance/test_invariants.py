@@ -85,6 +85,17 @@ def test_each_oracle_finds_the_damage_it_is_for(inhabited: Fleet, database: AnyD
     assert invariant in found
 
 
+def test_a_backlog_over_what_has_a_fate_is_found(inhabited: Fleet, database: AnyDatabase) -> None:
+    span = "SELECT schedule_id, min(nominal_at), max(nominal_at), 3, 1, 0 FROM occurrences GROUP BY schedule_id"
+    inhabited.sql(f"INSERT INTO schedule_backlogs (schedule_id, first_at, last_at, number, revision, ready_at) {span}")
+
+    found = {violation.invariant for violation in invariants.violations(database)}
+
+    wipe(inhabited)
+    inhabited.sql("DELETE FROM schedule_backlogs")
+    assert found == {"an_instant_is_decided_once_and_behind_the_cursor"}
+
+
 def test_every_oracle_is_tried_by_some_damage() -> None:
     oracles = {oracle.__name__ for oracle in (*invariants.LEDGER_ORACLES, *invariants.TABLE_ORACLES)}
     assert set(DAMAGE) == oracles | {

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from mainspring.client import Client
+from mainspring.core.backlog import CATCH_UP_RATE
 from mainspring.core.durations import DAY, HOUR, MINUTE, SECOND
 from mainspring.core.rule_building import every
 from mainspring.core.states import State
@@ -201,16 +202,68 @@ def test_a_clock_set_back_fires_nothing_again(stage: Stage) -> None:
     assert stage.fleet.one("SELECT count(*) FROM runs") == len(ledger)
 
 
-def test_a_backlog_of_a_day_delays_no_other_schedule(stage: Stage) -> None:
+@pytest.mark.case("schedules", 34)
+def test_a_backlog_of_a_day_delays_no_other_schedule_and_live_ones_are_decided_on_time(stage: Stage) -> None:
     stage.put(name="other")
-    stage.put(every("1s"), name="heavy", misfire={"policy": "catch_up", "max": 100}, overlap="allow")
+    stage.put(every("1s"), name="heavy", misfire={"policy": "catch_up", "max": 300}, overlap={"policy": "forbid", "buffer_max": 4})
     stage.fleet.pass_time(2 * DAY + 500_000)
     upkeep.make_pass(stage.fleet.database, upkeep.Terms(actor="leader", ttl=TTL))
     assert stage.fates("other")[-1] == "fired"
     stage.tick()
-    heavy = stage.ledger("heavy")
-    assert not heavy[-1].is_late
-    assert sum(each.is_late for each in heavy if each.disposition == "fired") == 100
+    outside = stage.fleet.one("SELECT sum(number) FROM schedule_backlogs")
+    assert outside > 250, "the backlog enters as places free"
+    for _ in range(2):
+        stage.elapse(SECOND)
+        newest = stage.ledger("heavy")[-1]
+        assert not newest.is_late
+        assert 0 <= newest.decided_at - newest.due_at < 10 * SECOND
+        assert stage.fates("heavy").count("waiting") <= 4
+    for _ in range(5):
+        stage.work()
+        stage.tick()
+    assert stage.fleet.one("SELECT sum(number) FROM schedule_backlogs") < outside
+
+
+def test_late_ones_of_all_schedules_start_at_one_pace(stage: Stage) -> None:
+    for name in ("one", "two"):
+        stage.put(every("1s"), name=name, misfire={"policy": "catch_up", "max": 100}, overlap="allow")
+    stage.fleet.pass_time(HOUR + 500_000)
+
+    def started() -> int:
+        return sum(each.is_late and each.disposition == "fired" for name in ("one", "two") for each in stage.ledger(name))
+
+    stage.tick()
+    assert CATCH_UP_RATE <= started() < 3 * CATCH_UP_RATE  # a server's clock goes on meanwhile
+    for _ in range(4):
+        stage.elapse(1_037_000)  # so that no two instants have one name
+    assert started() == 200
+    assert stage.fleet.one("SELECT count(*) FROM schedule_backlogs") == 0
+
+
+def test_a_backlog_runs_as_the_revision_said_under_which_it_came_due(stage: Stage) -> None:
+    stage.put(every("1s"), misfire={"policy": "catch_up", "max": 20}, overlap={"policy": "forbid", "buffer_max": 2})
+    stage.fleet.pass_time(HOUR + 500_000)
+    stage.tick()
+    stage.client.schedules.put("ping", every("1h"), "ping", payload={"n": 2})
+    bodies = []
+    for _ in range(30):
+        bodies += [claimed.body for claimed in stage.work()]
+        stage.tick()
+    assert bodies.count(b'{"n":1}') >= 20
+    assert {each.revision for each in stage.ledger() if each.is_late} == {1}
+    assert stage.fleet.one("SELECT count(*) FROM schedule_backlogs") == 0
+
+
+def test_a_backlog_is_withdrawn_with_its_schedule(stage: Stage) -> None:
+    stage.put(every("1s"), misfire={"policy": "catch_up", "max": 20}, overlap={"policy": "forbid", "buffer_max": 2})
+    stage.fleet.pass_time(HOUR + 500_000)
+    stage.tick()
+    outside = stage.fleet.one("SELECT sum(number) FROM schedule_backlogs")
+    assert outside > 10
+    stage.put(every("1s"), enabled=False)
+    assert stage.fleet.one("SELECT count(*) FROM schedule_backlogs") == 0
+    (withdrawn,) = [each for each in stage.client.schedules.ranges("ping") if each.disposition == "withdrawn"]
+    assert outside - 2 <= withdrawn.count <= outside
 
 
 @pytest.mark.case("schedules", 65)

@@ -120,6 +120,7 @@ def test_on_time_work_runs_under_skip_although_the_planner_sees_it_late(stage: S
 def test_a_day_of_missed_seconds_stops_nothing_and_takes_a_bounded_number_of_rows(stage: Stage) -> None:
     stage.put(every("1s"), misfire={"policy": "catch_up", "max": 100}, overlap="allow")
     stage.elapse(30 * HOUR + 500_000)
+    stage.elapse(2 * SECOND)  # at the pace of all late ones
     fates = stage.fates()
     assert fates.count("fired") >= 100
     assert sum(each.is_late for each in stage.ledger() if each.disposition == "fired") == 100
@@ -336,9 +337,20 @@ def test_a_waiting_run_that_somebody_cancels_is_withdrawn(stage: Stage) -> None:
     assert stage.fates() == ["fired", "withdrawn"]
 
 
-def test_more_than_may_wait_are_turned_away_and_said_to_be(stage: Stage) -> None:
+def test_late_ones_beyond_those_that_may_wait_enter_as_places_free(stage: Stage) -> None:
     stage.put(misfire="catch_up", overlap={"policy": "forbid", "buffer_max": 2})
     stage.elapse(5 * MINUTE + 7 * SECOND)
+    assert stage.fates() == ["fired", "waiting", "waiting"], "the last is live, and has its place; the others wait outside"
+    for _ in range(5):
+        stage.work()
+        stage.tick()
+    assert stage.fates() == ["fired"] * 5
+
+
+def test_more_live_ones_than_may_wait_are_turned_away_and_said_to_be(stage: Stage) -> None:
+    stage.put(overlap={"policy": "forbid", "buffer_max": 2})
+    for _ in range(5):
+        stage.elapse()
     assert stage.fates() == ["fired", "waiting", "waiting", "buffer_full", "buffer_full"]
 
 

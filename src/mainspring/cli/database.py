@@ -56,6 +56,18 @@ def status(context: typer.Context, json: output.Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command("restore")
+def restore(context: typer.Context) -> None:
+    """Say that this database was restored from a backup: what was due since waits for `mainspring hold decide`."""
+    with connected(context) as client:
+        held = client.holds.restored()
+    print(f"schedules held: {held}")
+    if held:
+        output.tell(
+            "look: mainspring hold list; decide: mainspring hold decide --policy policy|suppress --reason ... NAME, or --all"
+        )
+
+
 @app.command("check")
 def check(
     context: typer.Context,

@@ -18,6 +18,7 @@ from mainspring.cli import (
     dev,
     doctor,
     finding,
+    hold,
     importing,
     limit,
     queue,
@@ -152,6 +153,7 @@ app.add_typer(run.app, name="run")
 app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(queue.app, name="queue")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(hold.app, name="hold")
 app.add_typer(importing.app, name="import")
 app.add_typer(limit.app, name="limit")
 app.add_typer(task.app, name="task")

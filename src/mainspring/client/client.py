@@ -13,6 +13,7 @@ from mainspring.client.blobs import SweptBlobs, sweep_blobs
 from mainspring.client.dead_letters import DeadLetters
 from mainspring.client.fleet import Fleet
 from mainspring.client.handles import Handle, Member
+from mainspring.client.holds import Holds
 from mainspring.client.keys import Keys, with_fields
 from mainspring.client.limits import LimitsAtWork
 from mainspring.client.logins import Logins
@@ -91,6 +92,7 @@ class Client:
         self.runs = Runs(self)
         self.queues = Queues(self)
         self.limits = LimitsAtWork(self)
+        self.holds = Holds(self)
         self.fleet = Fleet(self)
         self.batches = Batches(self)
         self.dead_letters = DeadLetters(self)
@@ -495,6 +497,5 @@ def _distinct(requests: Sequence[Request]) -> "tuple[list[Lane], list[tuple[int,
 
 def _bound_size(requests: Sequence[Any]) -> None:
     if len(requests) > MOST_AT_ONCE:
-        raise InvalidOption(
-            f"{len(requests):,} runs in one call; {MOST_AT_ONCE:,} is the most, so call once per chunk", option="items"
-        )
+        told = f"{len(requests):,} runs in one call; {MOST_AT_ONCE:,} is the most, so call once per chunk"
+        raise InvalidOption(told, option="items")

@@ -18,12 +18,14 @@ LOOK_SLACK = 2 * MINUTE
 
 class CursorFault(StrEnum):
     """``lost``: there is none. ``stalled``: nobody would look at it, though its rule goes on. ``distant``: the look comes after the
-    instant it is for. ``ahead``: instants that are to come are said to be settled."""
+    instant it is for. ``ahead``: instants that are to come are said to be settled. ``rezoned``: newer zone data say something else
+    of its zones, so it is to be planned again."""
 
     LOST = "lost"
     STALLED = "stalled"
     DISTANT = "distant"
     AHEAD = "ahead"
+    REZONED = "rezoned"
 
 
 def cursor_fault(spec: Spec, table: Timetable, cursor: Cursor, *, now: int) -> CursorFault | None:

@@ -12,11 +12,13 @@ from itertools import groupby
 from typing import NamedTuple
 
 from mainspring.core import jitter as jittering
+from mainspring.core.backlog import MOST_BACKLOGS, Backlog, Entered, Entry, Source, enter, has_backlog
 from mainspring.core.durations import SECOND
 from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin, planned_key
 from mainspring.core.overlap import Admission, Waiter, admit, replaced
+from mainspring.core.rules import After
 from mainspring.core.schedule import Cursor, Spec
-from mainspring.core.settling import MOST_SETTLED, Covers, Due, Verdict, left_to_carry, settle
+from mainspring.core.settling import MOST_SETTLED, Covers, Due, OnMisfire, Verdict, left_to_carry, settle
 from mainspring.core.timetable import Timetable
 
 #: So many instants of one settlement that did not run are kept one by one; older ones as ranges.
@@ -49,7 +51,8 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """An occurrence that is new. ``ready_at``: it may start from then on, for late ones that are spaced out."""
+    """An occurrence that is new. ``ready_at``: it may start from then on, for late ones that are spaced out.
+    ``revision``: of those from a backlog, that under which they came due."""
 
     key: str
     nominal: int
@@ -62,6 +65,7 @@ class Arrival:
     actor: str | None = None
     run_id: str | None = None
     body: bytes | None = None
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,8 @@ class Visit:
     """What one look decided. ``begins`` and ``superseded`` are of those who waited: the latter with the key of who stands for each.
     ``again``: due retries that have their slot back; ``replaced``: runs that wait for a retry and end for a newer one.
     ``stops``: so many of the oldest under way are asked to stop. ``more``: there is more to settle at once. ``pauses``:
-    the schedule is to be paused, since its runs fail."""
+    the schedule is to be paused, since its runs fail. ``backlogs``: what is left of them, and ``paced_until`` of the pace of all;
+    ``given_up``: backlogs that never run, with the fate of each. ``broken``: why it is not planned."""
 
     cursor: Cursor
     fates: list[Fate] = field(default_factory=list)
@@ -103,6 +108,10 @@ class Visit:
     stops: int = 0
     more: bool = False
     pauses: bool = False
+    backlogs: list[Backlog] = field(default_factory=list)
+    given_up: list[tuple[Backlog, Disposition, str | None]] = field(default_factory=list)
+    paced_until: int = 0
+    broken: str | None = None
 
 
 def visit(
@@ -113,15 +122,23 @@ def visit(
     standing: Sequence[Standing],
     arriving: Sequence[Arrival] = (),
     now: int,
+    sources: Sequence[Source] = (),
+    revision: int = 0,
+    paced_until: int = 0,
 ) -> Visit:
-    """Settle what is due by ``now``, and give out the slots that are free: retries are first in line. No table: the schedule is not
-    in force, so nothing is due and nobody who waits begins; who arrives by hand does, and what has begun goes on."""
-    settled = _nothing(cursor) if table is None else _settle(spec, table, cursor, now)
-    new = [*settled.arrivals, *arriving]
+    """Settle what is due by ``now``, give out the slots that are free, retries first, and let in from the backlogs (``sources``,
+    and what is late now, of this ``revision``). No table: the schedule is not in force, so nothing is due and nobody who waits
+    begins; who arrives by hand does, and what has begun goes on."""
+    reserved = sum(each.backlog.number for each in sources)
+    settled = _nothing(cursor) if table is None else _settle(spec, table, cursor, now, reserved)
     waiting = [each for each in standing if each.waits] if table is not None else []
     ready = [each for each in waiting if each.ready_at <= now]
     later = [each for each in waiting if each.ready_at > now]
     active = sum(each.holds_slot for each in standing)
+    if table is not None and settled.backlog is not None:
+        sources = [*sources, Source(settled.backlog._replace(revision=revision), spec, table)]
+    entered = _entering(spec, sources if table is not None else (), standing, ready, paced_until, now)
+    new = [*(_let_in(cursor.schedule_id, each, now) for each in entered.entries), *settled.arrivals, *arriving]
     newest = max((each.nominal_at for each in ready if each.origin is not Origin.MANUAL), default=None)
     newest = max((each.nominal for each in new if each.ready_at <= now and each.origin is not Origin.MANUAL), default=newest)
     replaced, again = _retries(spec, standing, active, newest)
@@ -136,11 +153,12 @@ def visit(
     if admission.stops:
         holders = [each for each in standing if each.holds_slot][: admission.stops]
         waits += [_looked_after_at(spec, each, now) for each in holders if each.stalled_at is None]
-    nexts = [at for at in (settled.next_at, *waits) if at is not None]
+    nexts = [at for at in (settled.next_at, entered.next_at, *waits) if at is not None]
     fired = sum(fate.disposition is Disposition.FIRED and fate.arrival.origin is Origin.PLANNED for fate in fates)
     begun = [each for each in ready if each.key in admission.fired]
     fired += sum(each.origin is Origin.PLANNED for each in begun)
     kept, ranges = _in_detail(fates, settled.ranges)
+    backlogs = entered.left if table is not None else [each.backlog for each in sources]
     moved = settled.cursor._replace(
         next_at=now if settled.more or replaced else min(nexts, default=None),
         fired=cursor.fired + fired,
@@ -155,7 +173,27 @@ def visit(
         again=again,
         replaced=replaced,
         stops=admission.stops,
-        more=settled.more,
+        more=settled.more or (entered.next_at is not None and entered.next_at <= now),
+        backlogs=backlogs[-MOST_BACKLOGS:],
+        given_up=[(each, Disposition.MISSED_WINDOW, "max") for each in backlogs[:-MOST_BACKLOGS]],
+        paced_until=entered.paced_until if entered.entries else paced_until,
+    )
+
+
+def _entering(
+    spec: Spec, sources: Sequence[Source], standing: Sequence[Standing], ready: Sequence[Standing], paced_until: int, now: int
+) -> Entered:
+    """Who enters from the backlogs, behind those who wait and may begin."""
+    slots = spec.overlap.max_concurrency
+    taken = sum(each.holds_slot or (each.is_retry and each.is_due) for each in standing)
+    return enter(
+        sources,
+        spec.overlap,
+        order=spec.misfire.order,
+        free=None if slots is None else max(0, slots - taken - len(ready)),
+        waiting=sum(each.waits and each.origin is not Origin.MANUAL for each in standing),
+        paced_until=paced_until,
+        now=now,
     )
 
 
@@ -182,13 +220,14 @@ class _Settled:
     ranges: list[Range]
     next_at: int | None
     more: bool
+    backlog: Backlog | None = None
 
 
 def _nothing(cursor: Cursor) -> _Settled:
     return _Settled(cursor=cursor, arrivals=[], fates=[], ranges=[], next_at=None, more=False)
 
 
-def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int) -> _Settled:
+def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int, reserved: int) -> _Settled:
     """The instants between the cursor and now, each with its verdict; and the next one."""
     instants = list(table.between(cursor.cursor_at, now, most=MOST_SETTLED))
     due = _with_jitter(spec, table, cursor.schedule_id, instants)
@@ -199,8 +238,10 @@ def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int) -> _Settled:
     carried = None
     if cursor.carried_first is not None and cursor.carried_last is not None:
         carried = Covers(cursor.carried_first, cursor.carried_last, cursor.carried_count)
-    verdicts = settle(due, spec.misfire, now=now, newer=newer, carried=carried, all_late=bool(cursor.backlog_is_late))
-    verdicts, is_spent = _until_spent(verdicts, spec, cursor)
+    split = 0 if cursor.suppressed_to is None else sum(each.nominal <= cursor.suppressed_to for each in due)
+    verdicts = [Verdict(due=each, disposition=Disposition.SUPPRESSED_BY_RESTORE, is_late=True) for each in due[:split]]
+    verdicts += settle(due[split:], spec.misfire, now=now, newer=newer, carried=carried, all_late=bool(cursor.backlog_is_late))
+    verdicts, is_spent = _until_spent(verdicts, spec, cursor.fired + reserved)
     left = left_to_carry(verdicts, carried)
     pending = instants[len(due)] if len(due) < len(instants) else None
     at = due[-1].nominal if more and due else now if pending is None else pending - 1
@@ -215,14 +256,19 @@ def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int) -> _Settled:
         backlog_is_late=cursor.backlog_is_late if newer else 0,
     )
     ready = [verdict for verdict in verdicts if verdict.disposition is Disposition.FIRED]
+    late: list[Verdict] = []
+    if spec.misfire.policy is OnMisfire.CATCH_UP and has_backlog(spec.overlap) and not isinstance(spec.rule, After):
+        late = [verdict for verdict in ready if verdict.is_late]
+        ready = ready[len(late) :]
     rest = [verdict for verdict in verdicts if verdict.disposition is not Disposition.FIRED]
     return _Settled(
         cursor=moved,
         arrivals=[_arrival(cursor.schedule_id, verdict, now) for verdict in ready],
-        fates=[_told(cursor.schedule_id, verdict) for verdict in rest[-LEDGER_DETAIL:]],
+        fates=[_told(cursor, verdict) for verdict in rest[-LEDGER_DETAIL:]],
         ranges=_ranges(rest[:-LEDGER_DETAIL]),
         next_at=next_due,
         more=newer > 0,
+        backlog=Backlog(late[0].due.nominal, late[-1].due.nominal, len(late), 0, 0) if late else None,
     )
 
 
@@ -236,11 +282,11 @@ def _with_jitter(spec: Spec, table: Timetable, seed: str, instants: Sequence[int
     ]
 
 
-def _until_spent(verdicts: list[Verdict], spec: Spec, cursor: Cursor) -> tuple[list[Verdict], bool]:
+def _until_spent(verdicts: list[Verdict], spec: Spec, fired: int) -> tuple[list[Verdict], bool]:
     """With ``max_runs``, up to the last one that fires; and whether that was the last."""
     if spec.max_runs is None:
         return verdicts, False
-    left = spec.max_runs - cursor.fired
+    left = spec.max_runs - fired
     for place, verdict in enumerate(verdicts):
         if left <= 0:
             return verdicts[:place], True
@@ -260,10 +306,28 @@ def _arrival(schedule_id: str, verdict: Verdict, now: int) -> Arrival:
     )
 
 
-def _told(schedule_id: str, verdict: Verdict) -> Fate:
+def _let_in(schedule_id: str, entry: Entry, now: int) -> Arrival:
+    (due,) = _with_jitter(entry.source.spec, entry.source.table, schedule_id, [entry.nominal])
+    return Arrival(
+        key=planned_key(schedule_id, due.nominal),
+        nominal=due.nominal,
+        due_at=due.due_at,
+        is_late=True,
+        ready_at=entry.ready_at if entry.ready_at > now else 0,
+        revision=entry.source.backlog.revision,
+    )
+
+
+def _told(cursor: Cursor, verdict: Verdict) -> Fate:
     nominal, due_at = verdict.due
-    arrival = Arrival(key=planned_key(schedule_id, nominal), nominal=nominal, due_at=due_at, is_late=verdict.is_late)
-    into = None if verdict.into is None else planned_key(schedule_id, verdict.into)
+    arrival = Arrival(
+        key=planned_key(cursor.schedule_id, nominal),
+        nominal=nominal,
+        due_at=due_at,
+        is_late=verdict.is_late,
+        actor=cursor.suppressed_by if verdict.disposition is Disposition.SUPPRESSED_BY_RESTORE else None,
+    )
+    into = None if verdict.into is None else planned_key(cursor.schedule_id, verdict.into)
     return Fate(arrival=arrival, disposition=verdict.disposition, reason_code=verdict.reason, into=into)
 
 

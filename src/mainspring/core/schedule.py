@@ -24,6 +24,7 @@ class ScheduleState(StrEnum):
 
     ACTIVE = "active"
     PAUSED = "paused"
+    HELD = "held"
     DISABLED = "disabled"
     ENDED = "ended"
     BROKEN = "broken"
@@ -76,7 +77,9 @@ class Spec:
 
 
 class Cursor(NamedTuple):
-    """How far a schedule has been settled: a row of ``schedule_cursors``."""
+    """How far a schedule has been settled: a row of ``schedule_cursors``. ``tz_version``, ``zone_hash`` and ``zone_offset``: what
+    the zone data were, and said, as it was moved. After a restore ``held_to``: up to when its instants wait for a person;
+    ``suppressed_to``: up to when they do not run, as ``suppressed_by`` decided."""
 
     schedule_id: str
     cursor_at: int
@@ -92,6 +95,12 @@ class Cursor(NamedTuple):
     last_ended_at: int | None
     last_success_at: int | None
     last_failure_at: int | None
+    tz_version: str | None = None
+    zone_hash: str | None = None
+    zone_offset: int | None = None
+    held_to: int | None = None
+    suppressed_to: int | None = None
+    suppressed_by: str | None = None
 
 
 def kind_of(rule: Rule) -> str:
@@ -112,7 +121,14 @@ def kind_of(rule: Rule) -> str:
 
 
 def state_of(
-    *, is_enabled: bool, is_paused: bool, is_deleted: bool, broken: str | None, next_nominal_at: int | None, is_after: bool
+    *,
+    is_enabled: bool,
+    is_paused: bool,
+    is_deleted: bool,
+    broken: str | None,
+    next_nominal_at: int | None,
+    is_after: bool,
+    is_held: bool = False,
 ) -> ScheduleState:
     """Whether a schedule will fire. One of ``after`` waits for an end, and has no next instant meanwhile."""
     if is_deleted:
@@ -121,6 +137,8 @@ def state_of(
         return ScheduleState.BROKEN
     if not is_enabled:
         return ScheduleState.DISABLED
+    if is_held:
+        return ScheduleState.HELD
     if is_paused:
         return ScheduleState.PAUSED
     return ScheduleState.ACTIVE if next_nominal_at is not None or is_after else ScheduleState.ENDED

@@ -9,9 +9,11 @@ from functools import partial
 from typing import NamedTuple
 
 from mainspring.core.cursor_audit import CursorFault, cursor_fault
+from mainspring.core.replanning import Standing, standing
 from mainspring.core.schedule import Cursor
 from mainspring.errors import MainspringError
 from mainspring.operations.planning import ScheduleRow, as_moved, read_spec, table_of
+from mainspring.operations.replanning import data_of
 from mainspring.operations.rows import encode_data
 from mainspring.store.database import Database, Transaction
 from mainspring.zones import tz_version
@@ -59,6 +61,9 @@ def mend(tx: Transaction, schedule: ScheduleRow, *, actor: str) -> bool:
         case CursorFault.AHEAD:
             log.error("schedule %s: its cursor is ahead of the clock, so nothing of it fires until then", schedule.name)
             return False
+        case CursorFault.REZONED:
+            tx.execute("cursors.poke", ids=[schedule.id])
+            return True
         case CursorFault.LOST:
             _begin_anew(tx, schedule)
         case CursorFault.STALLED | CursorFault.DISTANT:
@@ -83,8 +88,14 @@ def _suspects(tx: Transaction, after: str) -> tuple[list[str], list[ScheduleRow]
 def _fault(schedule: ScheduleRow, cursor: Cursor | None, now: int) -> CursorFault | None:
     if cursor is None:
         return CursorFault.LOST
+    if cursor.held_to is not None:  # it waits for a person
+        return None
     try:
-        return cursor_fault(read_spec(schedule.spec), table_of(schedule, cursor), cursor, now=now)
+        spec = read_spec(schedule.spec)
+        stands = standing(cursor, data_of(spec))
+        if stands is not Standing.SAME:  # under older data nothing is to be said of it
+            return CursorFault.REZONED if stands is Standing.NEWER else None
+        return cursor_fault(spec, table_of(schedule, cursor), cursor, now=now)
     except MainspringError:  # it cannot be planned, and says so itself
         return None
 
@@ -98,5 +109,4 @@ def _begin_anew(tx: Transaction, schedule: ScheduleRow) -> None:
         zone_hash="",
     )  # fmt: skip
     cursor = Cursor(*(tx.one("cursors.lock", id=schedule.id) or ()))
-    spec = read_spec(schedule.spec)
-    tx.execute("cursors.move", batch=[as_moved(cursor._replace(fired=fired, last_fired_at=last_fired_at), spec)])
+    tx.execute("cursors.move", batch=[as_moved(cursor._replace(fired=fired, last_fired_at=last_fired_at))])

@@ -13,23 +13,27 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mainspring.core import replanning as zoned
 from mainspring.core.attempts import Held, Move, move
-from mainspring.core.durations import MINUTE
+from mainspring.core.backlog import Backlog, Source
+from mainspring.core.durations import MINUTE, SECOND
 from mainspring.core.ids import stable_uuid7
 from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin
 from mainspring.core.planning import Arrival, Fate, Range, Standing, Visit, visit
-from mainspring.core.rules import timezones
+from mainspring.core.restoring import Mark, Memory
 from mainspring.core.schedule import Cursor, Spec, kind_of
 from mainspring.core.states import EventType, State
 from mainspring.core.timetable import Surroundings, Timetable, timetable
 from mainspring.errors import MainspringError
-from mainspring.operations import deliveries, moves, occurrences
+from mainspring.operations import backlogs, deliveries, holds, moves, occurrences
 from mainspring.operations.creation import NewRun, insertion, labelling
+from mainspring.operations.replanning import data_of, replanned
 from mainspring.operations.rows import encode_data
 from mainspring.store.database import Plan, Query, Transaction, drive
 from mainspring.zones import tz_version, zone
 
 _BROKEN_US = 1 * MINUTE
+_OLDER_US = 5 * SECOND
 _COMPILED = 4096
 _MOST_TOLD = 500
 WITHDRAWN = "withdrawn"
@@ -75,11 +79,12 @@ class ScheduleRow(NamedTuple):
 
 class Planned(NamedTuple):
     """What a look at due schedules did: how many were looked at, whether there may be more, and the schedules (with a number) of
-    which the oldest under way are to be asked to stop."""
+    which the oldest under way are to be asked to stop. ``mark``: how far planning has come; None if nothing was due."""
 
     schedules: int
     more: bool
     stops: list[tuple[str, int]]
+    mark: Mark | None = None
 
 
 @dataclass(slots=True)
@@ -90,6 +95,7 @@ class _Writing:
     ranges: list[tuple[ScheduleRow, Range]]
     visits: list[tuple[ScheduleRow, Visit]]
     broken: list[tuple[ScheduleRow, str | None]]
+    backlogs: dict[str, tuple[list[Backlog], list[Backlog]]]
 
 
 @lru_cache(maxsize=_COMPILED)
@@ -119,20 +125,19 @@ def table_of(schedule: ScheduleRow, cursor: Cursor | None = None, *, until: int 
     return _table(schedule.spec, schedule.seed, schedule.created_at, ended_at, until)
 
 
-def zone_hash(spec: Spec) -> str:
-    """What the zones of a rule say, under whatever data."""
-    found = (zone(name) for name in sorted(timezones(spec.rule)))
-    return "".join(each.hash for each in found if each is not None)
-
-
-def plan_due(tx: Transaction, *, most: int) -> Planned:
-    """Look at up to ``most`` schedules that are due."""
+def plan_due(tx: Transaction, *, most: int, memory: Memory | None = None) -> Planned:
+    """Look at up to ``most`` schedules that are due. Where ``memory`` tells that the database was restored since, nothing is done
+    but to hold back what the backup does not know of."""
     cursors = [Cursor(*row) for row in tx.rows("cursors.due", most=most)]
     if not cursors:
         return Planned(0, False, [])
+    mark = holds.mark(tx)
+    if memory is not None and memory.was_restored(mark):
+        return Planned(holds.restored(tx, memory.new_incarnation(), actor="system"), True, [], holds.mark(tx))
     made = look_at(tx, cursors)
     more = len(cursors) == most or any(each.more for each in made.values())
-    return Planned(len(cursors), more, [(key, each.stops) for key, each in made.items() if each.stops])
+    stops = [(key, each.stops) for key, each in made.items() if each.stops]
+    return Planned(len(cursors), more, stops, holds.step(tx, memory))
 
 
 def look_at(
@@ -142,21 +147,30 @@ def look_at(
     ids = sorted(cursor.schedule_id for cursor in cursors)
     rows = {row[0]: ScheduleRow(*row) for row in tx.rows("cursors.schedules", ids=ids)}
     found = standing(tx, ids)
-    writing = _Writing([], [], [], [])
+    held, pace = backlogs.of(tx, ids), backlogs.Pace(tx)
+    writing = _Writing([], [], [], [], {})
     for cursor in cursors:
         schedule = rows[cursor.schedule_id]
         arrivals = arriving.get(schedule.id, ()) if arriving else ()
+        before = held.get(schedule.id, [])
         try:
-            told, made = _look(tx, schedule, cursor, found.get(schedule.id, ()), arrivals)
-            if schedule.broken is not None:
-                writing.broken.append((schedule, None))
+            told, made = _look(tx, schedule, cursor, found.get(schedule.id, ()), arrivals, before, pace)
+            pace.move(made.paced_until)
+            writing.backlogs[schedule.id] = before, made.backlogs
+            if schedule.broken != made.broken:
+                writing.broken.append((schedule, made.broken))
         except MainspringError as error:  # this schedule cannot be planned; the others can
             told, made = schedule, _unplanned(schedule, cursor, found.get(schedule.id, ()), tx.now)
             writing.broken.append((schedule, error.message[:_MOST_TOLD]))
         writing.visits.append((schedule, made))
-        writing.fates += [(told, fate) for fate in made.fates]
+        writing.fates += [(_under(tx, told, fate.arrival.revision), fate) for fate in made.fates]
         writing.ranges += [(told, each) for each in made.ranges]
+        writing.ranges += [
+            (told._replace(revision=gone.revision), Range(gone.first, gone.last, gone.number, fate, code))
+            for gone, fate, code in made.given_up
+        ]
     _write(tx, writing)
+    pace.write()
     return {schedule.id: made for schedule, made in writing.visits}
 
 
@@ -170,28 +184,74 @@ def _unplanned(schedule: ScheduleRow, cursor: Cursor, standing: Sequence[Standin
 
 
 def _look(
-    tx: Transaction, schedule: ScheduleRow, cursor: Cursor, standing: Sequence[Standing], arriving: Sequence[Arrival]
+    tx: Transaction,
+    schedule: ScheduleRow,
+    cursor: Cursor,
+    standing: Sequence[Standing],
+    arriving: Sequence[Arrival],
+    held: Sequence[Backlog],
+    pace: backlogs.Pace,
 ) -> tuple[ScheduleRow, Visit]:
     """What is decided of a schedule, and the revision under which it is. One that is not in force is looked at again when something
     about it changes; what is asked for by hand starts anyway, as the newest revision says."""
     spec = read_spec(schedule.spec)
     failed = spec.pause_after_failures is not None and cursor.failure_streak >= spec.pause_after_failures
-    if not schedule.is_in_force or failed:
+    if not schedule.is_in_force or failed or cursor.held_to is not None:
         made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=tx.now)
         is_over = schedule.deleted_at is not None or not schedule.enabled
         withdrawn = [each for each in standing if is_over and each.waits]
-        return schedule, replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=schedule.is_in_force)
+        made = replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=failed and schedule.is_in_force)
+        gone: list[tuple[Backlog, Disposition, str | None]] = [(each, Disposition.WITHDRAWN, None) for each in held if is_over]
+        return schedule, replace(made, backlogs=[] if is_over else list(held), given_up=gone)
+    data = data_of(spec)
+    stands = zoned.standing(cursor, data)
+    if stands is zoned.Standing.OLDER:
+        made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=tx.now)
+        told = f"tzdata_older: this process has zone data {data.version}, and it was planned under {cursor.tz_version}"
+        put_off = made.cursor._replace(next_at=tx.now + _OLDER_US)
+        return schedule, replace(made, cursor=put_off, backlogs=list(held), broken=told)
     older = _older(tx, schedule, cursor)
+    if older.until is None and stands is zoned.Standing.NEWER:
+        older = older._replace(cursor=replanned(tx, older.cursor, table_of(schedule, older.cursor), data))
+    sources = [_source(tx, schedule, cursor, each) for each in held]
     if older.until is None:
-        table = table_of(schedule, older.cursor)
-        return schedule, visit(spec, table, older.cursor, standing=standing, arriving=arriving, now=tx.now)
+        table, paced_until = table_of(schedule, older.cursor), pace.until if held or _is_late(spec, cursor, tx.now) else 0
+        made = visit(
+            spec, table, older.cursor, standing=standing, arriving=arriving, now=tx.now, sources=sources,
+            revision=schedule.revision, paced_until=paced_until,
+        )  # fmt: skip
+        return schedule, replace(made, cursor=zoned.stamped(made.cursor, data))
     if arriving:
-        return schedule, _again(visit(spec, None, older.cursor, standing=standing, arriving=arriving, now=tx.now), tx.now)
-    made = visit(read_spec(older.row.spec), older.table, older.cursor, standing=standing, now=tx.now)
+        made = visit(spec, None, older.cursor, standing=standing, arriving=arriving, now=tx.now)
+        return schedule, _again(replace(made, backlogs=list(held)), tx.now)
+    made = visit(
+        read_spec(older.row.spec), older.table, older.cursor, standing=standing, now=tx.now, sources=sources,
+        revision=older.row.revision, paced_until=pace.until,
+    )  # fmt: skip
     if made.more or made.cursor.next_nominal_at is not None:
         return older.row, made
     passed = made.cursor._replace(cursor_at=older.until, backlog_is_late=cursor.backlog_is_late)
     return older.row, _again(replace(made, cursor=passed), tx.now)
+
+
+def _is_late(spec: Spec, cursor: Cursor, now: int) -> bool:
+    """Whether some of what is due may be late."""
+    following = cursor.next_nominal_at
+    return bool(cursor.backlog_is_late) or following is None or now - following > spec.misfire.grace_us
+
+
+def _source(tx: Transaction, schedule: ScheduleRow, cursor: Cursor, backlog: Backlog) -> Source:
+    row = _under(tx, schedule, backlog.revision)
+    return Source(backlog, read_spec(row.spec), table_of(row, cursor))
+
+
+def _under(tx: Transaction, schedule: ScheduleRow, revision: int | None) -> ScheduleRow:
+    """A schedule as one of its revisions says."""
+    if revision is None or revision == schedule.revision:
+        return schedule
+    text, lane_id, policy_id, body = _found(tx.one("backlogs.revision", id=schedule.id, revision=revision))
+    kind = kind_of(read_spec(text).rule)
+    return schedule._replace(revision=revision, kind=kind, spec=text, lane_id=lane_id, policy_id=policy_id, body=body)
 
 
 def _again(made: Visit, now: int) -> Visit:
@@ -224,7 +284,7 @@ def _older(tx: Transaction, schedule: ScheduleRow, cursor: Cursor) -> _Older:
 
 
 def _found(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
-    assert row is not None, "a revision follows each but the newest"
+    assert row is not None, "revisions are numbered without holes, and kept"
     return row
 
 
@@ -281,8 +341,8 @@ def _write(tx: Transaction, writing: _Writing) -> None:
         tx.execute("schedules.log", id=schedule.id, type="paused", actor="system", data=encode_data({"reason": FAILED_TOO_OFTEN}))
     for schedule, why in writing.broken:
         tx.execute("schedules.broke", id=schedule.id, why=why)
-    unreadable = {schedule.id for schedule, why in writing.broken if why is not None}
-    moved = [as_moved(made.cursor, None if s.id in unreadable else read_spec(s.spec)) for s, made in writing.visits]
+    backlogs.keep(tx, writing.backlogs)
+    moved = [as_moved(made.cursor) for _, made in writing.visits]
     tx.execute("cursors.move", batch=sorted(moved))
     if passed_by:
         tx.execute("cursors.poke", ids=passed_by)
@@ -329,12 +389,12 @@ def _row(schedule: ScheduleRow, fate: Fate, ids: Mapping[str, str]) -> tuple[Any
     )  # fmt: skip
 
 
-def as_moved(cursor: Cursor, spec: Spec | None) -> tuple[Any, ...]:
-    """A cursor as it is written. ``spec`` None: it cannot be read, so nobody knows what its zones say."""
+def as_moved(cursor: Cursor) -> tuple[Any, ...]:
+    """A cursor as it is written."""
     c = cursor
     return (
         c.schedule_id, c.cursor_at, c.next_nominal_at, c.next_at, c.carried_first, c.carried_last, c.carried_count,
-        c.backlog_is_late, c.fired, c.last_fired_at, tz_version(), "" if spec is None else zone_hash(spec),
+        c.backlog_is_late, c.fired, c.last_fired_at, c.tz_version, c.zone_hash, c.zone_offset,
     )  # fmt: skip
 
 

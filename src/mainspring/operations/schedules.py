@@ -15,10 +15,12 @@ from mainspring.core.planning import Arrival
 from mainspring.core.policy import Policy
 from mainspring.core.schedule import Cursor, ScheduleState, Spec, kind_of, state_of
 from mainspring.errors import ChangedMeanwhile, InvalidOption, MainspringError, NameTaken, UnknownSchedule
-from mainspring.operations import occurrences
+from mainspring.operations import holds, occurrences
 from mainspring.operations.creation import intern
+from mainspring.operations.holds import HELD, OnHeld
 from mainspring.operations.lanes import as_lane
-from mainspring.operations.planning import ScheduleRow, look_at, read_spec, table_of, zone_hash
+from mainspring.operations.planning import ScheduleRow, look_at, read_spec, table_of
+from mainspring.operations.replanning import data_of
 from mainspring.operations.rows import encode_data
 from mainspring.store.database import Transaction
 from mainspring.zones import tz_version
@@ -177,7 +179,7 @@ def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str,
     first = table.after(start - 1) if spec.start_at is not None else table.after(tx.now - 1)
     tx.execute(
         "cursors.create", id=new_id, cursor_at=(start if spec.start_at is not None else tx.now) - 1, next_nominal_at=first,
-        next_at=first if spec.enabled else None, tz_version=tz_version(), zone_hash=zone_hash(spec),
+        next_at=first if spec.enabled else None, tz_version=tz_version(), zone_hash=data_of(spec).hash,
     )  # fmt: skip
     return True
 
@@ -202,7 +204,7 @@ def _edit(
     if _due_at(old.spec) != _due_at(told["spec"]):
         table.check_due(old.created_at)  # one that has been due may be ended by its end_at
     table.check_often(tx.now)
-    look_at(tx, [cursor])
+    look_at(tx, [cursor._replace(zone_hash="")])  # the zones of another rule
 
 
 def _due_at(text: str) -> list[Any]:
@@ -272,6 +274,20 @@ def _given(schedule: ScheduleRow, body: bytes | None) -> bytes | None:
     return msgspec.json.encode(order | {"payload": msgspec.Raw(body)})
 
 
+def decide(tx: Transaction, name: str, policy: OnHeld, *, namespace: str, actor: str, reason: str) -> bool:
+    """Decide what becomes of what a schedule holds back since a restore; whether it held anything.
+
+    Raises:
+        UnknownSchedule: there is none of that name.
+    """
+    schedule, cursor = _take(tx, name, namespace)
+    if cursor.held_to is None:
+        return False
+    holds.lift(tx, schedule.id, policy, actor=actor, reason=reason)
+    look_at(tx, [_locked(tx, schedule.id)])
+    return True
+
+
 def delete(tx: Transaction, name: str, *, namespace: str, actor: str) -> None:
     """Free its name, and withdraw what waits; what runs, and what was, stays.
 
@@ -335,10 +351,11 @@ def _view(schedule: ScheduleRow, cursor: Cursor) -> ScheduleView:
     state = state_of(
         is_enabled=bool(schedule.enabled), is_paused=schedule.paused_at is not None, is_deleted=schedule.deleted_at is not None,
         broken=schedule.broken, next_nominal_at=cursor.next_nominal_at, is_after=schedule.kind == "after",
+        is_held=cursor.held_to is not None,
     )  # fmt: skip
     return ScheduleView(
         id=schedule.id, name=schedule.name, revision=schedule.revision, kind=schedule.kind, state=state,
-        reason=schedule.broken or schedule.paused_reason, spec=spec,
+        reason=schedule.broken or (HELD if cursor.held_to is not None else schedule.paused_reason), spec=spec,
         next_nominal_at=cursor.next_nominal_at if state is ScheduleState.ACTIVE else None,
         next_at=cursor.next_at if state is ScheduleState.ACTIVE else None, fired=cursor.fired,
         failure_streak=cursor.failure_streak, last_fired_at=cursor.last_fired_at, last_success_at=cursor.last_success_at,

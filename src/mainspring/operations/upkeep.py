@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from mainspring.core.durations import DAY, HOUR, MINUTE, SECOND
 from mainspring.core.lease import DEFAULT_TTL
+from mainspring.core.restoring import Memory
 from mainspring.errors import StorageUnavailable
 from mainspring.operations import attempts, bulk, continuing, deadlines, dispatching, limits, retention, views
 from mainspring.operations.deadlines import Instants
@@ -38,12 +39,14 @@ _SETTLED_US = 1 * HOUR
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Whose pass it is. ``ttl`` (µs): the lease by which the fleet's silence is judged. ``reap_every``: a look for lapsed leases
-    that is younger than that serves this pass too. ``may_plan``: whether the database's clock (µs) may be planned by."""
+    that is younger than that serves this pass too. ``may_plan``: whether the database's clock (µs) may be planned by. ``memory``:
+    what the process knows of how far planning had come."""
 
     actor: str
     ttl: int = DEFAULT_TTL
     reap_every: int = 0
     may_plan: Callable[[int], bool] = lambda _: True
+    memory: Memory | None = None
 
 
 class Done(NamedTuple):
@@ -160,7 +163,9 @@ def _due(tx: Transaction, terms: Terms) -> Done:
 def _schedules(database: Database, terms: Terms) -> Done:
     from mainspring.operations import planning, replacing  # paid for only by those who have schedules
 
-    planned = database.write("schedules.plan", lambda tx: planning.plan_due(tx, most=MOST_SCHEDULES))
+    planned = database.write("schedules.plan", lambda tx: planning.plan_due(tx, most=MOST_SCHEDULES, memory=terms.memory))
+    if terms.memory is not None and planned.mark is not None:
+        terms.memory.saw(planned.mark)
     for schedule_id, count in planned.stops:
         ask = partial(replacing.stop_oldest, schedule_id=schedule_id, count=count, actor=terms.actor)
         database.write("schedules.stop", ask)

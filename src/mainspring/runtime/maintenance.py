@@ -11,6 +11,7 @@ from mainspring.core.durations import MINUTE, SECOND
 from mainspring.errors import BrokenInvariant
 from mainspring.operations import upkeep
 from mainspring.operations.upkeep import Pass, Terms
+from mainspring.runtime.remembering import remembered
 from mainspring.runtime.service import Wake
 from mainspring.store.database import Database
 from mainspring.system import System
@@ -53,7 +54,13 @@ class Maintenance:
         self._longest = min(_LONGEST_SECONDS, ttl_us / 6e6)  # well within the silence that the reaper takes for an outage
         self._trust = ClockTrust()
         self.clock_ahead_us = 0
-        self._terms = Terms(actor=actor, ttl=ttl_us, reap_every=int(self._longest * 500_000), may_plan=self._may_plan)
+        self._terms = Terms(
+            actor=actor,
+            ttl=ttl_us,
+            reap_every=int(self._longest * 500_000),
+            may_plan=self._may_plan,
+            memory=remembered(database, system.new_id),
+        )
 
     def step(self) -> Wake:
         """One pass."""

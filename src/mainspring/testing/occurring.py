@@ -39,7 +39,7 @@ def an_occurrence_is_where_its_run_is() -> str:
 
 
 def an_instant_is_decided_once_and_behind_the_cursor() -> str:
-    """P2: what has a row lies in no range, ranges do not overlap, and nothing is decided that the cursor has not passed."""
+    """P2: what has a row lies in no range and no backlog, ranges do not overlap, and the cursor has passed whatever is decided."""
     return """
         SELECT o.key, 'is in the range from', g.first_at, 'too' FROM occurrences o
         JOIN occurrence_ranges g ON g.schedule_id = o.schedule_id AND o.nominal_at BETWEEN g.first_at AND g.last_at
@@ -47,6 +47,14 @@ def an_instant_is_decided_once_and_behind_the_cursor() -> str:
         UNION ALL
         SELECT CAST(g.schedule_id AS TEXT), 'ranges overlap', g.first_at, '' FROM occurrence_ranges g
         JOIN occurrence_ranges h ON h.schedule_id = g.schedule_id AND h.first_at > g.first_at AND h.first_at <= g.last_at
+        UNION ALL
+        SELECT o.key, 'is in the backlog from', b.first_at, 'too' FROM occurrences o
+        JOIN schedule_backlogs b ON b.schedule_id = o.schedule_id AND o.nominal_at BETWEEN b.first_at AND b.last_at
+        WHERE o.origin = 'planned'
+        UNION ALL
+        SELECT CAST(b.schedule_id AS TEXT), 'a backlog is no stretch behind the cursor', b.first_at, '' FROM schedule_backlogs b
+        JOIN schedule_cursors c ON c.schedule_id = b.schedule_id
+        WHERE b.number < 1 OR b.first_at > b.last_at OR b.last_at > c.cursor_at
         UNION ALL
         SELECT o.key, 'is after the cursor', c.cursor_at, '' FROM occurrences o
         JOIN schedule_cursors c ON c.schedule_id = o.schedule_id

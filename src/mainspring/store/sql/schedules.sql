@@ -99,27 +99,33 @@ ON CONFLICT (schedule_id) DO NOTHING;
 -- A schedule's cursor, locked: whoever holds it decides what is due.
 -- columns: schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int, carried_count int
 -- columns: backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int, last_success_at int
--- columns: last_failure_at int
+-- columns: last_failure_at int, tz_version text, zone_hash text, zone_offset int, held_to int
+-- columns: suppressed_to int, suppressed_by text
 SELECT schedule_id, cursor_at, next_nominal_at, next_at, carried_first, carried_last, carried_count, backlog_is_late, fired,
-       failure_streak, last_fired_at, last_ended_at, last_success_at, last_failure_at
+       failure_streak, last_fired_at, last_ended_at, last_success_at, last_failure_at, tz_version, zone_hash, zone_offset, held_to,
+       suppressed_to, suppressed_by
 FROM schedule_cursors WHERE schedule_id = :id {{lock}};
 
 -- name: cursors.look
 -- The same for a reader.
 -- columns: schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int, carried_count int
 -- columns: backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int, last_success_at int
--- columns: last_failure_at int
+-- columns: last_failure_at int, tz_version text, zone_hash text, zone_offset int, held_to int
+-- columns: suppressed_to int, suppressed_by text
 SELECT schedule_id, cursor_at, next_nominal_at, next_at, carried_first, carried_last, carried_count, backlog_is_late, fired,
-       failure_streak, last_fired_at, last_ended_at, last_success_at, last_failure_at
+       failure_streak, last_fired_at, last_ended_at, last_success_at, last_failure_at, tz_version, zone_hash, zone_offset, held_to,
+       suppressed_to, suppressed_by
 FROM schedule_cursors WHERE schedule_id = :id;
 
 -- name: cursors.due
 -- Cursors that somebody has to look at by now, the longest due first, locked; those that another is just at are passed over.
 -- columns: schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int, carried_count int
 -- columns: backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int, last_success_at int
--- columns: last_failure_at int
+-- columns: last_failure_at int, tz_version text, zone_hash text, zone_offset int, held_to int
+-- columns: suppressed_to int, suppressed_by text
 SELECT schedule_id, cursor_at, next_nominal_at, next_at, carried_first, carried_last, carried_count, backlog_is_late, fired,
-       failure_streak, last_fired_at, last_ended_at, last_success_at, last_failure_at
+       failure_streak, last_fired_at, last_ended_at, last_success_at, last_failure_at, tz_version, zone_hash, zone_offset, held_to,
+       suppressed_to, suppressed_by
 FROM schedule_cursors
 WHERE next_at <= {{now}}
 ORDER BY next_at, schedule_id
@@ -152,10 +158,12 @@ ORDER BY r.revision LIMIT 1;
 -- What was settled is behind the cursor. The caller holds its lock.
 -- input batch: schedule_id uuid, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int
 -- input batch: carried_count int, backlog_is_late int, fired int, last_fired_at int, tz_version text, zone_hash text
+-- input batch: zone_offset int
 UPDATE schedule_cursors AS c
 SET cursor_at = i.cursor_at, next_nominal_at = i.next_nominal_at, next_at = i.next_at, carried_first = i.carried_first,
     carried_last = i.carried_last, carried_count = i.carried_count, backlog_is_late = i.backlog_is_late, fired = i.fired,
-    last_fired_at = i.last_fired_at, tz_version = i.tz_version, zone_hash = i.zone_hash
+    last_fired_at = i.last_fired_at, tz_version = i.tz_version, zone_hash = i.zone_hash,
+    zone_offset = i.zone_offset
 FROM {{batch}} AS i
 WHERE c.schedule_id = i.schedule_id;
 
@@ -189,11 +197,13 @@ UPDATE schedule_cursors SET failure_streak = 0 WHERE schedule_id = :id;
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
 -- columns: body bytes, revised_at int, schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int
 -- columns: carried_last int, carried_count int, backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int
--- columns: last_success_at int, last_failure_at int
+-- columns: last_success_at int, last_failure_at int, tz_version text, zone_hash text, zone_offset int, held_to int
+-- columns: suppressed_to int, suppressed_by text
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
        s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at,
        c.schedule_id, c.cursor_at, c.next_nominal_at, c.next_at, c.carried_first, c.carried_last, c.carried_count,
-       c.backlog_is_late, c.fired, c.failure_streak, c.last_fired_at, c.last_ended_at, c.last_success_at, c.last_failure_at
+       c.backlog_is_late, c.fired, c.failure_streak, c.last_fired_at, c.last_ended_at, c.last_success_at, c.last_failure_at,
+       c.tz_version, c.zone_hash, c.zone_offset, c.held_to, c.suppressed_to, c.suppressed_by
 FROM schedules s
 JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
 LEFT JOIN schedule_cursors c ON c.schedule_id = s.id
@@ -211,4 +221,5 @@ SELECT max(e.at) AS settled_to,
         WHERE schedule_id = :id AND origin = 'planned' AND disposition = 'fired') AS last_fired_at
 FROM (SELECT max(nominal_at) AS at FROM occurrences WHERE schedule_id = :id AND origin = 'planned'
       UNION ALL SELECT max(last_at) FROM occurrence_ranges WHERE schedule_id = :id
+      UNION ALL SELECT max(last_at) FROM schedule_backlogs WHERE schedule_id = :id
       UNION ALL SELECT at - 1 FROM schedule_revisions WHERE schedule_id = :id AND revision = :revision) AS e;

@@ -1,8 +1,8 @@
 """Schedules as a shape of the simulator, with an oracle that counts instants by arithmetic.
 
 Here: a few schedules that come due every few seconds, and what people do to them. The promise: of every revision, each instant that
-lies in its time and behind the cursor has one fate, a row or a place in a range, and there are no others. Not here: that fates and
-runs say the same, and that slots are kept (``testing/occurring.py``).
+lies in its time and behind the cursor has one fate, a row or a place in a range, or waits in a backlog, and there are no others.
+Not here: that fates and runs say the same, and that slots are kept (``testing/occurring.py``).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -129,9 +129,10 @@ class Scheduled:
             yield revision, max(0, last - first) if spec["enabled"] else 0
 
     def _found(self, schedule_id: str, revision: int) -> int:
-        ((rows, ranged),) = self._world.look(
+        ((rows, ranged, waiting_outside),) = self._world.look(
             "SELECT (SELECT count(*) FROM occurrences WHERE schedule_id = ? AND revision = ? AND origin = 'planned'),"
-            " (SELECT coalesce(sum(count), 0) FROM occurrence_ranges WHERE schedule_id = ? AND revision = ?)",
-            schedule_id, revision, schedule_id, revision,
+            " (SELECT coalesce(sum(count), 0) FROM occurrence_ranges WHERE schedule_id = ? AND revision = ?),"
+            " (SELECT coalesce(sum(number), 0) FROM schedule_backlogs WHERE schedule_id = ? AND revision = ?)",
+            *(schedule_id, revision) * 3,
         )  # fmt: skip
-        return int(rows) + int(ranged)
+        return int(rows) + int(ranged) + int(waiting_outside)
