@@ -28,11 +28,11 @@ from mainspring.errors import (
     RunFailed,
     RunSkipped,
 )
-from mainspring.runtime.hosting import WorkerProcess
 from mainspring.tasks import Task
 
 if TYPE_CHECKING:
     from mainspring.core.rule_building import after, any_of, cron, every, on_calendar, once, rrule
+    from mainspring.runtime.hosting import WorkerProcess
     from mainspring.targets.programs import shell
     from mainspring.targets.requests import http
     from mainspring.targets.secrets import secret
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _RULES = "mainspring.core.rule_building"
-#: Builders of rules and targets, and where they are: imported at their first use, for that takes a while and many need none.
+#: Builders of rules and targets, what executes, and where they are: imported at first use, for that takes a while.
 _LATE = dict.fromkeys(("after", "any_of", "cron", "every", "on_calendar", "once", "rrule"), _RULES) | {
+    "WorkerProcess": "mainspring.runtime.hosting",
     "http": "mainspring.targets.requests",
     "secret": "mainspring.targets.secrets",
     "shell": "mainspring.targets.programs",

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from mainspring.client import Batches, Client, DeadLetters, LimitsAtWork, Queues, Runs, Tick
+from mainspring.client import Batches, Client, LimitsAtWork, Queues, Runs
 from mainspring.codec import BlobStore, Codec, keeping_of
 from mainspring.config import default_database, default_transport, follow
 from mainspring.context import Context
@@ -28,13 +28,9 @@ from mainspring.errors import CapabilityUnsupported, InvalidOption
 from mainspring.operations.views import WorkerView
 from mainspring.options import Kept, KeyOption, KeyTtl, SpanOption, checked_limits
 from mainspring.registry import ExecutorKind, FailureDetail, Registry
-from mainspring.runtime.delivered import Delivered
-from mainspring.runtime.hosting import WorkerProcess
 from mainspring.runtime.links import Delivering, Links
 from mainspring.runtime.outboxing import Outbox
 from mainspring.runtime.outboxing import Relay as OutboxRelay
-from mainspring.runtime.supervisor import crew_of
-from mainspring.runtime.worker import WorkerPlan
 from mainspring.store.database import Capabilities
 from mainspring.system import RealSystem, process_name
 from mainspring.tasks import CollectDecorator, Decorator, Task
@@ -42,8 +38,12 @@ from mainspring.telemetry.metrics import Metrics, Served
 from mainspring.transports import Message, Transport
 
 if TYPE_CHECKING:
+    from mainspring.client.dead_letters import DeadLetters
     from mainspring.client.schedules import Schedules
+    from mainspring.client.ticking import Tick
     from mainspring.core.rules import Rule
+    from mainspring.runtime.delivered import Delivered
+    from mainspring.runtime.hosting import WorkerProcess
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -148,7 +148,7 @@ class App:
             )
         return added
 
-    def execute_delivery(self, message: Message | bytes | str) -> Delivered:
+    def execute_delivery(self, message: Message | bytes | str) -> "Delivered":
         """Execute the run that a message of a queue with ``delivery=`` names, here and now: the worker of a process that is called.
 
         One that is stale, doubled or made up executes nothing, and the answer says why. Returns when the outcome is durable; how
@@ -159,7 +159,7 @@ class App:
         """
         return self.worker().execute_delivery(message)
 
-    async def aexecute_delivery(self, message: Message | bytes | str) -> Delivered:
+    async def aexecute_delivery(self, message: Message | bytes | str) -> "Delivered":
         """``execute_delivery`` for an event loop."""
         return await self.worker().aexecute_delivery(message)
 
@@ -294,7 +294,7 @@ class App:
         return self.client.limits
 
     @property
-    def dead_letters(self) -> DeadLetters:
+    def dead_letters(self) -> "DeadLetters":
         """Runs that used up a budget: looking at them, replaying and dismissing them."""
         return self.client.dead_letters
 
@@ -303,11 +303,11 @@ class App:
         """The workers of this namespace, newest first."""
         return self.client.workers()
 
-    def tick(self, *, every: Duration = "10s") -> Tick:
+    def tick(self, *, every: Duration = "10s") -> "Tick":
         """One pass of maintenance, for those who run no worker all the time; see ``Client.tick``."""
         return self.client.tick(every=every)
 
-    async def atick(self, *, every: Duration = "10s") -> Tick:
+    async def atick(self, *, every: Duration = "10s") -> "Tick":
         """``tick`` for an event loop."""
         return await asyncio.to_thread(self.tick, every=every)
 
@@ -440,7 +440,7 @@ class App:
         grace: Duration = "30s",
         name: str | None = None,
         metrics_port: int | None = None,
-    ) -> WorkerProcess:
+    ) -> "WorkerProcess":
         """A worker of this app, not started yet.
 
         ``queues`` names those it serves, strictly by priority, or gives each a weight: ``{"mail": 4, "*": 1}`` shares its claims,
@@ -453,6 +453,10 @@ class App:
         Raises:
             InvalidOption, UnknownQueue: naming the option and what to write.
         """
+        from mainspring.runtime.hosting import WorkerProcess  # what executes runs is not for those who only ask for them
+        from mainspring.runtime.supervisor import crew_of
+        from mainspring.runtime.worker import WorkerPlan
+
         if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= 10_000:
             raise InvalidOption(f"concurrency must be from 1 to 10000, not {concurrency!r}", option="concurrency")
         if isinstance(queues, str):
@@ -475,15 +479,13 @@ class App:
             poll_seconds=poll_us / 1e6,
         )
         grace_seconds = parse_duration(grace, option="grace") / 1e6
-        if processes != 1:
-            given = {
-                "queues": queues, "capabilities": capabilities, "concurrency": concurrency, "poll": poll, "lease": lease,
-                "grace": grace, "name": name, "metrics_port": metrics_port,
-            }  # fmt: skip
-            crew = crew_of(self, processes, self._database_url(), self._settings, given)
-            return WorkerProcess(lambda: self.client, self.registry, plan, grace_seconds=grace_seconds, crew=crew)
-        served = None if metrics_port is None else Served(self.observe(), metrics_port)
-        return WorkerProcess(lambda: self.client, self.registry, plan, grace_seconds=grace_seconds, served=served)
+        given = {
+            "queues": queues, "capabilities": capabilities, "concurrency": concurrency, "poll": poll, "lease": lease,
+            "grace": grace, "name": name, "metrics_port": metrics_port,
+        }  # fmt: skip
+        crew = None if processes == 1 else crew_of(self, processes, self._database_url(), self._settings, given)
+        served = None if crew is not None or metrics_port is None else Served(self.observe(), metrics_port)
+        return WorkerProcess(lambda: self.client, self.registry, plan, grace_seconds=grace_seconds, crew=crew, served=served)
 
     def _settings(self) -> dict[str, str]:
         """What a process of this app needs in its environment, to use what this one uses."""

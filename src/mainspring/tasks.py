@@ -19,7 +19,6 @@ from mainspring.core.durations import Duration
 from mainspring.errors import InvalidOption
 from mainspring.options import KeyOption, KeyTtl, Options, SpanOption
 from mainspring.registry import Registry, TaskSpec
-from mainspring.runtime.single import in_a_loop, run_now
 from mainspring.waiting import in_thread
 
 P = ParamSpec("P")
@@ -173,11 +172,15 @@ class Task(Generic[P, R]):
         Raises:
             QueuePaused, NoCapacity: it may not begin now; nothing was created. PayloadInvalid, KeyConflict: as of ``enqueue``.
         """
+        from mainspring.runtime.single import in_a_loop  # what executes runs is not for those who only ask for them
+
         return in_a_loop(lambda: self.arun_now(*args, **kwargs))
 
     async def arun_now(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """``run_now`` in this event loop. Cancelled, it cuts the attempt off, which goes back to be run by a worker."""
         client = await in_thread(lambda: self._app.client)
+        from mainspring.runtime.single import run_now
+
         return await run_now(client, self._app.registry, self._request(args, kwargs), using=self._options.using)
 
     def find_current(self, *, key: str) -> Handle[R] | None:

@@ -13,7 +13,7 @@ from mainspring.cli.run import app, data_of, show_runs
 from mainspring.errors import InvalidOption
 
 if TYPE_CHECKING:
-    from mainspring.client import Bulk, Selection
+    from mainspring.client.bulk import Bulk, Selection
     from mainspring.operations.bulk import Act
 
 StateOption = Annotated[list[str] | None, typer.Option("--state", "-s", help="In this state or class of states; may be repeated.")]

@@ -4,15 +4,12 @@ A ``Client`` needs no task code: it speaks of tasks by name. An ``App`` has one 
 """
 
 from mainspring.client.batches import Batches, BatchView, JoinedBatch
-from mainspring.client.bulk import Bulk, BulkActs, Selection
 from mainspring.client.client import AsyncClient, Client
-from mainspring.client.dead_letters import DeadLetters
 from mainspring.client.handles import BatchHandle, Handle, Member
 from mainspring.client.limits import LimitsAtWork
 from mainspring.client.queues import Queues
 from mainspring.client.requests import Request, with_bodies
 from mainspring.client.runs import Page, Runs
-from mainspring.client.ticking import Tick
 from mainspring.client.upstreams import condition_of, upstreams_of
 
 __all__ = [
@@ -20,11 +17,8 @@ __all__ = [
     "BatchHandle",
     "BatchView",
     "Batches",
-    "Bulk",
-    "BulkActs",
     "Chunk",
     "Client",
-    "DeadLetters",
     "Handle",
     "JoinedBatch",
     "LimitsAtWork",
@@ -33,8 +27,6 @@ __all__ = [
     "Queues",
     "Request",
     "Runs",
-    "Selection",
-    "Tick",
     "condition_of",
     "stream",
     "upstreams_of",

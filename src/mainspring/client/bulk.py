@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from mainspring.client.runs import due_at
 from mainspring.client.writing import write_again
 from mainspring.core.bulk import Action, Effect
-from mainspring.core.durations import Duration, parse_duration, parse_instant
+from mainspring.core.durations import Duration
 from mainspring.core.ids import parse_run_id
 from mainspring.core.names import check_priority, check_text
 from mainspring.core.states import State
@@ -251,20 +252,6 @@ class BulkActs:
             UnknownRun: there is none. InvalidOption: its caller died before it was written down whole: nothing of it was done.
         """
         return _carry_out(self._client, parse_run_id(act_id), progress)
-
-
-def due_at(client: "Client", at: datetime | str | None, delay: Duration | None) -> int:
-    """The instant that ``at=`` or ``delay=`` means.
-
-    Raises:
-        InvalidOption: both, or neither.
-    """
-    if (at is None) == (delay is None):
-        raise InvalidOption("give one of at (an instant) and delay (how long from now)", option="at")
-    if at is not None:
-        return parse_instant(at, option="at")
-    now: int = client.database.read("clock", lambda tx: tx.now)
-    return now + parse_duration(delay, option="delay")  # type: ignore[arg-type]
 
 
 def _carry_out(client: "Client", act_id: str, progress: Progress | None) -> Result:

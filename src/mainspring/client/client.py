@@ -2,27 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mainspring import codec
-from mainspring.client.api_tokens import ApiTokens
-from mainspring.client.audit import Audit
 from mainspring.client.batches import Batches
 from mainspring.client.blobs import SweptBlobs, sweep_blobs
-from mainspring.client.dead_letters import DeadLetters
-from mainspring.client.fleet import Fleet
+from mainspring.client.facets import Facets
 from mainspring.client.handles import Handle, Member
-from mainspring.client.holds import Holds
 from mainspring.client.keys import Keys, with_fields
 from mainspring.client.limits import LimitsAtWork
-from mainspring.client.logins import Logins
 from mainspring.client.queues import Queues
 from mainspring.client.requests import Alike, Request, as_alike, check_promises
 from mainspring.client.reruns import FindTask
 from mainspring.client.runs import Runs
-from mainspring.client.ticking import Tick, tick
-from mainspring.client.users import Users
 from mainspring.client.writing import write_again
 from mainspring.core.durations import LONGEST, Duration, parse_duration
 from mainspring.core.ids import parse_run_id
@@ -45,8 +37,7 @@ from mainspring.transports import Transport
 from mainspring.wakeups import Hub
 
 if TYPE_CHECKING:
-    from mainspring.client.schedule_files import ScheduleFiles
-    from mainspring.client.schedules import Schedules
+    from mainspring.client.ticking import Tick
 
 T = TypeVar("T")
 
@@ -66,7 +57,7 @@ class Dispatching(Protocol):
     def dispatch(self, run_ids: Sequence[str]) -> None: ...
 
 
-class Client:
+class Client(Facets):
     """Everything that can be asked of a Mainspring database, by name, without the tasks' code.
 
     ``database`` is a URL or an open database. Opening is lazy: the first call connects.
@@ -92,14 +83,7 @@ class Client:
         self.runs = Runs(self)
         self.queues = Queues(self)
         self.limits = LimitsAtWork(self)
-        self.holds = Holds(self)
-        self.fleet = Fleet(self)
         self.batches = Batches(self)
-        self.dead_letters = DeadLetters(self)
-        self.api_tokens = ApiTokens(self)
-        self.users = Users(self)
-        self.logins = Logins(self)
-        self.audit = Audit(self)
         self.find_task: FindTask | None = None  # where the tasks' code is at hand: how their payloads are read
         self.keys = Keys(self)
         self._url = database if isinstance(database, str) else None
@@ -129,20 +113,6 @@ class Client:
         if self.metrics is None:
             self.metrics = metrics
             self._database = None if self._database is None else Measured(self._database, metrics)
-
-    @cached_property
-    def schedules(self) -> "Schedules":
-        """Looking at schedules, and steering them."""
-        from mainspring.client.schedules import Schedules  # rules take a while to import, and many programs have none
-
-        return Schedules(self)
-
-    @cached_property
-    def schedule_files(self) -> "ScheduleFiles":
-        """Schedules from files: diff, apply, export."""
-        from mainspring.client.schedule_files import ScheduleFiles
-
-        return ScheduleFiles(self)
 
     def enqueue(self, task: str, /, *, queue: str = "default", priority: int = 0, version: int = 1, **payload: Any) -> Handle[Any]:
         """Create a run of a task by name; its worker validates the payload when it claims the run."""
@@ -290,7 +260,7 @@ class Client:
         """The workers of this namespace, newest first."""
         return list(self.database.read("workers.list", lambda tx: views.workers(tx, self.namespace)))
 
-    def tick(self, *, every: Duration = "10s") -> Tick:
+    def tick(self, *, every: Duration = "10s") -> "Tick":
         """One pass of maintenance, as every worker makes it all the time: due runs are queued, expiry and deadlines take effect,
         lapsed leases are taken, old keys are forgotten. Any number may call at once. ``every`` is how often you call: a longer
         silence is taken for an outage of the database, after which nobody's lease is taken for a while.
@@ -298,6 +268,8 @@ class Client:
         Raises:
             StorageUnavailable: the database cannot be reached. A stage that fails otherwise is in the report, and stops no other.
         """
+        from mainspring.client.ticking import tick  # all of maintenance: not for those who only enqueue
+
         return tick(self, every)
 
     def handle(self, run_id: str, decode: Callable[[bytes], Any] = codec.decode_json) -> Handle[Any]:

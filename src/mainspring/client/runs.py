@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, Unpack
 
 from mainspring import codec
 from mainspring.client import receipts, reruns
 from mainspring.client.applying import apply_policy
-from mainspring.client.bulk import BulkActs, Selection, due_at, look
 from mainspring.client.filters import Wanted, parse_filter
 from mainspring.client.handles import Handle
 from mainspring.client.reviving import copies as revived
@@ -16,20 +16,22 @@ from mainspring.client.values import Values, values_of
 from mainspring.client.writing import write_again
 from mainspring.core.attributes import Value as Attribute
 from mainspring.core.attributes import readable
-from mainspring.core.durations import Duration, parse_duration
+from mainspring.core.durations import Duration, parse_duration, parse_instant
 from mainspring.core.events import Event
 from mainspring.core.ids import parse_run_id
 from mainspring.core.names import check_priority
 from mainspring.core.retry import Backoff
 from mainspring.core.states import TERMINAL, State
 from mainspring.errors import InvalidOption
-from mainspring.operations import explaining, retention, reviving, runs, searching, steering, views
+from mainspring.operations import retention, reviving, runs, searching, steering, views
 from mainspring.operations.receipts import ReceiptRow
 from mainspring.store.database import Transaction
 from mainspring.targets.receipts import Receipt
 
 if TYPE_CHECKING:
+    from mainspring.client.bulk import BulkActs, Selection
     from mainspring.client.client import Client
+    from mainspring.operations.explaining import Explanation
 
 T = TypeVar("T")
 
@@ -50,7 +52,13 @@ class Runs:
 
     def __init__(self, client: "Client") -> None:
         self._client = client
-        self.bulk = BulkActs(client)
+
+    @cached_property
+    def bulk(self) -> "BulkActs":
+        """Acts on many runs: going on with one, and what became of each run."""
+        from mainspring.client.bulk import BulkActs  # imported when asked for, like the facets of a client
+
+        return BulkActs(self._client)
 
     def get(self, run_id: str) -> views.RunView:
         """One run.
@@ -102,13 +110,15 @@ class Runs:
         asked = parse_filter(wanted)
         return len(self._read("runs.count", lambda tx: searching.matches(tx, self._client.namespace, asked, most=most)))
 
-    def preview(self, **wanted: Unpack[Wanted]) -> Selection:
+    def preview(self, **wanted: Unpack[Wanted]) -> "Selection":
         """The runs that are as asked (see ``find``), to be acted on together: ``runs.preview(error="smtp_down").retry()``
         says how many and what would become of them, and ``.apply()`` does it.
 
         Raises:
             InvalidOption: naming what runs cannot be found by.
         """
+        from mainspring.client.bulk import look
+
         return look(self._client, parse_filter(wanted))
 
     def attributes(self, run_id: str) -> Mapping[str, Attribute]:
@@ -125,13 +135,15 @@ class Runs:
 
         return self._read("attributes.get", fn)
 
-    def explain(self, run_id: str) -> explaining.Explanation:
+    def explain(self, run_id: str) -> "Explanation":
         """Why a run is where it is: every hold on one that waits, in the order a claim meets them, and when it can start; why one
         that has ended ended so. ``print`` it, or read its fields.
 
         Raises:
             UnknownRun: there is none.
         """
+        from mainspring.operations import explaining  # it takes a while to import, and who asks is a person
+
         named = parse_run_id(run_id)
         return self._read("runs.explain", lambda tx: explaining.explain(tx, self._client.namespace, named))
 
@@ -354,6 +366,8 @@ class Runs:
         return views.events(tx, view.run.id, after=after, most=most)
 
     def _why(self, tx: Transaction, run_id: str) -> str | None:
+        from mainspring.operations import explaining
+
         return explaining.why(tx, self._client.namespace, parse_run_id(run_id))
 
     def _read(self, name: str, fn: Callable[[Transaction], T]) -> T:
@@ -370,3 +384,17 @@ def _state(state: str | State) -> State:
     except ValueError:
         known = ", ".join(State)
         raise InvalidOption(f"{state!r} is no state of a run; there are {known}", option="states") from None
+
+
+def due_at(client: "Client", at: datetime | str | None, delay: Duration | None) -> int:
+    """The instant that ``at=`` or ``delay=`` means.
+
+    Raises:
+        InvalidOption: both, or neither.
+    """
+    if (at is None) == (delay is None):
+        raise InvalidOption("give one of at (an instant) and delay (how long from now)", option="at")
+    if at is not None:
+        return parse_instant(at, option="at")
+    now: int = client.database.read("clock", lambda tx: tx.now)
+    return now + parse_duration(delay, option="delay")  # type: ignore[arg-type]

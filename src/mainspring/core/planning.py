@@ -139,28 +139,21 @@ def visit(
         sources = [*sources, Source(settled.backlog._replace(revision=revision), spec, table)]
     entered = _entering(spec, sources if table is not None else (), standing, ready, paced_until, now)
     new = [*(_let_in(cursor.schedule_id, each, now) for each in entered.entries), *settled.arrivals, *arriving]
+    come = [each for each in new if each.ready_at <= now]
     newest = max((each.nominal_at for each in ready if each.origin is not Origin.MANUAL), default=None)
-    newest = max((each.nominal for each in new if each.ready_at <= now and each.origin is not Origin.MANUAL), default=newest)
+    newest = max((each.nominal for each in come if each.origin is not Origin.MANUAL), default=newest)
     replaced, again = _retries(spec, standing, active, newest)
-    admission = admit(
-        spec.overlap,
-        active=active + len(again),
-        waiting=[Waiter(key=each.key, is_planned=each.origin is not Origin.MANUAL) for each in ready],
-        arriving=[Waiter(key=each.key, is_planned=each.origin is not Origin.MANUAL) for each in new if each.ready_at <= now],
-    )
+    admission = admit(spec.overlap, active=active + len(again), waiting=_in_line(ready), arriving=_in_line(come))
     fates = settled.fates + [_fate(each, admission, now, takes_slot=spec.overlap.max_concurrency is not None) for each in new]
-    waits = [each.ready_at for each in later] + [each.ready_at for each in new if each.ready_at > now]
-    if admission.stops:
-        holders = [each for each in standing if each.holds_slot][: admission.stops]
-        waits += [_looked_after_at(spec, each, now) for each in holders if each.stalled_at is None]
-    nexts = [at for at in (settled.next_at, entered.next_at, *waits) if at is not None]
+    begin = [each.ready_at for each in later] + [each.ready_at for each in new if each.ready_at > now]
+    waits = [settled.next_at, entered.next_at, *begin, *_looks(spec, standing, admission.stops, now)]
     fired = sum(fate.disposition is Disposition.FIRED and fate.arrival.origin is Origin.PLANNED for fate in fates)
     begun = [each for each in ready if each.key in admission.fired]
     fired += sum(each.origin is Origin.PLANNED for each in begun)
     kept, ranges = _in_detail(fates, settled.ranges)
     backlogs = entered.left if table is not None else [each.backlog for each in sources]
     moved = settled.cursor._replace(
-        next_at=now if settled.more or replaced else min(nexts, default=None),
+        next_at=now if settled.more or replaced else min((at for at in waits if at is not None), default=None),
         fired=cursor.fired + fired,
         last_fired_at=now if fired or begun else cursor.last_fired_at,
     )
@@ -205,6 +198,16 @@ def _retries(spec: Spec, standing: Sequence[Standing], active: int, newest: int 
     due = [each for each in retries if each.is_due and each not in ended]
     slots = spec.overlap.max_concurrency
     return ended, due if slots is None else due[: max(0, slots - active)]
+
+
+def _in_line(those: Sequence[Standing | Arrival]) -> list[Waiter]:
+    return [Waiter(key=each.key, is_planned=each.origin is not Origin.MANUAL) for each in those]
+
+
+def _looks(spec: Spec, standing: Sequence[Standing], stops: int, now: int) -> list[int]:
+    """When those who are asked to stop for another are looked after, if they have not ended by themselves."""
+    holders = [each for each in standing if each.holds_slot][:stops]
+    return [_looked_after_at(spec, each, now) for each in holders if each.stalled_at is None]
 
 
 def _looked_after_at(spec: Spec, holder: Standing, now: int) -> int:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from mainspring.client import Bulk, Selection
+from mainspring.client.bulk import Bulk, Selection
 from mainspring.core.access import Operation
 from mainspring.errors import InvalidOption, UnknownRun
 from mainspring.operations.bulk import Act, Item
