@@ -460,6 +460,13 @@ MUTANTS = (
         new="ready = [each for each in waiting if each.ready_at < 0]",
     ),
     Mutant(
+        name="end-wakes-nobody",
+        bug="the end of a run has nobody look at its schedule, though somebody waits for the slot",
+        file="operations/occurrences.py",
+        old='        tx.execute("cursors.poke_for_ends", ids=sorted(counted))\n',
+        new="",
+    ),
+    Mutant(
         name="edit-takes-the-past-along",
         bug="what was due before an edit and is settled after it is settled by the new rule",
         file="operations/planning.py",

@@ -21,11 +21,12 @@ class ZoneData(NamedTuple):
 
     version: str
     zones: Sequence[Zone]
+    hash: str
 
-    @property
-    def hash(self) -> str:
-        """Equal for equal rules, under whatever data."""
-        return "".join(each.hash for each in self.zones)
+    @classmethod
+    def of(cls, version: str, zones: Sequence[Zone]) -> ZoneData:
+        """Those of a rule with these zones. Their hash is equal for equal zones, under whatever data."""
+        return cls(version, zones, "".join(each.hash for each in zones))
 
     def offset_at(self, at: int) -> int | None:
         """Seconds ahead of UTC at that instant (µs); None where there is not one zone."""
@@ -58,6 +59,9 @@ def moved_to(cursor: Cursor, data: ZoneData) -> int:
 
 def stamped(cursor: Cursor, data: ZoneData) -> Cursor:
     """The cursor as moved under these data; of newer ones that say the same it keeps the version."""
+    offset = data.offset_at(cursor.cursor_at)
+    if (cursor.tz_version, cursor.zone_hash, cursor.zone_offset) == (data.version, data.hash, offset):
+        return cursor
     is_behind = cursor.tz_version is not None and cursor.zone_hash == data.hash and is_older(data.version, cursor.tz_version)
     version = cursor.tz_version if is_behind else data.version
-    return cursor._replace(tz_version=version, zone_hash=data.hash, zone_offset=data.offset_at(cursor.cursor_at))
+    return cursor._replace(tz_version=version, zone_hash=data.hash, zone_offset=offset)

@@ -121,6 +121,8 @@ def _coalesced(
     late: Sequence[Due], on_time: list[Verdict], more: bool, carried: Covers | None
 ) -> tuple[list[Verdict], list[Verdict]]:
     """Late ones go into the oldest on-time one; where there is none, into the newest of them, which fires."""
+    if not late and carried is None:
+        return [], on_time
     if on_time:
         target, merged = on_time[0].due.nominal, late
     elif late and not more:

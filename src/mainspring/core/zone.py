@@ -104,6 +104,7 @@ def zone_of(name: str, offset: int, changes: Iterable[tuple[int, int]] = (), *, 
     return Zone(name, digest, version, tuple(since), tuple(offsets))
 
 
+@lru_cache(maxsize=64)
 def is_older(version: str, than: str) -> bool:
     """Whether zone data of one version (``2026.1``) was published before those of another."""
     return _ordered(version) < _ordered(than)

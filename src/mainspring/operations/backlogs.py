@@ -3,10 +3,10 @@
 Lock order: the pace is taken after the cursors of a transaction, and before its runs. Not here: who enters (``core/backlog.py``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mainspring.core.backlog import Backlog
-from mainspring.store.database import Transaction
+from mainspring.store.database import Row, Transaction
 
 
 class Pace:
@@ -35,10 +35,10 @@ class Pace:
             self._tx.execute("backlogs.move_pace", until=self._moved)
 
 
-def of(tx: Transaction, ids: Sequence[str]) -> dict[str, list[Backlog]]:
-    """The backlogs of schedules, the oldest first."""
+def by_schedule(rows: Iterable[Row]) -> dict[str, list[Backlog]]:
+    """What ``backlogs.of`` answered: the backlogs of schedules, the oldest first."""
     found: dict[str, list[Backlog]] = {}
-    for schedule_id, *row in tx.rows("backlogs.of", ids=ids):
+    for schedule_id, *row in rows:
         found.setdefault(str(schedule_id), []).append(Backlog(*row))
     return found
 

@@ -4,13 +4,14 @@ The mark grows with each step of a planner, in its transaction. Not here: what t
 what a decision comes to (``core/planning.py``: what is suppressed; the rest is settled as late).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from mainspring.core.restoring import Mark, Memory
 from mainspring.operations.rows import encode_data
-from mainspring.store.database import Transaction
+from mainspring.store.database import Row, Transaction
 
 HELD: Final = "the database was restored: decide what becomes of what was due since the backup"
 
@@ -34,13 +35,17 @@ class Hold:
 
 def mark(tx: Transaction) -> Mark:
     """How far planning has come."""
-    row = tx.one("holds.mark")
-    return Mark(None, 0, 0) if row is None else Mark(*row)
+    return as_mark(tx.rows("holds.mark"))
+
+
+def as_mark(rows: Sequence[Row]) -> Mark:
+    """What ``holds.mark`` answered."""
+    return Mark(*rows[0]) if rows else Mark(None, 0, 0)
 
 
 def step(tx: Transaction, memory: Memory | None) -> Mark:
     """A planner took a step. The first that has a memory names the incarnation."""
-    tx.execute("holds.step", incarnation=None if memory is None else memory.new_incarnation())
+    tx.send("holds.step", incarnation=None if memory is None else memory.new_incarnation())
     return mark(tx)
 
 

@@ -58,7 +58,7 @@ class OccurrenceRange:
 
 
 def ended(tx: Transaction, states: Mapping[str, State]) -> None:
-    """Runs have ended: their slots are free, their schedules are looked at again, and what the ends say of health is counted.
+    """Runs have ended: their slots are free and go to whoever waits, and what the ends say of health is counted.
 
     A run that still waited for a slot held none and says nothing of health: only its occurrence is closed, as missed where it did
     not start within its time.
@@ -79,7 +79,8 @@ def ended(tx: Transaction, states: Mapping[str, State]) -> None:
             failures, streak, succeeded = 0, 1, 1
         counted[schedule_id] = failures, streak, succeeded
     if counted:
-        tx.execute("cursors.count_ends", batch=sorted((key, *each) for key, each in counted.items()))
+        tx.send("cursors.count_ends", batch=sorted((key, *each) for key, each in counted.items()))
+        tx.execute("cursors.poke_for_ends", ids=sorted(counted))
 
 
 def retried(tx: Transaction, run_ids: Sequence[str]) -> None:

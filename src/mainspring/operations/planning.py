@@ -6,7 +6,7 @@ What is decided is in ``core/planning.py``. Not here: what people do to schedule
 Lock order: cursor, runs, occurrences. An ending run takes its row, its occurrence and then the cursor, but never a run that waits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from mainspring.operations import backlogs, deliveries, holds, moves, occurrence
 from mainspring.operations.creation import NewRun, insertion, labelling
 from mainspring.operations.replanning import data_of, replanned
 from mainspring.operations.rows import encode_data
-from mainspring.store.database import Plan, Query, Transaction, drive
+from mainspring.store.database import Row, Transaction
 from mainspring.zones import tz_version, zone
 
 _BROKEN_US = 1 * MINUTE
@@ -128,10 +128,10 @@ def table_of(schedule: ScheduleRow, cursor: Cursor | None = None, *, until: int 
 def plan_due(tx: Transaction, *, most: int, memory: Memory | None = None) -> Planned:
     """Look at up to ``most`` schedules that are due. Where ``memory`` tells that the database was restored since, nothing is done
     but to hold back what the backup does not know of."""
-    cursors = [Cursor(*row) for row in tx.rows("cursors.due", most=most)]
+    due, marked = tx.ask("cursors.due", most=most), tx.ask("holds.mark")
+    cursors, mark = [Cursor(*row) for row in due()], holds.as_mark(marked())
     if not cursors:
         return Planned(0, False, [])
-    mark = holds.mark(tx)
     if memory is not None and memory.was_restored(mark):
         return Planned(holds.restored(tx, memory.new_incarnation(), actor="system"), True, [], holds.mark(tx))
     made = look_at(tx, cursors)
@@ -145,9 +145,10 @@ def look_at(
 ) -> dict[str, Visit]:
     """Settle these schedules, whose cursors the caller holds, and let in who arrives; what was decided of each."""
     ids = sorted(cursor.schedule_id for cursor in cursors)
-    rows = {row[0]: ScheduleRow(*row) for row in tx.rows("cursors.schedules", ids=ids)}
-    found = standing(tx, ids)
-    held, pace = backlogs.of(tx, ids), backlogs.Pace(tx)
+    rules, stand, late = (tx.ask(name, ids=ids) for name in ("cursors.schedules", "occurrences.standing", "backlogs.of"))
+    rows = {row[0]: ScheduleRow(*row) for row in rules()}
+    found = _standing(stand())
+    held, pace = backlogs.by_schedule(late()), backlogs.Pace(tx)
     writing = _Writing([], [], [], [], {})
     for cursor in cursors:
         schedule = rows[cursor.schedule_id]
@@ -220,7 +221,8 @@ def _look(
             spec, table, older.cursor, standing=standing, arriving=arriving, now=tx.now, sources=sources,
             revision=schedule.revision, paced_until=paced_until,
         )  # fmt: skip
-        return schedule, replace(made, cursor=zoned.stamped(made.cursor, data))
+        moved = zoned.stamped(made.cursor, data)
+        return schedule, made if moved is made.cursor else replace(made, cursor=moved)
     if arriving:
         made = visit(spec, None, older.cursor, standing=standing, arriving=arriving, now=tx.now)
         return schedule, _again(replace(made, backlogs=list(held)), tx.now)
@@ -290,10 +292,12 @@ def _found(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
 
 def standing(tx: Transaction, ids: Sequence[str]) -> dict[str, list[Standing]]:
     """Who holds a slot of these schedules or waits for one, the oldest first."""
+    return _standing(tx.rows("occurrences.standing", ids=ids))
+
+
+def _standing(rows: Iterable[Row]) -> dict[str, list[Standing]]:
     found: dict[str, list[Standing]] = {}
-    for key, schedule_id, at, origin, _, ready_at, slot, run_id, state, asked_at, stalled_at in tx.rows(
-        "occurrences.standing", ids=ids
-    ):
+    for key, schedule_id, at, origin, _, ready_at, slot, run_id, state, asked_at, stalled_at in rows:
         found.setdefault(schedule_id, []).append(
             Standing(
                 key=key,
@@ -315,7 +319,7 @@ def enter(tx: Transaction, schedule: ScheduleRow, entries: Sequence[tuple[Fate, 
     """Write occurrences that begin at once, each with the run that it does again. The caller holds the cursor and found room."""
     ids = {fate.arrival.key: _run_id(fate) for fate, _ in entries}
     new = [_new_run(schedule, fate, ids[fate.arrival.key], tx.now)._replace(rerun_of=again) for fate, again in entries]
-    drive(tx, _created(new))
+    _create(tx, new)
     deliveries.follow(tx, [run.id for run in new])
     tx.execute("occurrences.create", batch=[_row(schedule, fate, ids) for fate, _ in entries])
 
@@ -327,12 +331,12 @@ def _write(tx: Transaction, writing: _Writing) -> None:
     ids = {fate.arrival.key: _run_id(fate) for _, fate in writing.fates}
     new = [_new_run(schedule, fate, ids[fate.arrival.key], tx.now) for schedule, fate in writing.fates]
     if new:
-        drive(tx, _created(new))
+        _create(tx, new)
         deliveries.follow(tx, [run.id for run in new if run.skipped is None and run.blocked is None])
     _move_waiting(tx, writing.visits)
     passed_by = _move_retries(tx, writing.visits)
     if writing.fates:
-        tx.execute("occurrences.create", batch=[_row(schedule, fate, ids) for schedule, fate in writing.fates])
+        tx.send("occurrences.create", batch=[_row(schedule, fate, ids) for schedule, fate in writing.fates])
     if writing.ranges:
         version = tz_version()
         tx.execute("occurrences.create_ranges", batch=[(s.id, *each, s.revision, version) for s, each in writing.ranges])
@@ -343,17 +347,18 @@ def _write(tx: Transaction, writing: _Writing) -> None:
         tx.execute("schedules.broke", id=schedule.id, why=why)
     backlogs.keep(tx, writing.backlogs)
     moved = [as_moved(made.cursor) for _, made in writing.visits]
-    tx.execute("cursors.move", batch=sorted(moved))
+    tx.send("cursors.move", batch=sorted(moved))
     if passed_by:
         tx.execute("cursors.poke", ids=passed_by)
 
 
-def _created(new: Sequence[NewRun]) -> Plan[None]:
-    """The runs of new occurrences. The ends of those that may run are counted, so they are marked."""
-    yield insertion(new)
-    yield from labelling(new)
+def _create(tx: Transaction, new: Sequence[NewRun]) -> None:
+    """The runs of new occurrences. The ends of those that may run are counted, so they are marked. Nobody waits for the answers:
+    the next statement that asks for one has them all."""
+    for query in (insertion(new), *labelling(new)):
+        tx.send(query.statement, **query.params)
     if alive := [run.id for run in new if run.skipped is None]:
-        yield Query(statement="occurrences.mark_runs", params={"ids": alive})
+        tx.send("occurrences.mark_runs", ids=alive)
 
 
 def _run_id(fate: Fate) -> str:

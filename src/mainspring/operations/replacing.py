@@ -37,7 +37,7 @@ def stop_oldest(tx: Transaction, schedule_id: str, count: int, *, actor: str) ->
         _fence(tx, [run for _, run in late])
     else:
         _tell(tx, schedule_id, late)
-    if len(late) < len(holders):
+    if sum(run.state is State.CANCELLING for run in runs.values()) > len(late):
         tx.execute("cursors.wake", id=schedule_id, wait=overlap.patience_us)
 
 

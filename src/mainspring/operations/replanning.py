@@ -15,7 +15,7 @@ from mainspring.zones import tz_version, zone
 def data_of(spec: Spec) -> ZoneData:
     """What the data in use say of the zones of a rule."""
     found = (zone(name) for name in sorted(timezones(spec.rule)))
-    return ZoneData(tz_version(), [each for each in found if each is not None])
+    return ZoneData.of(tz_version(), [each for each in found if each is not None])
 
 
 def replanned(tx: Transaction, cursor: Cursor, table: Timetable, data: ZoneData) -> Cursor:

@@ -108,5 +108,8 @@ class Maintenance:
     def _seconds(self, made: Pass) -> float:
         if made.next_in is None:
             return self._longest
-        least = 0.0 if made.next_in > 0 else _SHORT_SECONDS  # what is due and was left alone is in the hands of another
+        is_idle = not any(report.done for report in made.stages.values())
+        least = (
+            _SHORT_SECONDS if is_idle and made.next_in <= 0 else 0.0
+        )  # what is due and was left alone is in the hands of another
         return min(self._longest, max(least, made.next_in / 1e6))

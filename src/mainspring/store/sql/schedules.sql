@@ -176,16 +176,27 @@ UPDATE schedule_cursors SET next_at = {{now}} WHERE schedule_id {{any ids uuid}}
 UPDATE schedule_cursors SET next_at = {{now}} + :wait WHERE schedule_id = :id AND (next_at IS NULL OR next_at > {{now}} + :wait);
 
 -- name: cursors.count_ends
--- Runs of planned occurrences have ended: when, how, and how many failures in a row that makes. The next look is at once.
+-- Runs of planned occurrences have ended: when, how, and how many failures in a row that makes, of which somebody has to judge.
 -- input batch: schedule_id uuid, failures int, streak int, succeeded int
 UPDATE schedule_cursors AS c
 SET failure_streak = CASE WHEN i.streak = 0 THEN c.failure_streak + i.failures ELSE i.failures END,
     last_ended_at = {{now}},
     last_success_at = CASE WHEN i.succeeded = 1 THEN {{now}} ELSE c.last_success_at END,
     last_failure_at = CASE WHEN i.failures > 0 THEN {{now}} ELSE c.last_failure_at END,
-    next_at = CASE WHEN c.next_at IS NULL OR c.next_at > {{now}} THEN {{now}} ELSE c.next_at END
+    next_at = CASE WHEN i.failures > 0 AND (c.next_at IS NULL OR c.next_at > {{now}}) THEN {{now}} ELSE c.next_at END
 FROM {{batch}} AS i
 WHERE c.schedule_id = i.schedule_id;
+
+-- name: cursors.poke_for_ends
+-- Runs of these schedules have ended: have somebody look at once where somebody waits for a slot, or the next instant counts from the
+-- end. The caller holds the cursors by a statement before: whoever has just begun to wait is seen by this one, for that is committed.
+UPDATE schedule_cursors SET next_at = {{now}}
+WHERE schedule_id {{any ids uuid}} AND (next_at IS NULL OR next_at > {{now}})
+  AND (EXISTS (SELECT 1 FROM occurrences o
+               WHERE o.schedule_id = schedule_cursors.schedule_id AND (o.disposition = 'waiting' OR o.slot > 0)
+                 AND (o.disposition = 'waiting' OR o.slot = 2))
+       OR EXISTS (SELECT 1 FROM schedule_backlogs b WHERE b.schedule_id = schedule_cursors.schedule_id)
+       OR EXISTS (SELECT 1 FROM schedules s WHERE s.id = schedule_cursors.schedule_id AND s.kind = 'after'));
 
 -- name: cursors.forgive
 -- Failures in a row are counted anew: somebody has looked.

@@ -228,10 +228,21 @@ class Witness:
         for subject, (size, set_at) in self.limits.items():
             if not units(lane, subject) or self._claimed_at.get(fence, 0) < set_at:
                 continue
-            alike = (other for node, other in self._running.values() if self.is_trusted(node) and _same_key(subject, lane, other))
-            running = sum(units(other, subject) for other in alike)
+            alike = [
+                (run_id, units(other, subject))
+                for (run_id, _), (node, other) in self._running.items()
+                if self.is_trusted(node) and _same_key(subject, lane, other)
+            ]
+            running = sum(count for _, count in alike)
+            if running > size:
+                running -= sum(count for run_id, count in alike if self._was_terminated(run_id))
             if running > size:
                 self.accuse("a_limit_holds", fence[0], f"{running} units run under {subject}, whose limit is {size}")
+
+    def _was_terminated(self, run_id: str) -> bool:
+        """Whether a schedule ended a run over the head of its attempt, which is told later: its places are free by then."""
+        ended = "SELECT 1 FROM events WHERE run_id = ? AND type = 'cancelled' AND data ->> 'outcome' = 'terminated'"
+        return bool(self._world.look(ended, run_id))
 
     def _check_paces(self, fence: Fence, lane: Lane) -> None:
         """Since a rate was set no more may have begun under it than the time since then and one burst let through."""
