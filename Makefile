@@ -88,6 +88,10 @@ bench-peers: setup ## install the other job systems that bench measures beside u
 bench-growth: setup ## does it stay as fast: history, backlog, queues, keys; a held snapshot, a soak  [ARGS="--large --only soak --minutes 60"]
 	@$(BIN)/python -m bench.growth $(ARGS)
 
+.PHONY: bench-schedules
+bench-schedules: setup ## a thousand schedules due each second, and ten among 100,000 idle ones  [ARGS=install] [ARGS="--only fires"]
+	@$(BIN)/python -m bench.schedules $(ARGS)
+
 .PHONY: bench-occurrences
 bench-occurrences: setup ## the next occurrence of a cron expression, beside other implementations  [ARGS=install]
 	@$(BIN)/python -m bench.occurrences $(ARGS)
