@@ -213,6 +213,7 @@ def test_every_dependency_is_locked() -> None:
         assert {re.match(r"[\w.-]+", each).group().lower() for each in requirements} <= locked  # type: ignore[union-attr]
 
 
+@pytest.mark.serial
 def test_importing_mainspring_is_quick(tmp_path: Path) -> None:
     import_microseconds("mainspring", tmp_path)  # from now on there is bytecode, as there is for a user
     took = [(import_microseconds("mainspring", tmp_path), import_microseconds("asyncio", tmp_path)) for _ in range(5)]

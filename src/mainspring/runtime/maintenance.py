@@ -108,8 +108,7 @@ class Maintenance:
     def _seconds(self, made: Pass) -> float:
         if made.next_in is None:
             return self._longest
-        is_idle = not any(report.done for report in made.stages.values())
-        least = (
-            _SHORT_SECONDS if is_idle and made.next_in <= 0 else 0.0
-        )  # what is due and was left alone is in the hands of another
+        did_nothing = not any(report.done for report in made.stages.values())
+        is_with_another = did_nothing and made.next_in <= 0  # what is due and was left alone
+        least = _SHORT_SECONDS if is_with_another else 0.0
         return min(self._longest, max(least, made.next_in / 1e6))

@@ -34,8 +34,9 @@ _LIMITS = {
     "file_size": resource.RLIMIT_FSIZE,
     "processes": resource.RLIMIT_NPROC,
 }
-#: Signals that Python, or we, do not leave as a program expects them.
-_CHANGED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Those that can be set. Python, we, or whoever started the worker (a shell in the background, nohup) left some otherwise than a
+#: program expects.
+_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Keeper:
@@ -130,7 +131,7 @@ def _become(order: Mapping[str, Any], keeper: int, said: int) -> NoReturn:
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in _CHANGED:
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         if (user := order["user"]) is not None:
             doing = "switching to its user"
