@@ -178,7 +178,7 @@ async def test_stop_waits_for_the_step_under_way() -> None:
     def script(_: int) -> Wake:
         inside.set()
         go_on.wait(30)
-        return Wake(0)
+        return Wake(3600)  # the ring of the stop ends this wait
 
     driver, service = Driver(), Scripted(script)
     driver.start(service)
@@ -187,6 +187,7 @@ async def test_stop_waits_for_the_step_under_way() -> None:
     for _ in range(50):
         await asyncio.sleep(0)
     assert not stopping.done()
+    assert service.steps == 0
     go_on.set()
     await stopping
     assert service.steps == 1

@@ -101,7 +101,7 @@ def begin(
     Raises:
         UnknownSchedule: there is none of that name. InvalidOption: more than 10,000 instants, or some that are not past.
     """
-    schedule = schedules.find(tx, name, namespace=namespace)
+    schedule, _ = schedules.take(tx, name, namespace=namespace)  # whoever tells its history holds its cursor
     if tx.one("backfills.get", id=backfill_id, namespace=namespace) is not None:
         return
     instants = _instants(tx, schedule, first, last, options)
