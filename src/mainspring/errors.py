@@ -1,68 +1,7 @@
 """Every exception Mainspring raises.
 
-Here: the tree, its codes and what each error carries. Not here: what a task raises to end its attempt (``core/signals.py``).
-
-    Exception
-    └─ MainspringError                    .code .retryable .message .details
-       ├─ CallerMistake                   the message says what to change
-       │  ├─ PayloadInvalid               payload_invalid         errors=[{field, message}]
-       │  ├─ PayloadTooLarge              payload_too_large
-       │  ├─ ResultInvalid                result_invalid
-       │  ├─ ResultTooLarge               result_too_large
-       │  ├─ ValueUnreadable              value_unreadable        key
-       │  ├─ RuleInvalid                  rule_invalid            errors=[{path, value, message}]
-       │  ├─ NeverDue                     never_due
-       │  ├─ FileInvalid                  file_invalid            errors=[{file, line, column, path, message}]
-       │  ├─ ScheduleConflict             schedule_conflict       errors=[{name, field, message}]
-       │  ├─ UnknownTask                  unknown_task
-       │  ├─ UnknownQueue                 unknown_queue
-       │  ├─ UnknownRun                   unknown_run
-       │  ├─ UnknownReceipt               unknown_receipt
-       │  ├─ UnknownWorker                unknown_worker
-       │  ├─ UnknownLimit                 unknown_limit
-       │  ├─ UnknownSchedule              unknown_schedule
-      │  ├─ NameTaken                    name_taken
-       │  ├─ QueuePaused                  queue_paused            queue
-       │  ├─ InvalidOption                invalid_option          option
-       │  │  ├─ InvalidName               invalid_option
-      │  │  ├─ ScheduleInvalid           schedule_invalid        errors=[{path, value, message}]
-       │  │  └─ DuplicateTask             invalid_option
-       │  ├─ KeyConflict                  key_conflict            owner, fields
-       │  ├─ KeyActive                    key_active              owner
-       │  ├─ RunTerminal                  run_terminal
-       │  ├─ NotTerminal                  not_terminal
-       │  ├─ NotWaiting                   not_waiting
-       │  ├─ DeadLetterClosed             dead_letter_closed
-       │  ├─ ChangedMeanwhile             changed_meanwhile
-       │  ├─ NotAuthenticated             not_authenticated
-       │  ├─ NotAllowed                   not_allowed             operation
-       │  ├─ UnknownToken                 unknown_token
-       │  ├─ UnknownUser                  unknown_user
-       │  ├─ UserExists                   user_exists
-       │  ├─ AuditBroken                  audit_broken            seq
-       │  ├─ LeaseLost                    lease_lost
-       │  ├─ TargetInvalid                target_invalid          errors=[{path, value, message}]
-       │  ├─ TargetRefused                target_refused          rule
-       │  ├─ CapabilityUnsupported        capability_unsupported
-       │  ├─ ForeignSqlite                foreign_sqlite
-       │  ├─ ConfigurationInvalid         configuration_invalid
-       │  ├─ SchemaNewer                  schema_newer
-       │  ├─ SchemaOlder                  schema_older
-       │  └─ StorageUnwritable            storage_unwritable
-       ├─ WorldTrouble                    retryable: the same call may work later
-       │  ├─ StorageConflict              storage_conflict
-       │  ├─ StorageUnavailable           storage_unavailable
-       │  ├─ CommitUnknown                commit_unknown
-       │  ├─ NoCapacity                   no_capacity             queue
-       │  ├─ QueueFull                    queue_full              queue, retry_after
-       │  ├─ LoginThrottled               login_throttled         retry_after
-       │  ├─ TransportFailed              transport_failed
-       │  └─ ResultTimeout                result_timeout          (also a TimeoutError)
-       ├─ RunUnsuccessful                 no fault of a call: the answer of handle.result()
-       │  ├─ RunFailed                    run_failed              run_id, reason, error, failure
-       │  ├─ RunCancelled                 run_cancelled
-       │  └─ RunSkipped                   run_skipped
-       └─ BrokenInvariant                 broken_invariant        our bug: stop that service, keep the data
+Here: each, its code and what it carries; the tree is drawn in ``docs/reference/errors.md``.
+Not here: what a task raises to end its attempt (``core/signals.py``).
 
 Branch on ``code``, never on text: codes are stable, messages improve.
 """
@@ -213,6 +152,18 @@ class UnknownSchedule(CallerMistake):
     """No schedule has that name."""
 
     code = "unknown_schedule"
+
+
+class UnknownCalendar(CallerMistake):
+    """There is no such calendar in this namespace."""
+
+    code = "unknown_calendar"
+
+
+class CalendarInUse(CallerMistake):
+    """Schedules or other calendars are made with it, so it stays. ``details["users"]`` names some of them."""
+
+    code = "calendar_in_use"
 
 
 class NameTaken(CallerMistake):

@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,10 +42,12 @@ def drawn_in(text: str | None) -> set[str]:
     return {line.split("─ ")[1].split()[0] for line in (text or "").splitlines() if "─ " in line}
 
 
-def test_the_docstrings_draw_the_whole_trees() -> None:
+def test_the_page_and_the_docstring_draw_the_whole_trees() -> None:
     kinds: list[type[MainspringError]] = [MainspringError, *TREE]
-    assert drawn_in(errors.__doc__) == {kind.__name__ for kind in kinds}
-    assert drawn_in(errors.__doc__) == {name for name, each in vars(errors).items() if isinstance(each, type)} - {"Any"}
+    page = (Path(__file__).parents[2] / "docs/reference/errors.md").read_text(encoding="utf-8")
+    assert drawn_in(page) == {kind.__name__ for kind in kinds}
+    assert [kind for kind in TREE if kind not in BRANCHES and f" {kind.code}" not in page] == []
+    assert drawn_in(page) == {name for name, each in vars(errors).items() if isinstance(each, type)} - {"Any"}
     assert drawn_in(signals.__doc__) == {kind.__name__ for kind in (Retry, Fail, Release, RateLimited, Skip, Cancelled)}
 
 

@@ -71,3 +71,28 @@ def test_what_an_unknown_schedule_is_asked_is_not_found(server: Inside) -> None:
     for path in ("", "/preview", "/occurrences"):
         assert server.ask("GET", f"/schedules/nobody%2Fs{path}").code == "unknown_schedule", path
     assert server.ask("POST", "/schedules/nobody/pause", {"reason": "none"}).code == "unknown_schedule"
+
+
+def test_a_calendar_is_put_used_changed_and_deleted(server: Inside) -> None:
+    says = {"hours": [{"days": "mon-fri", "from": "09:00", "until": "17:00"}], "without": {"dates": ["2031-12-24"]}}
+    made = server.ask("PUT", "/calendars/de%2Foffice", says).json
+    assert (made["name"], made["version"], made["removed"], made["schedules"]) == ("de/office", 1, ["2031-12-24"], [])
+    rule = {"calendar": "de/office", "at": "10:00", "timezone": "Europe/Berlin"}
+    server.post("/schedules", {"name": "open", "rule": rule, "target": {"task": "greet", "payload": {"who": "Ada"}}})
+    assert server.get("/calendars/de%2Foffice")["schedules"] == ["open"]
+    assert server.ask("DELETE", "/calendars/de%2Foffice").code == "calendar_in_use"
+    again = server.ask("PUT", "/calendars/de%2Foffice", {"dates": ["2031-12-23"]}).json
+    assert (again["version"], again["says"], again["schedules"]) == (2, {"dates": ["2031-12-23"]}, ["open"])
+    server.ask("DELETE", "/schedules/open")
+    assert server.ask("DELETE", "/calendars/de%2Foffice").json == {"name": "de/office"}
+    assert server.ask("GET", "/calendars/de%2Foffice").code == "unknown_calendar"
+    refused = server.ask("PUT", "/calendars/x", {"dates": ["soon"], "holidays": ["Atlantis"]})
+    assert (refused.status, refused.code, refused.wrong) == (422, "rule_invalid", ["dates[0]", "holidays[0]"])
+
+
+def test_calendars_are_told_in_pages(server: Inside) -> None:
+    for name in ("c", "a", "b"):
+        server.ask("PUT", f"/calendars/{name}", {"dates": ["2031-12-24"]})
+    first = server.get("/calendars?limit=2")
+    rest = server.get("/calendars", params={"cursor": first["next_cursor"]})
+    assert ([each["name"] for each in first["data"] + rest["data"]], rest["next_cursor"]) == (["a", "b", "c"], None)

@@ -13,6 +13,7 @@ import typer
 
 from mainspring.cli import (
     audit,
+    calendar,
     database,
     dead_letter,
     dev,
@@ -59,6 +60,7 @@ from mainspring.errors import (
     StorageUnavailable,
     StorageUnwritable,
     TransportFailed,
+    UnknownCalendar,
     UnknownLimit,
     UnknownQueue,
     UnknownReceipt,
@@ -80,7 +82,7 @@ EXIT_CODES = {
     0: "done",
     1: "the thing failed: a watched run that did not succeed, a check with findings, a no to a question",
     2: "bad usage: an option, a setting or a MODULE:APP that cannot be",
-    3: "not found: no such run, queue, task, schedule, token or person",
+    3: "not found: no such run, queue, task, schedule, calendar, token or person",
     4: "conflict: the run has ended already, or has not; a key or a name is taken; a file against a change by hand",
     5: "the database or the transport cannot be used: not reached, not writable, not migrated, or from a newer Mainspring",
     75: "the worker is worn out by threads that do not end: start it again",
@@ -109,6 +111,7 @@ _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
             UnknownQueue,
             UnknownTask,
             UnknownSchedule,
+            UnknownCalendar,
             UnknownToken,
             UnknownUser,
             UnknownWorker,
@@ -155,6 +158,7 @@ app.add_typer(queue.app, name="queue")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(hold.app, name="hold")
 app.add_typer(importing.app, name="import")
+app.add_typer(calendar.app, name="calendar")
 app.add_typer(limit.app, name="limit")
 app.add_typer(task.app, name="task")
 app.add_typer(token.app, name="token")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from mainspring.client.api_tokens import ApiTokens
     from mainspring.client.audit import Audit
+    from mainspring.client.calendars import Calendars
     from mainspring.client.client import Client
     from mainspring.client.dead_letters import DeadLetters
     from mainspring.client.fleet import Fleet
@@ -33,6 +34,13 @@ class Facets:
         from mainspring.client.schedule_files import ScheduleFiles
 
         return ScheduleFiles(self._whole)
+
+    @cached_property
+    def calendars(self) -> "Calendars":
+        """Named sets of days with hours, which rules use."""
+        from mainspring.client.calendars import Calendars
+
+        return Calendars(self._whole)
 
     @cached_property
     def holds(self) -> "Holds":

@@ -12,6 +12,7 @@ from mainspring.client.requests import Request
 from mainspring.client.specs import check_whole, rule_of, spec_of
 from mainspring.client.writing import write_again
 from mainspring.core import launch
+from mainspring.core.calendars import Calendar
 from mainspring.core.durations import SECOND, Duration, as_datetime, format_instant, parse_instant
 from mainspring.core.names import check_name, check_text
 from mainspring.core.occurrence import Disposition
@@ -19,7 +20,7 @@ from mainspring.core.rules import Rule, timezones
 from mainspring.core.schedule import Spec
 from mainspring.core.timetable import Fire, Surroundings, timetable
 from mainspring.errors import InvalidOption, shown
-from mainspring.operations import occurrences, planning, schedule_history, schedules
+from mainspring.operations import calendars, occurrences, planning, schedule_history, schedules
 from mainspring.operations.occurrences import Occurrence, OccurrenceRange
 from mainspring.operations.schedule_history import InstantExplained, Revision, ScheduleEvent
 from mainspring.operations.schedules import ScheduleView, Triggered
@@ -273,7 +274,9 @@ class Schedules:
         """
         begins = None if after is None else parse_instant(after, option="after")
         seed = f"{self._client.namespace}/{name}"
-        return fires_of(rule, count, now=self._client.system.now(), after=begins, seed=seed)
+        wanted, namespace = rule_of(rule), self._client.namespace
+        named = self._read("calendars.named", lambda tx: calendars.named(tx, wanted, namespace=namespace, lock=False))
+        return fires_of(wanted, count, now=self._client.system.now(), after=begins, seed=seed, named=named)
 
     def explain(self, name: str, at: datetime | str) -> InstantExplained:
         """Why an instant is due or not, under the revision that was in force then, and what became of it.
@@ -387,17 +390,23 @@ class Schedules:
 
 
 def fires_of(
-    rule: Rule | Mapping[str, Any], count: int, *, now: int, after: int | None = None, seed: str = ""
-) -> FireList:  # fmt: skip
-    """The next instants of a rule that is put nowhere, after now or ``after``; ``seed`` is what ``H`` hashes.
+    rule: Rule | Mapping[str, Any],
+    count: int,
+    *,
+    now: int,
+    after: int | None = None,
+    seed: str = "",
+    named: Mapping[str, Calendar] | None = None,
+) -> FireList:
+    """The next instants of a rule that is put nowhere, after now or ``after``; ``seed`` is what ``H`` hashes, and ``named`` are the
+    calendars it names.
 
     Raises:
         RuleInvalid: everything that is wrong with it. InvalidOption: more than 500 are asked for, or none.
     """
     most = check_whole(count, "count", 1, _MOST_PREVIEWED)
-    return timetable(rule_of(rule), Surroundings(zones=zone, created_at=now, seed=seed)).preview(
-        now if after is None else after, most
-    )
+    around = Surroundings(zones=zone, created_at=now, seed=seed, calendars=named or {})
+    return timetable(rule_of(rule), around).preview(now if after is None else after, most)
 
 
 def _told(found: Occurrence, spec: Spec) -> launch.Occurrence:

@@ -24,6 +24,11 @@ class Problems:
     def __init__(self) -> None:
         self._found: list[dict[str, str]] = []
 
+    @property
+    def found(self) -> bool:
+        """Whether anything is wrong."""
+        return bool(self._found)
+
     def add(self, path: str, value: object, *sentences: str) -> None:
         """Note what is wrong at ``path``."""
         self._found += [{"path": path, "value": shown(value), "message": sentence} for sentence in sentences]

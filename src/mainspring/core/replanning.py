@@ -1,4 +1,4 @@
-"""A cursor under other zone data than those it was moved under: whether it is planned, and from where on.
+"""A cursor under other zone data or calendars than those it was moved under: whether it is planned, and from where on.
 
 What is compared is written time: a wall time that was decided under the old data is not decided again, and one that under the new
 data is past and undecided is late. Not here: the data (``mainspring.zones``), and whether anything was decided in a time
@@ -7,6 +7,7 @@ data is past and undecided is late. Not here: the data (``mainspring.zones``), a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,16 +18,17 @@ from mainspring.core.zone import Zone, is_older
 
 
 class ZoneData(NamedTuple):
-    """What the data in use say of the zones of one rule."""
+    """What the data in use say of the zones of one rule; the hash covers what its calendars say too."""
 
     version: str
     zones: Sequence[Zone]
     hash: str
 
     @classmethod
-    def of(cls, version: str, zones: Sequence[Zone]) -> ZoneData:
-        """Those of a rule with these zones. Their hash is equal for equal zones, under whatever data."""
-        return cls(version, zones, "".join(each.hash for each in zones))
+    def of(cls, version: str, zones: Sequence[Zone], calendars: str | None = None) -> ZoneData:
+        """Those of a rule with these zones and calendars. Their hash is equal for equal ones, under whatever data."""
+        days = "" if calendars is None else hashlib.sha256(calendars.encode()).hexdigest()[:16]
+        return cls(version, zones, "".join(each.hash for each in zones) + days)
 
     def offset_at(self, at: int) -> int | None:
         """Seconds ahead of UTC at that instant (µs); None where there is not one zone."""

@@ -1,4 +1,5 @@
-"""The self-audit of schedules: every cursor held against its rule, and what is wrong with one put right, on record.
+"""The self-audit of schedules: every cursor held against its rule, and what is wrong with one put right, on record; and calendars
+that are seen to reach far enough ahead.
 
 A cursor that is lost begins anew behind the last instant that has a fate, so the planner settles what was missed. Not here: what is
 wrong with a cursor (``core/cursor_audit.py``), and the ledger's own consistency (``testing/occurring.py``).
@@ -12,6 +13,7 @@ from mainspring.core.cursor_audit import CursorFault, cursor_fault
 from mainspring.core.replanning import Standing, standing
 from mainspring.core.schedule import Cursor
 from mainspring.errors import MainspringError
+from mainspring.operations import calendars
 from mainspring.operations.planning import ScheduleRow, as_moved, read_spec, table_of
 from mainspring.operations.replanning import data_of
 from mainspring.operations.rows import encode_data
@@ -45,6 +47,15 @@ def audit(database: Database, *, actor: str) -> Mended:
         if len(ids) < PAGE:
             return Mended(looked, repaired)
         after = ids[-1]
+
+
+def expand_calendars(database: Database, *, actor: str) -> int:
+    """Expand the calendars to which time has added, and have what uses them planned again; how many."""
+    due = database.read("calendars.to_expand", lambda tx: tx.rows("calendars.to_expand", most=PAGE))
+    return sum(
+        database.write("calendars.refresh", partial(calendars.refresh, name=name, namespace=namespace, actor=actor))
+        for namespace, name in due
+    )
 
 
 def mend(tx: Transaction, schedule: ScheduleRow, *, actor: str) -> bool:
@@ -92,7 +103,7 @@ def _fault(schedule: ScheduleRow, cursor: Cursor | None, now: int) -> CursorFaul
         return None
     try:
         spec = read_spec(schedule.spec)
-        stands = standing(cursor, data_of(spec))
+        stands = standing(cursor, data_of(spec, schedule.calendars))
         if stands is not Standing.SAME:  # under older data nothing is to be said of it
             return CursorFault.REZONED if stands is Standing.NEWER else None
         return cursor_fault(spec, table_of(schedule, cursor), cursor, now=now)

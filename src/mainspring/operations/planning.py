@@ -16,6 +16,8 @@ import msgspec
 from mainspring.core import replanning as zoned
 from mainspring.core.attempts import Held, Move, move
 from mainspring.core.backlog import Backlog, Source
+from mainspring.core.calendar_reading import calendar_from_data
+from mainspring.core.calendars import Calendar
 from mainspring.core.durations import MINUTE, SECOND
 from mainspring.core.ids import stable_uuid7
 from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin
@@ -41,6 +43,7 @@ REPLACED = "replaced"
 #: What an occurrence says of its slot.
 HELD, WANTED = 1, 2
 FAILED_TOO_OFTEN = "so many runs in a row failed"
+NO_MORE = "never_due: its calendars or zones were changed, and its rule is due at no instant any more"
 
 
 class ScheduleRow(NamedTuple):
@@ -65,6 +68,7 @@ class ScheduleRow(NamedTuple):
     policy_id: int
     body: bytes | None
     revised_at: int
+    calendars: str | None = None
 
     @property
     def is_in_force(self) -> bool:
@@ -105,12 +109,19 @@ def read_spec(text: str) -> Spec:
 
 
 @lru_cache(maxsize=_COMPILED)
-def _table(text: str, seed: str, created_at: int, ended_at: int | None, until: int | None) -> Timetable:
+def read_calendars(text: str | None) -> Mapping[str, Calendar]:
+    """The calendars that a schedule keeps, by name."""
+    return {} if text is None else {name: calendar_from_data(each) for name, each in msgspec.json.decode(text).items()}
+
+
+@lru_cache(maxsize=_COMPILED)
+def _table(text: str, calendars: str | None, seed: str, created_at: int, ended_at: int | None, until: int | None) -> Timetable:
     spec = read_spec(text)
     ends = [at for at in (spec.end_at, until) if at is not None]
     around = Surroundings(
-        zones=zone, created_at=created_at, start_at=spec.start_at, end_at=min(ends, default=None), ended_at=ended_at, seed=seed
-    )
+        zones=zone, created_at=created_at, start_at=spec.start_at, end_at=min(ends, default=None), ended_at=ended_at, seed=seed,
+        calendars=read_calendars(calendars),
+    )  # fmt: skip
     return timetable(spec.rule, around)
 
 
@@ -122,7 +133,7 @@ def table_of(schedule: ScheduleRow, cursor: Cursor | None = None, *, until: int 
     """
     waits_for_end = schedule.kind == "after" and cursor is not None
     ended_at = cursor.last_ended_at if waits_for_end and cursor else None
-    return _table(schedule.spec, schedule.seed, schedule.created_at, ended_at, until)
+    return _table(schedule.spec, schedule.calendars, schedule.seed, schedule.created_at, ended_at, until)
 
 
 def plan_due(tx: Transaction, *, most: int, memory: Memory | None = None) -> Planned:
@@ -204,7 +215,7 @@ def _look(
         made = replace(made, cursor=made.cursor._replace(next_at=None), withdrawn=withdrawn, pauses=failed and schedule.is_in_force)
         gone: list[tuple[Backlog, Disposition, str | None]] = [(each, Disposition.WITHDRAWN, None) for each in held if is_over]
         return schedule, replace(made, backlogs=[] if is_over else list(held), given_up=gone)
-    data = data_of(spec)
+    data = data_of(spec, schedule.calendars)
     stands = zoned.standing(cursor, data)
     if stands is zoned.Standing.OLDER:
         made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=tx.now)
@@ -222,6 +233,8 @@ def _look(
             revision=schedule.revision, paced_until=paced_until,
         )  # fmt: skip
         moved = zoned.stamped(made.cursor, data)
+        if stands is zoned.Standing.NEWER and moved.next_nominal_at is None and cursor.next_nominal_at is not None:
+            return schedule, replace(made, cursor=moved, broken=NO_MORE)
         return schedule, made if moved is made.cursor else replace(made, cursor=moved)
     if arriving:
         made = visit(spec, None, older.cursor, standing=standing, arriving=arriving, now=tx.now)

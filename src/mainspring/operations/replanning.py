@@ -1,4 +1,4 @@
-"""Cursors that were moved under other zone data: planned again under newer ones, and left alone under older ones.
+"""Cursors that were moved under other zone data or calendars: planned again under newer ones, and left alone under older ones.
 
 Not here: what is decided (``core/replanning.py``).
 """
@@ -12,10 +12,10 @@ from mainspring.store.database import Transaction
 from mainspring.zones import tz_version, zone
 
 
-def data_of(spec: Spec) -> ZoneData:
-    """What the data in use say of the zones of a rule."""
+def data_of(spec: Spec, calendars: str | None) -> ZoneData:
+    """What the data in use say of the zones of a rule, and of its calendars, as its schedule keeps them."""
     found = (zone(name) for name in sorted(timezones(spec.rule)))
-    return ZoneData.of(tz_version(), [each for each in found if each is not None])
+    return ZoneData.of(tz_version(), [each for each in found if each is not None], calendars)
 
 
 def replanned(tx: Transaction, cursor: Cursor, table: Timetable, data: ZoneData) -> Cursor:

@@ -14,7 +14,7 @@ from mainspring.core.policy import Policy
 from mainspring.core.schedule import Cursor, Spec, kind_of
 from mainspring.core.schedule_file import Action, Change, Conflict, Said, changes, conflicts, fields_of, prunes_too_much
 from mainspring.errors import InvalidOption, MainspringError
-from mainspring.operations import schedules
+from mainspring.operations import calendars, schedules
 from mainspring.operations.planning import ScheduleRow, look_at, read_spec, table_of
 from mainspring.operations.rows import encode_data
 from mainspring.operations.schedules import Target
@@ -196,6 +196,8 @@ def _foreseen(tx: Transaction, step: Step, found: _Standing | None, wanted: Want
         enabled=int(wanted.spec.enabled), broken=None,
     )  # fmt: skip
     try:
+        named = calendars.named(tx, wanted.spec.rule, namespace=namespace, lock=False)
+        row = row._replace(calendars=calendars.kept(named, row.calendars))
         table = table_of(row)
         if found is None:
             table.check_due(tx.now)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mainspring.core.calendars import Calendar
 from mainspring.core.lanes import Lane
 from mainspring.core.launch import TARGETS
 from mainspring.core.occurrence import Disposition, Origin, manual_key
@@ -15,7 +16,7 @@ from mainspring.core.planning import Arrival
 from mainspring.core.policy import Policy
 from mainspring.core.schedule import Cursor, ScheduleState, Spec, kind_of, state_of
 from mainspring.errors import ChangedMeanwhile, InvalidOption, MainspringError, NameTaken, UnknownSchedule
-from mainspring.operations import holds, occurrences
+from mainspring.operations import calendars, holds, occurrences
 from mainspring.operations.creation import intern
 from mainspring.operations.holds import HELD, OnHeld
 from mainspring.operations.lanes import as_lane
@@ -83,7 +84,7 @@ def put(tx: Transaction, new_id: str, name: str, spec: Spec, target: Target, *, 
     Raises:
         NeverDue, RuleInvalid: the rule is due at no instant, or too often. Nothing is written.
     """
-    told = _told(tx, spec, target)
+    told = _told(tx, spec, target, namespace)
     if tx.one("schedules.by_name", namespace=namespace, name=name) is not None or not _create(
         tx, new_id, name, spec, told, namespace=namespace, actor=actor
     ):
@@ -97,7 +98,7 @@ def create(tx: Transaction, new_id: str, name: str, spec: Spec, target: Target, 
     Raises:
         NameTaken: there is one of that name. NeverDue, RuleInvalid: as for ``put``. Nothing is written.
     """
-    told = _told(tx, spec, target)
+    told = _told(tx, spec, target, namespace)
     there = tx.one("schedules.by_name", namespace=namespace, name=name)
     if there is None:
         if not _create(tx, new_id, name, spec, told, namespace=namespace, actor=actor):
@@ -114,12 +115,12 @@ def edit(tx: Transaction, was: ScheduleView, name: str, spec: Spec, target: Targ
         UnknownSchedule: it was deleted. ChangedMeanwhile: it was edited since. NameTaken: another one has that name. NeverDue,
             RuleInvalid: as for ``put``. Nothing is written.
     """
-    told = _told(tx, spec, target)
+    told = _told(tx, spec, target, namespace)
     cursor = _locked(tx, was.id)
     schedule = find_by_id(tx, was.id, namespace=namespace)
     if schedule.deleted_at is not None:
         raise UnknownSchedule(f"there is no schedule {was.name!r} in namespace {namespace} any more", schedule=was.name)
-    if schedule.name == name and _says(schedule) == tuple(told.values()):
+    if schedule.name == name and _says(schedule) == tuple(told.row.values()):
         return _view(schedule, cursor)
     if schedule.revision != was.revision:
         raise ChangedMeanwhile(f"schedule {was.name!r} was edited meanwhile: it is at revision {schedule.revision} now")
@@ -140,11 +141,19 @@ def definition(tx: Transaction, name: str, *, namespace: str) -> Definition:
     return Definition(view, as_lane(lane), Policy.from_data(msgspec.json.decode(policy)), schedule.body)
 
 
-def _told(tx: Transaction, spec: Spec, target: Target) -> dict[str, Any]:
-    """What a revision holds. Lanes and policies are there then."""
+class _Told(NamedTuple):
+    """What a revision holds, and what the calendars that it names come to."""
+
+    row: dict[str, Any]
+    calendars: dict[str, Calendar]
+
+
+def _told(tx: Transaction, spec: Spec, target: Target, namespace: str) -> _Told:
+    """Lanes and policies are there then, and its calendars are held: before any cursor."""
+    found = calendars.named(tx, spec.rule, namespace=namespace)
     tx.rows("runs.intern", lanes=intern([target.lane], [target.policy]).params["lanes"], policies=[target.policy])
     text = encode_data(spec.as_data()) or ""
-    return {"spec": text, "lane_id": target.lane.id, "policy_id": target.policy[0], "body": target.body}
+    return _Told({"spec": text, "lane_id": target.lane.id, "policy_id": target.policy[0], "body": target.body}, found)
 
 
 def _says(schedule: ScheduleRow) -> tuple[Any, ...]:
@@ -155,7 +164,7 @@ def _taken(name: str) -> NameTaken:
     return NameTaken(f"there is a schedule {name!r} already: take another name, or edit that one", schedule=name)
 
 
-def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str, Any], *, namespace: str, actor: str) -> bool:
+def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: _Told, *, namespace: str, actor: str) -> bool:
     """Whether it is there now; else another of that name is."""
     tx.execute(
         "schedules.create",
@@ -165,11 +174,13 @@ def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str,
         enabled=int(spec.enabled),
         kind=kind_of(spec.rule),
         set_name=None,
+        calendars=calendars.kept(told.calendars),
     )
     there = tx.one("schedules.by_name", namespace=namespace, name=name)
     if there is not None and there[0] != new_id:
         return False
-    tx.execute("schedules.revise", id=new_id, revision=1, actor=actor, at=tx.now, **told)
+    tx.execute("schedules.revise", id=new_id, revision=1, actor=actor, at=tx.now, **told.row)
+    calendars.note(tx, new_id, told.calendars, anew=False)
     tx.execute("schedules.log", id=new_id, type="created", actor=actor, data=None)
     schedule = find(tx, name, namespace=namespace)
     table = table_of(schedule)
@@ -179,16 +190,16 @@ def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: dict[str,
     first = table.after(start - 1) if spec.start_at is not None else table.after(tx.now - 1)
     tx.execute(
         "cursors.create", id=new_id, cursor_at=(start if spec.start_at is not None else tx.now) - 1, next_nominal_at=first,
-        next_at=first if spec.enabled else None, tz_version=tz_version(), zone_hash=data_of(spec).hash,
+        next_at=first if spec.enabled else None, tz_version=tz_version(), zone_hash=data_of(spec, schedule.calendars).hash,
     )  # fmt: skip
     return True
 
 
 def _edit(
-    tx: Transaction, old: ScheduleRow, cursor: Cursor, spec: Spec, told: dict[str, Any], actor: str, *, name: str | None = None
+    tx: Transaction, old: ScheduleRow, cursor: Cursor, spec: Spec, told: _Told, actor: str, *, name: str | None = None
 ) -> None:
     renamed = name not in {None, old.name}
-    if not renamed and _says(old) == tuple(told.values()):
+    if not renamed and _says(old) == tuple(told.row.values()):
         return
     look_at(tx, [cursor])
     if renamed and not tx.execute("schedules.rename", id=old.id, namespace=old.namespace, name=name):
@@ -196,12 +207,16 @@ def _edit(
     cursor = _locked(tx, old.id)
     revision = old.revision + 1
     in_force_from = max(cursor.cursor_at, old.revised_at, tx.now)
-    tx.execute("schedules.revise", id=old.id, revision=revision, actor=actor, at=in_force_from, **told)
-    tx.execute("schedules.edit", id=old.id, revision=revision, kind=kind_of(spec.rule), enabled=int(spec.enabled))
+    tx.execute("schedules.revise", id=old.id, revision=revision, actor=actor, at=in_force_from, **told.row)
+    tx.execute(
+        "schedules.edit", id=old.id, revision=revision, kind=kind_of(spec.rule), enabled=int(spec.enabled),
+        calendars=calendars.kept(told.calendars, old.calendars),
+    )  # fmt: skip
+    calendars.note(tx, old.id, told.calendars, anew=old.calendars is not None)
     data = {"revision": revision, "settled_to": in_force_from} | ({"renamed_from": old.name} if renamed else {})
     tx.execute("schedules.log", id=old.id, type="edited", actor=actor, data=encode_data(data))
     table = table_of(find_by_id(tx, old.id, namespace=old.namespace), cursor)
-    if _due_at(old.spec) != _due_at(told["spec"]):
+    if _due_at(old.spec) != _due_at(told.row["spec"]):
         table.check_due(old.created_at)  # one that has been due may be ended by its end_at
     table.check_often(tx.now)
     look_at(tx, [cursor._replace(zone_hash="")])  # the zones of another rule

@@ -182,7 +182,8 @@ def _backfills(database: Database, terms: Terms) -> Done:
 def _cursors(database: Database, terms: Terms) -> Done:
     from mainspring.operations import mending  # paid for only by those who have schedules
 
-    return Done(mending.audit(database, actor=terms.actor).repaired)
+    expanded = mending.expand_calendars(database, actor=terms.actor)
+    return Done(mending.audit(database, actor=terms.actor).repaired + expanded)
 
 
 def _expiry(tx: Transaction, terms: Terms) -> Done:

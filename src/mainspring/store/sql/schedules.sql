@@ -1,7 +1,7 @@
 -- name: schedules.create
 -- A new schedule. A repeat of the same call changes nothing, nor does one whose name another has.
-INSERT INTO schedules (id, namespace, name, revision, enabled, kind, set_name, created_at, updated_at)
-VALUES (:id, :namespace, :name, 1, :enabled, :kind, :set_name, {{now}}, {{now}})
+INSERT INTO schedules (id, namespace, name, revision, enabled, kind, set_name, calendars, created_at, updated_at)
+VALUES (:id, :namespace, :name, 1, :enabled, :kind, :set_name, :calendars, {{now}}, {{now}})
 ON CONFLICT DO NOTHING;
 
 -- name: schedules.revise
@@ -12,7 +12,8 @@ ON CONFLICT (schedule_id, revision) DO NOTHING;
 
 -- name: schedules.edit
 -- The newest revision is in force from now on.
-UPDATE schedules SET revision = :revision, kind = :kind, enabled = :enabled, broken = NULL, updated_at = {{now}} WHERE id = :id;
+UPDATE schedules SET revision = :revision, kind = :kind, enabled = :enabled, calendars = :calendars, broken = NULL, updated_at = {{now}}
+WHERE id = :id;
 
 -- name: schedules.rename
 -- It is called so from now on, unless another one is by now.
@@ -24,9 +25,10 @@ WHERE id = :id AND NOT EXISTS (
 -- A schedule by its name, and what it says.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
--- columns: body bytes, revised_at int
+-- columns: body bytes, revised_at int, calendars text
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
-       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at,
+       s.calendars
 FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
 WHERE s.namespace = :namespace AND s.name = :name AND s.deleted_at IS NULL;
 
@@ -34,9 +36,10 @@ WHERE s.namespace = :namespace AND s.name = :name AND s.deleted_at IS NULL;
 -- A schedule by its id, deleted or not, and what it says.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
--- columns: body bytes, revised_at int
+-- columns: body bytes, revised_at int, calendars text
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
-       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at,
+       s.calendars
 FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
 WHERE s.namespace = :namespace AND s.id = :id;
 
@@ -44,9 +47,10 @@ WHERE s.namespace = :namespace AND s.id = :id;
 -- A page of a namespace's schedules, by name.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
--- columns: body bytes, revised_at int
+-- columns: body bytes, revised_at int, calendars text
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
-       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at,
+       s.calendars
 FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
 WHERE s.namespace = :namespace AND s.deleted_at IS NULL AND s.name {{bytewise}} > :after
 ORDER BY s.name {{bytewise}}
@@ -106,6 +110,11 @@ SELECT schedule_id, cursor_at, next_nominal_at, next_at, carried_first, carried_
        suppressed_to, suppressed_by
 FROM schedule_cursors WHERE schedule_id = :id {{lock}};
 
+-- name: cursors.lock_all
+-- Some cursors, locked, by id.
+-- columns: schedule_id text
+SELECT schedule_id FROM schedule_cursors WHERE schedule_id {{any ids uuid}} ORDER BY schedule_id {{lock}};
+
 -- name: cursors.look
 -- The same for a reader.
 -- columns: schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int, carried_count int
@@ -140,9 +149,10 @@ SELECT next_at FROM schedule_cursors WHERE next_at IS NOT NULL ORDER BY next_at,
 -- The schedules of some cursors, and what they say.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
--- columns: body bytes, revised_at int
+-- columns: body bytes, revised_at int, calendars text
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
-       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at
+       s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at,
+       s.calendars
 FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
 WHERE s.id {{any ids uuid}};
 
@@ -206,13 +216,13 @@ UPDATE schedule_cursors SET failure_streak = 0 WHERE schedule_id = :id;
 -- A page of the schedules in force, by id, each with its cursor, which may be missing.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
--- columns: body bytes, revised_at int, schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int
--- columns: carried_last int, carried_count int, backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int
+-- columns: body bytes, revised_at int, calendars text, schedule_id text, cursor_at int, next_nominal_at int, next_at int
+-- columns: carried_first int, carried_last int, carried_count int, backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int
 -- columns: last_success_at int, last_failure_at int, tz_version text, zone_hash text, zone_offset int, held_to int
 -- columns: suppressed_to int, suppressed_by text
 SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.paused_at, s.paused_by, s.paused_reason, s.broken,
        s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at,
-       c.schedule_id, c.cursor_at, c.next_nominal_at, c.next_at, c.carried_first, c.carried_last, c.carried_count,
+       s.calendars, c.schedule_id, c.cursor_at, c.next_nominal_at, c.next_at, c.carried_first, c.carried_last, c.carried_count,
        c.backlog_is_late, c.fired, c.failure_streak, c.last_fired_at, c.last_ended_at, c.last_success_at, c.last_failure_at,
        c.tz_version, c.zone_hash, c.zone_offset, c.held_to, c.suppressed_to, c.suppressed_by
 FROM schedules s
