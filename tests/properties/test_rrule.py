@@ -82,8 +82,7 @@ def _theirs(text: str, begin: datetime, end: datetime) -> list[int]:
     found: list[int] = []
     try:
         rule = rrulestr(text if "COUNT" in text else f"{text};UNTIL={end:%Y%m%dT%H%M%S}", dtstart=begin)
-        for each in islice(takewhile(lambda each: each <= end, rule), MANY):
-            found.append(int((each - EPOCH).total_seconds()))
+        found.extend(int((each - EPOCH).total_seconds()) for each in islice(takewhile(lambda each: each <= end, rule), MANY))
     except ValueError as nothing:
         assert "empty" in str(nothing)  # noqa: PT017
     return found
