@@ -2,6 +2,7 @@
 
 from mainspring.web import health
 from mainspring.web.api import (
+    alerts,
     backfills,
     batches,
     bulk_actions,
@@ -32,6 +33,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *schedules.ENDPOINTS,
     *schedule_history.ENDPOINTS,
     *backfills.ENDPOINTS,
+    *alerts.ENDPOINTS,
     *batches.ENDPOINTS,
     *tasks.ENDPOINTS,
     *workers.ENDPOINTS,
