@@ -185,7 +185,8 @@ SET failure_streak = CASE WHEN i.streak = 0 THEN schedule_cursors.failure_streak
     last_ended_at = {{now}},
     last_success_at = CASE WHEN i.succeeded = 1 THEN {{now}} ELSE schedule_cursors.last_success_at END,
     last_failure_at = CASE WHEN i.failures > 0 THEN {{now}} ELSE schedule_cursors.last_failure_at END,
-    next_at = CASE WHEN i.failures > 0 AND (schedule_cursors.next_at IS NULL OR schedule_cursors.next_at > {{now}}) THEN {{now}} ELSE schedule_cursors.next_at END
+    next_at = CASE WHEN i.failures > 0 AND (schedule_cursors.next_at IS NULL OR schedule_cursors.next_at > {{now}}) THEN {{now}}
+              ELSE schedule_cursors.next_at END
 FROM {{batch}} AS i
 WHERE schedule_cursors.schedule_id = i.schedule_id
 RETURNING schedule_cursors.schedule_id,
