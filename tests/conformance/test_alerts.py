@@ -1,4 +1,4 @@
-"""Alerts of schedules on every database: an episode opens once and recovers once, with what decides it, and whoever wants is told."""
+"""Alerts of schedules on every database: each opens and recovers once an episode, with what decides it, and whoever wants is told."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_however_many_schedules_want_alerts_a_look_takes_the_same_statements(sta
                 return called
 
         assert ask is not None
-        alerting.judge(Counting(), sorted(row[0] for row in tx.rows("alerts.due", most=100)))  # type: ignore[arg-type]
+        alerting.judge(Counting(), sorted(row[0] for row in tx.rows("alerts.due", most=100)))
         return len(asked)
 
     counts = []

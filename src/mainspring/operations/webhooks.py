@@ -15,7 +15,6 @@ from mainspring.core.ids import stable_uuid7
 from mainspring.core.lanes import Lane
 from mainspring.operations import audit, deliveries
 from mainspring.operations.creation import NewRun, insertion, intern
-from mainspring.operations.rows import encode_data
 from mainspring.store.database import Transaction
 
 #: What the payload of a telling holds, each a text.
@@ -62,7 +61,7 @@ def put(tx: Transaction, name: str, kinds: Sequence[str], order: Order, *, names
     before = {each.name: each for each in listing(tx, namespace=namespace)}
     tx.rows("runs.intern", lanes=intern([order.lane], [order.policy]).params["lanes"], policies=[order.policy])
     tx.execute(
-        "webhooks.put", namespace=namespace, name=name, kinds=encode_data(list(kinds)), lane_id=order.lane.id,
+        "webhooks.put", namespace=namespace, name=name, kinds=msgspec.json.encode(list(kinds)).decode(), lane_id=order.lane.id,
         policy_id=order.policy[0], body=order.body,
     )  # fmt: skip
     made = next(each for each in listing(tx, namespace=namespace) if each.name == name)

@@ -71,7 +71,7 @@ class WantedWebhook(Body, frozen=True, kw_only=True):
     queue: Name = "default"
 
 
-class Deleted(msgspec.Struct, frozen=True, kw_only=True):
+class DeletedWebhook(msgspec.Struct, frozen=True, kw_only=True):
     """Whether there was one."""
 
     changed: bool
@@ -105,9 +105,9 @@ def put_webhook(asked: Asked[Scoped, WantedWebhook]) -> Webhook:
     return _webhook(asked.client.webhooks.put(asked.path["name"], body.url, kinds=body.kinds, secret=body.secret, queue=body.queue))
 
 
-def delete_webhook(asked: Asked[Scoped, Nothing]) -> Deleted:
+def delete_webhook(asked: Asked[Scoped, Nothing]) -> DeletedWebhook:
     """Tell it nothing more. What is under way is still sent."""
-    return Deleted(changed=asked.client.webhooks.delete(asked.path["name"]))
+    return DeletedWebhook(changed=asked.client.webhooks.delete(asked.path["name"]))
 
 
 def _webhook(found: WebhookView) -> Webhook:
@@ -123,6 +123,6 @@ ENDPOINTS = (
     ),
     Endpoint(
         method="DELETE", path="/api/v1/webhooks/{name}", operation="webhooks.delete", kind=Operation.DEFINE,
-        handler=delete_webhook, query=Scoped, body=Nothing, gives=Deleted, repeats=True,
+        handler=delete_webhook, query=Scoped, body=Nothing, gives=DeletedWebhook, repeats=True,
     ),
 )  # fmt: skip
