@@ -1,4 +1,4 @@
-"""Alerts of schedules on every database: each opens and recovers once an episode, with what decides it, and whoever wants is told."""
+"""Alerts of schedules on every database: each opens and recovers once an episode, with what decides it, and is told."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tests.web.inside import Inside
 def test_alerts_of_a_schedule_are_told_and_written_with_it(shop: App, server: Inside) -> None:
     written = {"name": "tick", "rule": {"every": "1h"}, "target": {"task": "greet"}, "alerts": {"no_success_for": "26h"}}
     made = server.post("/schedules", written)["spec"]["alerts"]
-    assert (made["no_success_for"], made["late_after"]) == ("26h", "5m")
+    assert (made["no_success_for"], made["late_after"]) == ("1d2h", "5m")
     assert "no_success_for" in made["kinds"]
     assert "missed" not in made["kinds"]
     wrong = server.ask("PATCH", "/schedules/tick", {"alerts": {"kinds": ["missed"], "late_after": "x"}})
