@@ -413,6 +413,9 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
     "fleet": ("last_tick_at", "reap_hold_until"),
     "queues": ("paused_at", "created_at"),
     "schedule_events": ("at",),
+    "alerts": ("opened_at", "recovered_at"),
+    "alert_watches": ("since", "next_at"),
+    "webhooks": ("updated_at",),
     "schedules": ("created_at", "updated_at", "paused_at", "deleted_at"),
     "schedule_revisions": ("at",),
     "schedule_cursors": (

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from mainspring.cli import (
+    alert,
     audit,
     calendar,
     database,
@@ -33,6 +34,7 @@ from mainspring.cli import (
     tick,
     token,
     user,
+    webhook,
     worker,
 )
 from mainspring.cli.connecting import Flags
@@ -157,6 +159,8 @@ app.add_typer(dead_letter.app, name="dead-letter")
 app.add_typer(queue.app, name="queue")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(hold.app, name="hold")
+app.add_typer(alert.app, name="alert")
+app.add_typer(webhook.app, name="webhook")
 app.add_typer(importing.app, name="import")
 app.add_typer(calendar.app, name="calendar")
 app.add_typer(limit.app, name="limit")

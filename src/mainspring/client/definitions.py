@@ -20,6 +20,7 @@ from mainspring.client.specs import SPEC_FIELDS, Reading, read_policy, read_spec
 from mainspring.client.targeting import default_policy, judged
 from mainspring.client.writing import write_again
 from mainspring.core import retry
+from mainspring.core.alerts import SPANS, Alerts, Kind
 from mainspring.core.durations import format_duration, format_instant
 from mainspring.core.lanes import Lane
 from mainspring.core.launch import TARGETS
@@ -369,6 +370,7 @@ def written(name: str, spec: Spec | None, lane: Lane, policy: Policy, body: byte
         "timeout": _span(policy.timeout_us),
         "retry": _retry(policy),
         "pause_after_failures": spec.pause_after_failures,
+        "alerts": _alerts(spec.alerts),
     }
 
 
@@ -392,6 +394,19 @@ def _policies(spec: Spec) -> dict[str, Any]:
         },
         "jitter": None if jitter is None else {"max": _span(jitter.max_us), "mode": str(jitter.mode)},
     }
+
+
+def _alerts(alerts: Alerts | None) -> dict[str, Any] | None:
+    """Without spans of kinds that are left out: those cannot be read back."""
+    if alerts is None:
+        return None
+    spans = {
+        Kind.LATE: alerts.late_after_us,
+        Kind.MISSED: alerts.succeed_within_us,
+        Kind.NO_SUCCESS_FOR: alerts.no_success_for_us,
+    }
+    told = {SPANS[kind]: _span(span) for kind, span in spans.items() if kind in alerts.kinds}
+    return told | {"kinds": sorted(alerts.kinds)}
 
 
 def _retry(policy: Policy) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from mainspring.client.alerts import AlertLog
     from mainspring.client.api_tokens import ApiTokens
     from mainspring.client.audit import Audit
     from mainspring.client.calendars import Calendars
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mainspring.client.schedule_files import ScheduleFiles
     from mainspring.client.schedules import Schedules
     from mainspring.client.users import Users
+    from mainspring.client.webhooks import Webhooks
 
 
 class Facets:
@@ -48,6 +50,20 @@ class Facets:
         from mainspring.client.holds import Holds
 
         return Holds(self._whole)
+
+    @cached_property
+    def alerts(self) -> "AlertLog":
+        """What is wrong with schedules, and what was."""
+        from mainspring.client.alerts import AlertLog
+
+        return AlertLog(self._whole)
+
+    @cached_property
+    def webhooks(self) -> "Webhooks":
+        """Who is told of alerts."""
+        from mainspring.client.webhooks import Webhooks
+
+        return Webhooks(self._whole)
 
     @cached_property
     def fleet(self) -> "Fleet":

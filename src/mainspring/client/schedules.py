@@ -126,7 +126,7 @@ class Schedules:
         ``target`` is a task, run by name with ``payload``; or ``http(…)``, ``shell([…])``, which workers run without user code.
         ``timeout`` and ``max_attempts`` are those of its runs. ``options`` are those of ``spec_of``: ``overlap=``, ``misfire=``,
         ``jitter=``, ``start_at=``, ``end_at=``, ``max_runs=``, ``start_within=``, ``deadline=``, ``pause_after_failures=``,
-        ``enabled=``, ``attributes=``; and ``retry=``.
+        ``alerts=``, ``enabled=``, ``attributes=``; and ``retry=``.
 
         Raises:
             RuleInvalid: everything that is wrong with the rule, each with what to write. NeverDue: it is due at no instant.

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args
 
 from mainspring.core import attributes as labels
 from mainspring.core import retry
+from mainspring.core.alerts import LATE_AFTER_US, SPANS, Alerts, Kind
 from mainspring.core.durations import DAY, MILLISECOND, MINUTE, SECOND, Duration, parse_duration, parse_instant
 from mainspring.core.jitter import Jitter, JitterMode
 from mainspring.core.overlap import SYNONYMS, OnOverlap, Overlap
@@ -154,6 +155,7 @@ def read_spec(
     start_within: Duration | None = None,
     deadline: Duration | None = None,
     pause_after_failures: int | None = None,
+    alerts: Mapping[str, Any] | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> Spec | None:
     """The same, its mistakes noted; None if there is no rule."""
@@ -174,6 +176,7 @@ def read_spec(
         "deadline_us": reading.span(spans, "deadline", None),
         "max_runs": reading.whole(counts, "max_runs", 1, 1_000_000_000, None),
         "pause_after_failures": reading.whole(counts, "pause_after_failures", 1, 1_000, None),
+        "alerts": _alerts(reading, alerts),
         "attributes": reading.tried("attributes", attributes, lambda: labels.checked(attributes or {}), none),
     }
     if found is None:
@@ -219,6 +222,39 @@ def _overlap(reading: Reading, given: object) -> Overlap:
         grace_us=reading.span(said, "overlap.replace_grace", 0),
         retries_hold_slot=reading.flag(said, "overlap.retries_hold_slot", otherwise=False),
     )
+
+
+def _alerts(reading: Reading, given: object) -> Alerts | None:
+    if given is None:
+        return None
+    said = reading.fields("alerts", given, {*SPANS.values(), "kinds"})
+    spans = {each: reading.span(said, f"alerts.{each}", None, least=SECOND) for each in SPANS.values()}
+    listed = said.get("kinds")
+    kinds = {kind for kind in Kind if kind is Kind.LATE or kind not in SPANS or said.get(SPANS[kind]) is not None}
+    if listed is not None:
+        kinds = read_kinds(reading, "alerts.kinds", listed)
+        for kind, span in SPANS.items():
+            if kind in kinds and kind is not Kind.LATE and span not in said:
+                reading.wrong("alerts.kinds", listed, f"{kind} needs a span: say alerts.{span}, or leave {kind} out")
+            if kind not in kinds and span in said:
+                reading.wrong(f"alerts.{span}", said[span], f"alerts.{span} is of {kind}, which alerts.kinds leaves out")
+    late = spans["late_after"]
+    return Alerts(
+        kinds=frozenset(kinds), late_after_us=LATE_AFTER_US if late is None else late,
+        succeed_within_us=spans["succeed_within"], no_success_for_us=spans["no_success_for"],
+    )  # fmt: skip
+
+
+def read_kinds(reading: Reading, path: str, listed: object) -> set[Kind]:
+    """Kinds of alerts, as a list of them."""
+    if not isinstance(listed, list | tuple) or not listed:
+        reading.wrong(path, listed, f"{path} must be a list of some of {', '.join(Kind)}")
+        return set(Kind)
+    known = {str(kind) for kind in Kind}
+    for nth, each in enumerate(listed):
+        if not isinstance(each, str) or each not in known:
+            reading.wrong(f"{path}[{nth}]", each, f"{shown(each)} is no kind of alert; there are {', '.join(Kind)}")
+    return {Kind(each) for each in listed if isinstance(each, str) and each in known}
 
 
 def _jitter(reading: Reading, given: object) -> Jitter | None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from mainspring.core.alerts import Alerts
 from mainspring.core.jitter import Jitter, JitterMode
 from mainspring.core.overlap import OnOverlap, Overlap
 from mainspring.core.rule_reading import read_rule
@@ -47,6 +48,7 @@ class Spec:
     start_within_us: int | None = None
     deadline_us: int | None = None
     pause_after_failures: int | None = None
+    alerts: Alerts | None = None
     attributes: tuple[tuple[str, str], ...] = ()
     target: str = ""
 
@@ -58,6 +60,7 @@ class Spec:
             "max_runs": self.max_runs, "misfire": asdict(self.misfire), "overlap": asdict(self.overlap), "jitter": jitter,
             "start_within_us": self.start_within_us, "deadline_us": self.deadline_us,
             "pause_after_failures": self.pause_after_failures, "attributes": self.attributes, "target": self.target,
+            **({} if self.alerts is None else {"alerts": self.alerts.as_data()}),
         }  # fmt: skip
 
     @staticmethod
@@ -73,6 +76,7 @@ class Spec:
             start_within_us=data["start_within_us"], deadline_us=data["deadline_us"],
             pause_after_failures=data["pause_after_failures"],
             attributes=tuple((str(name), str(value)) for name, value in data["attributes"]), target=data["target"],
+            alerts=Alerts.from_data(data["alerts"]) if "alerts" in data else None,
         )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ class Instants(NamedTuple):
     deadline_at: int | None
     plan_at: int | None
     backfill_at: int | None
+    alert_at: int | None
 
     @property
     def first(self) -> int | None:

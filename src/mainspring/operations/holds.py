@@ -55,6 +55,10 @@ def restored(tx: Transaction, incarnation: str, *, actor: str) -> int:
     tx.execute("holds.begin", incarnation=incarnation)
     tx.execute("holds.hold")
     tx.execute("holds.log", actor=actor, data=encode_data({"since": since.at, "incarnation": incarnation}))
+    if watched := [row[0] for row in tx.rows("alerts.held")]:
+        from mainspring.operations import alerting  # paid for only by those who have alerts
+
+        alerting.judge(tx, watched)
     row = tx.one("holds.count")
     return 0 if row is None else int(row[0])
 

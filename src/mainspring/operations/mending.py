@@ -71,6 +71,7 @@ def mend(tx: Transaction, schedule: ScheduleRow, *, actor: str) -> bool:
             return False
         case CursorFault.AHEAD:
             log.error("schedule %s: its cursor is ahead of the clock, so nothing of it fires until then", schedule.name)
+            _alert(tx, schedule, fault)
             return False
         case CursorFault.REZONED:
             tx.execute("cursors.poke", ids=[schedule.id])
@@ -80,8 +81,16 @@ def mend(tx: Transaction, schedule: ScheduleRow, *, actor: str) -> bool:
         case CursorFault.STALLED | CursorFault.DISTANT:
             tx.execute("cursors.poke", ids=[schedule.id])
     tx.execute("schedules.log", id=schedule.id, type="repaired", actor=actor, data=encode_data({"cursor": str(fault)}))
+    _alert(tx, schedule, fault)
     log.error("schedule %s: its cursor was %s, and is repaired; what it missed is settled now", schedule.name, fault)
     return True
+
+
+def _alert(tx: Transaction, schedule: ScheduleRow, fault: CursorFault) -> None:
+    if schedule.wants_alerts:
+        from mainspring.operations import alerting  # paid for only by those who have alerts
+
+        alerting.audited(tx, schedule.id, fault)
 
 
 def _suspects(tx: Transaction, after: str) -> tuple[list[str], list[ScheduleRow]]:

@@ -79,8 +79,13 @@ def ended(tx: Transaction, states: Mapping[str, State]) -> None:
             failures, streak, succeeded = 0, 1, 1
         counted[schedule_id] = failures, streak, succeeded
     if counted:
-        tx.send("cursors.count_ends", batch=sorted((key, *each) for key, each in counted.items()))
+        told = tx.ask("cursors.count_ends", batch=sorted((key, *each) for key, each in counted.items()))
         tx.execute("cursors.poke_for_ends", ids=sorted(counted))
+        if watched := {row[0] for row in told() if row[1]}:
+            from mainspring.operations import alerting  # paid for only by those who have alerts
+
+            failed = {row[5]: row[1] for row in rows if row[1] in watched and states[row[5]] is State.FAILED}
+            alerting.ended(tx, sorted(watched), failed)
 
 
 def retried(tx: Transaction, run_ids: Sequence[str]) -> None:

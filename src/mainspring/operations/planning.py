@@ -76,6 +76,11 @@ class ScheduleRow(NamedTuple):
         return bool(self.enabled) and self.paused_at is None and self.deleted_at is None
 
     @property
+    def wants_alerts(self) -> bool:
+        """Whether its spec has alerts; also of one that can no longer be read."""
+        return '"alerts":' in self.spec
+
+    @property
     def seed(self) -> str:
         """What ``H`` hashes: the same after a restore, and after re-creation under the same name."""
         return f"{self.namespace}/{self.name}"
@@ -363,6 +368,11 @@ def _write(tx: Transaction, writing: _Writing) -> None:
     tx.send("cursors.move", batch=sorted(moved))
     if passed_by:
         tx.execute("cursors.poke", ids=passed_by)
+    if watched := sorted(schedule.id for schedule, _ in writing.visits if schedule.wants_alerts):
+        from mainspring.operations import alerting  # paid for only by those who have alerts
+
+        full = {schedule.id for schedule, fate in writing.fates if fate.disposition is Disposition.BUFFER_FULL}
+        alerting.planned(tx, watched, full)
 
 
 def _create(tx: Transaction, new: Sequence[NewRun]) -> None:

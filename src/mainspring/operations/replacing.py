@@ -29,14 +29,15 @@ def stop_oldest(tx: Transaction, schedule_id: str, count: int, *, actor: str) ->
     if not any(each.waits and each.origin is not Origin.MANUAL for each in standing):
         return
     (row,) = tx.rows("cursors.schedules", ids=[schedule_id])
-    overlap = planning.read_spec(planning.ScheduleRow(*row).spec).overlap
+    schedule = planning.ScheduleRow(*row)
+    overlap = planning.read_spec(schedule.spec).overlap
     _ask(tx, holders, actor)
     runs = moves.lock_runs(tx, [each.run_id for each in holders])
     late = [(each, runs[each.run_id]) for each in holders if _is_late(runs.get(each.run_id), overlap, tx.now)]
     if overlap.policy is OnOverlap.TERMINATE:
         _fence(tx, [run for _, run in late])
     else:
-        _tell(tx, schedule_id, late)
+        _tell(tx, schedule, late)
     if sum(run.state is State.CANCELLING for run in runs.values()) > len(late):
         tx.execute("cursors.wake", id=schedule_id, wait=overlap.patience_us)
 
@@ -65,11 +66,15 @@ def _fence(tx: Transaction, runs: Sequence[Run]) -> None:
         tx.execute("runs.fence", ids=sorted(moved))
 
 
-def _tell(tx: Transaction, schedule_id: str, late: Sequence[tuple[Standing, Run]]) -> None:
+def _tell(tx: Transaction, schedule: planning.ScheduleRow, late: Sequence[tuple[Standing, Run]]) -> None:
     for holder, run in late:
         if holder.stalled_at is not None:
             continue
-        tx.one("cursors.lock", id=schedule_id)  # whoever writes of a schedule holds its cursor
+        tx.one("cursors.lock", id=schedule.id)  # whoever writes of a schedule holds its cursor
         if tx.execute("occurrences.stalled", key=holder.key) == 1:
             data = encode_data({"run": run.id, "asked_at": run.cancel_requested_at})
-            tx.execute("schedules.log", id=schedule_id, type=STALLED, actor="system", data=data)
+            tx.execute("schedules.log", id=schedule.id, type=STALLED, actor="system", data=data)
+            if schedule.wants_alerts:
+                from mainspring.operations import alerting  # paid for only by those who have alerts
+
+                alerting.judge(tx, [schedule.id])

@@ -192,6 +192,7 @@ def _create(tx: Transaction, new_id: str, name: str, spec: Spec, told: _Told, *,
         "cursors.create", id=new_id, cursor_at=(start if spec.start_at is not None else tx.now) - 1, next_nominal_at=first,
         next_at=first if spec.enabled else None, tz_version=tz_version(), zone_hash=data_of(spec, schedule.calendars).hash,
     )  # fmt: skip
+    _follow_alerts(tx, schedule, spec)
     return True
 
 
@@ -219,7 +220,16 @@ def _edit(
     if _due_at(old.spec) != _due_at(told.row["spec"]):
         table.check_due(old.created_at)  # one that has been due may be ended by its end_at
     table.check_often(tx.now)
+    _follow_alerts(tx, old, spec)
     look_at(tx, [cursor._replace(zone_hash="")])  # the zones of another rule
+
+
+def _follow_alerts(tx: Transaction, schedule: ScheduleRow, spec: Spec) -> None:
+    """The alerts that a schedule wants from now on, and the end of those that it wanted."""
+    if spec.alerts is not None or schedule.wants_alerts:
+        from mainspring.operations import alerting  # paid for only by those who have alerts
+
+        alerting.follow(tx, schedule.id, spec.alerts)
 
 
 def _due_at(text: str) -> list[Any]:

@@ -25,6 +25,7 @@ MOST_DUE: Final = 1_000
 MOST_DEADLINES: Final = 500
 MOST_SCHEDULES: Final = 100
 MOST_BACKFILL_STEPS: Final = 10
+MOST_WATCHES: Final = 100
 MOST_UNSERVED: Final = 100
 MOST_DELIVERIES: Final = 500
 MOST_ITEMS: Final = 1_000
@@ -179,6 +180,13 @@ def _backfills(database: Database, terms: Terms) -> Done:
     return Done(steps, steps == MOST_BACKFILL_STEPS)
 
 
+def _alerts(tx: Transaction, terms: Terms) -> Done:
+    from mainspring.operations import alerting  # paid for only by those who have alerts
+
+    looked = alerting.look(tx, most=MOST_WATCHES)
+    return Done(looked, looked == MOST_WATCHES)
+
+
 def _cursors(database: Database, terms: Terms) -> Done:
     from mainspring.operations import mending  # paid for only by those who have schedules
 
@@ -256,6 +264,7 @@ STAGES: Final = (
     Stage(name="dependants", work=_left_over),
     Stage(name="schedules", work=_schedules, of=lambda instants: instants.plan_at),
     Stage(name="backfills", work=_backfills, of=lambda instants: instants.backfill_at),
+    Stage(name="alerts", work=in_one("alerts.look", _alerts), of=lambda instants: instants.alert_at),
     Stage(name="limits", work=in_one("limits.sweep", _sweep), wanted=lambda wanted: wanted.kept, every=SECOND),
     Stage(
         name="deliveries", work=in_one("deliveries.look_after", _deliveries), wanted=lambda wanted: wanted.delivers, every=SECOND

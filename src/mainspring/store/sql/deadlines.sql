@@ -30,8 +30,8 @@ LIMIT :most {{skip_locked}};
 
 -- name: deadlines.next
 -- The earliest instants for which a run waits, at which one expires, at which one is over its deadline, at which a schedule is to be
--- looked at, and a backfill to be gone on with; each NULL if there is none. Each reads the head of one index.
--- columns: due_at int, expires_at int, deadline_at int, plan_at int, backfill_at int
+-- looked at, a backfill to be gone on with, and alerts to be looked at; each NULL if there is none. Each reads the head of one index.
+-- columns: due_at int, expires_at int, deadline_at int, plan_at int, backfill_at int, alert_at int
 SELECT (SELECT due_at FROM runs WHERE state IN ('scheduled', 'retrying', 'released') ORDER BY due_at LIMIT 1) AS due_at,
        (SELECT expires_at FROM runs
         WHERE expires_at IS NOT NULL AND token = 0 AND state IN ('scheduled', 'blocked', 'queued')
@@ -40,7 +40,8 @@ SELECT (SELECT due_at FROM runs WHERE state IN ('scheduled', 'retrying', 'releas
         WHERE deadline_at IS NOT NULL AND state IN ('scheduled', 'blocked', 'queued', 'retrying', 'released', 'running')
         ORDER BY deadline_at LIMIT 1) AS deadline_at,
        (SELECT next_at FROM schedule_cursors WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) AS plan_at,
-       (SELECT next_at FROM backfills WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) AS backfill_at;
+       (SELECT next_at FROM backfills WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) AS backfill_at,
+       (SELECT next_at FROM alert_watches WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) AS alert_at;
 
 -- name: deadlines.unserved
 -- Runs that have been queued since before an instant in a namespace that has been served for a while (by whoever was live before

@@ -187,15 +187,20 @@ UPDATE schedule_cursors SET next_at = {{now}} + :wait WHERE schedule_id = :id AN
 
 -- name: cursors.count_ends
 -- Runs of planned occurrences have ended: when, how, and how many failures in a row that makes, of which somebody has to judge.
+-- Answers the schedules, and whether they want alerts.
+-- columns: schedule_id text, alerts int
 -- input batch: schedule_id uuid, failures int, streak int, succeeded int
-UPDATE schedule_cursors AS c
-SET failure_streak = CASE WHEN i.streak = 0 THEN c.failure_streak + i.failures ELSE i.failures END,
+UPDATE schedule_cursors
+SET failure_streak = CASE WHEN i.streak = 0 THEN schedule_cursors.failure_streak + i.failures ELSE i.failures END,
     last_ended_at = {{now}},
-    last_success_at = CASE WHEN i.succeeded = 1 THEN {{now}} ELSE c.last_success_at END,
-    last_failure_at = CASE WHEN i.failures > 0 THEN {{now}} ELSE c.last_failure_at END,
-    next_at = CASE WHEN i.failures > 0 AND (c.next_at IS NULL OR c.next_at > {{now}}) THEN {{now}} ELSE c.next_at END
+    last_success_at = CASE WHEN i.succeeded = 1 THEN {{now}} ELSE schedule_cursors.last_success_at END,
+    last_failure_at = CASE WHEN i.failures > 0 THEN {{now}} ELSE schedule_cursors.last_failure_at END,
+    next_at = CASE WHEN i.failures > 0 AND (schedule_cursors.next_at IS NULL OR schedule_cursors.next_at > {{now}}) THEN {{now}}
+              ELSE schedule_cursors.next_at END
 FROM {{batch}} AS i
-WHERE c.schedule_id = i.schedule_id;
+WHERE schedule_cursors.schedule_id = i.schedule_id
+RETURNING schedule_cursors.schedule_id,
+    CASE WHEN EXISTS (SELECT 1 FROM alert_watches w WHERE w.schedule_id = schedule_cursors.schedule_id) THEN 1 ELSE 0 END AS alerts;
 
 -- name: cursors.poke_for_ends
 -- Runs of these schedules have ended: have somebody look at once where somebody waits for a slot, or the next instant counts from the

@@ -2,6 +2,7 @@
 
 from mainspring.web import health
 from mainspring.web.api import (
+    alerts,
     backfills,
     batches,
     bulk_actions,
@@ -34,6 +35,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *schedule_history.ENDPOINTS,
     *backfills.ENDPOINTS,
     *calendars.ENDPOINTS,
+    *alerts.ENDPOINTS,
     *batches.ENDPOINTS,
     *tasks.ENDPOINTS,
     *workers.ENDPOINTS,

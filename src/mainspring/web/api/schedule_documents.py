@@ -54,6 +54,7 @@ class Replacement(Told, frozen=True, kw_only=True):
     timeout: Span | None = None
     retry: Fields | None = None
     pause_after_failures: Failures | None = None
+    alerts: Fields | None = None
 
     @classmethod
     def also_wrong(cls, raw: Mapping[str, Any]) -> Iterable[FieldError]:
@@ -89,6 +90,7 @@ class Changes(Told, frozen=True, kw_only=True):
     timeout: Span | msgspec.UnsetType | None = msgspec.UNSET
     retry: Fields | msgspec.UnsetType | None = msgspec.UNSET
     pause_after_failures: Failures | msgspec.UnsetType | None = msgspec.UNSET
+    alerts: Fields | msgspec.UnsetType | None = msgspec.UNSET
 
     @classmethod
     def also_wrong(cls, raw: Mapping[str, Any]) -> Iterable[FieldError]:
