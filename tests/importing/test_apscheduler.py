@@ -36,7 +36,11 @@ CRONS: list[dict[str, Any]] = [
     {"month": "jan-mar,7", "day": "31"},
 ]
 #: An ordinary day, and the eves of both changes of the clocks.
-STARTS = [datetime(2026, 3, 28, 22, tzinfo=BERLIN), datetime(2026, 6, 1, 10, 7, tzinfo=BERLIN), datetime(2026, 10, 24, 22, tzinfo=BERLIN)]
+STARTS = [
+    datetime(2026, 3, 28, 22, tzinfo=BERLIN),
+    datetime(2026, 6, 1, 10, 7, tzinfo=BERLIN),
+    datetime(2026, 10, 24, 22, tzinfo=BERLIN),
+]
 
 
 def work(*args: Any, **kwargs: Any) -> None:
@@ -49,7 +53,16 @@ def read(*triggers: Any, **options: Any) -> list[Imported]:
     for number, trigger in enumerate(triggers):
         name = "tests.importing.test_apscheduler:work"
         given = {"args": (), "kwargs": {"a": [1]}, "coalesce": True, "misfire_grace_time": 30, "max_instances": 2} | options
-        job = Job(BackgroundScheduler(), id=f"job{number}", func=name, trigger=trigger, executor="x", name="n", next_run_time=None, **given)
+        job = Job(
+            BackgroundScheduler(),
+            id=f"job{number}",
+            func=name,
+            trigger=trigger,
+            executor="x",
+            name="n",
+            next_run_time=None,
+            **given,
+        )
         state = pickle.dumps(job.__getstate__(), pickle.HIGHEST_PROTOCOL)
         store.execute("INSERT INTO apscheduler_jobs VALUES (?, 1.0, ?)", (f"job{number}", state))
     return read_jobs(store)
@@ -82,7 +95,7 @@ def test_what_is_said_of_the_source_is_what_apscheduler_fires(fields: dict[str, 
     assert ours(made.entry, start) == theirs(trigger, start), made.entry
 
 
-@pytest.mark.case("schedules.md", 21)
+@pytest.mark.case("schedules", 21)
 def test_two_is_wednesday_where_weekdays_count_from_monday() -> None:
     (made,) = read(CronTrigger(day_of_week="2", hour="9", timezone=BERLIN))
     assert made.entry is not None
@@ -134,7 +147,9 @@ def test_what_a_payload_cannot_say_is_refused_and_never_run(options: dict[str, A
     assert (made.entry, told in (made.refused or "")) == (None, True), made
 
 
-@pytest.mark.parametrize("trigger", [OrTrigger([DateTrigger(STARTS[1])]), CronTrigger(week="3"), CronTrigger(day="last", day_of_week="1")])
+@pytest.mark.parametrize(
+    "trigger", [OrTrigger([DateTrigger(STARTS[1])]), CronTrigger(week="3"), CronTrigger(day="last", day_of_week="1")]
+)
 def test_triggers_that_no_rule_says_are_refused(trigger: Any) -> None:
     (made,) = read(trigger)
     assert made.refused

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from mainspring.core.durations import format_duration
+from mainspring.core.durations import format_duration, format_instant
 from mainspring.core.problems import Refused
-from mainspring.importing.imported import CLOCKS, Imported, Names, is_plain, steps, task_name, why_not
+from mainspring.importing.imported import CLOCKS, Fires, Imported, Names, bounded, is_plain, steps, task_name, why_not
 from mainspring.importing.inert_pickle import Moment, Record, read_pickle
 from mainspring.importing.wall_sets import WallSets
 
@@ -76,10 +76,10 @@ class _Job:
             self._notes.append("jitter: fires are shown without it")
         for field, bound in (("start_at", "start_date"), ("end_at", "end_date")):
             if (moment := self._trigger[bound]) is not None and self._trigger.kind != "DateTrigger":
-                entry[field] = _text(_instant(moment))
+                entry[field] = format_instant(_instant(moment))
         return Imported(self._place, source, entry, tuple(self._notes), fires=self._bounded(fires), cause=CLOCKS)
 
-    def _rule(self) -> tuple[dict[str, Any], Any]:
+    def _rule(self) -> tuple[dict[str, Any], Fires]:
         trigger = self._trigger
         match trigger.kind:
             case "CronTrigger":
@@ -93,23 +93,16 @@ class _Job:
                 if not isinstance(span, timedelta) or span < timedelta(seconds=1):
                     raise Refused("its interval is shorter than a second")
                 every, first = span // _MICROSECOND, _instant(start)
-                rule = {"every": format_duration(every), "anchor": _text(first)}
+                rule = {"every": format_duration(every), "anchor": format_instant(first)}
                 return rule, lambda after, most: steps(first, every, after, most)
             case "DateTrigger":
                 at = _instant(trigger["run_date"])
-                return {"at": _text(at)}, lambda after, most: [at] if at > after and most else []
+                return {"at": format_instant(at)}, lambda after, most: [at] if at > after and most else []
         raise Refused(f"{trigger.kind} combines triggers: make a schedule of each")
 
-    def _bounded(self, fires: Any) -> Any:
-        first, last = self._trigger["start_date"], self._trigger["end_date"]
-        start = _instant(first) if first is not None else None
-        end = _instant(last) if last is not None else None
-
-        def bounded(after: int, most: int) -> list[int]:
-            found = fires(after if start is None else max(after, start - 1), most)
-            return [at for at in found if end is None or at <= end]
-
-        return bounded
+    def _bounded(self, fires: Fires) -> Fires:
+        start, end = self._trigger["start_date"], self._trigger["end_date"]
+        return bounded(fires, None if start is None else _instant(start), None if end is None else _instant(end))
 
     def _target(self) -> dict[str, Any]:
         args, kwargs = self._job.get("args"), self._job.get("kwargs") or {}
@@ -174,7 +167,3 @@ def _instant(moment: Any) -> int:
     except (ValueError, OSError, KeyError):
         raise Refused(f"there is no zone {moment.clock.name!r}") from None
     return (moment.wall.replace(tzinfo=zone).astimezone(UTC) - _EPOCH) // _MICROSECOND
-
-
-def _text(at: int) -> str:
-    return (_EPOCH + at * _MICROSECOND).isoformat().replace("+00:00", "Z")

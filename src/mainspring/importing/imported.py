@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from mainspring.core.launch import has_placeholder
 from mainspring.core.problems import Refused
@@ -18,10 +18,16 @@ _LONGEST_NAME = 190
 _TASK = re.compile(r"[A-Za-z0-9._/-]{1,200}")
 _DEEPEST, _MOST_VALUES = 16, 10_000
 #: Why a source that goes by wall clocks may fire otherwise.
-CLOCKS = "a change of the clocks: the source goes on from the clock of its last fire, and leaves out or doubles what was written there"
+CLOCKS = (
+    "a change of the clocks: the source goes on from the clock of its last fire, and leaves out or doubles what was written there"
+)
 # A word that every shell takes as it is, quoted parts included.
 _WORD = r"(?:[A-Za-z0-9_@%+=:,./-]|'[^']*'|\"[^\"$`\\]*\")+"
 _PLAIN = re.compile(rf"{_WORD}(?:[ \t]+{_WORD})*")
+
+
+#: The next instants (µs) after one, so many at most.
+Fires: TypeAlias = Callable[[int, int], list[int]]
 
 
 class Imported(NamedTuple):
@@ -34,7 +40,7 @@ class Imported(NamedTuple):
     entry: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     refused: str | None = None
-    fires: Callable[[int, int], list[int]] | None = None
+    fires: Fires | None = None
     cause: str = ""
 
 
@@ -121,3 +127,13 @@ def steps(first: int, every: int, after: int, most: int) -> list[int]:
     """The instants of a grid after one, from its first on."""
     count = max(0, (after - first) // every + 1)
     return [first + every * (count + each) for each in range(most)]
+
+
+def bounded(fires: Fires, start: int | None, end: int | None) -> Fires:
+    """Those of a source's fires that are from ``start`` to ``end``, both included."""
+
+    def within(after: int, most: int) -> list[int]:
+        found = fires(after if start is None else max(after, start - 1), most)
+        return [at for at in found if end is None or at <= end]
+
+    return within

@@ -16,6 +16,9 @@ from typing import Any
 from mainspring.core.problems import Refused
 
 LARGEST = 1 << 20
+#: What readers raise of a broken pickle.
+_BROKEN = (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError, RecursionError,
+           TypeError, ValueError)  # fmt: skip
 _FIELDS = ("BaseField", "WeekField", "DayOfMonthField", "DayOfWeekField", "MonthField")
 _EXPRESSIONS = (
     "AllExpression",
@@ -79,7 +82,7 @@ def read_pickle(data: bytes) -> Any:
         return _Reader(io.BytesIO(data)).load()
     except Refused:
         raise
-    except Exception as error:  # noqa: BLE001  (a broken pickle may break a reader in any way)
+    except _BROKEN as error:
         raise Refused(f"its pickle cannot be read: {type(error).__name__}") from None
 
 
@@ -100,7 +103,9 @@ class _Reader(pickle.Unpickler):
 def _moment(raw: Any, clock: Any = None) -> Moment:
     if not isinstance(raw, bytes) or len(raw) != 10 or not (clock is None or isinstance(clock, Clock)):
         raise Refused("its pickle has a date and time that cannot be read")
-    wall = datetime(raw[0] << 8 | raw[1], raw[2] & 0x7F, *raw[3:7], int.from_bytes(raw[7:], "big"), fold=raw[2] >> 7)  # noqa: DTZ001
+    wall = datetime(  # noqa: DTZ001  (the zone stands beside it)
+        raw[0] << 8 | raw[1], raw[2] & 0x7F, raw[3], raw[4], raw[5], raw[6], int.from_bytes(raw[7:], "big"), fold=raw[2] >> 7
+    )
     return Moment(wall, clock)
 
 

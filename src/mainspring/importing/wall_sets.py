@@ -1,4 +1,4 @@
-"""What other schedulers' fields come to: numbers on the clock of a zone, as a rule of ours, and as the instants that the source fires.
+"""What other schedulers' fields come to: numbers on the clock of a zone, as a rule of ours, and as the instants of the source.
 
 Here: both, the second by trying wall times one after the other, so that neither follows from the other. Not here: the grammars of
 the fields (``celery_beat.py``, ``apscheduler.py``).

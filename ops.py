@@ -1,0 +1,4 @@
+# ops.py
+from mainspring import App
+
+app = App("ops")
