@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 from tests.cli.shell import Shell
@@ -50,3 +53,48 @@ def test_timers_become_a_file(on_sqlite: Shell) -> None:
     (on_sqlite.folder / "made.yaml").write_text(made.out)
     allowed: dict[str, Any] = {"MAINSPRING_SHELL_ENABLED": "true", "MAINSPRING_SHELL_ALLOW": "/srv/app/bin/*"}
     assert on_sqlite.run("schedule", "apply", "-f", "made.yaml", "--set", "timers", **allowed).code == 0
+
+
+def test_a_beat_schedule_becomes_a_file_that_applies(on_sqlite: Shell) -> None:
+    (on_sqlite.folder / "celeryconfig.py").write_text(
+        'beat_schedule = {"a": {"task": "shop.a", "schedule": crontab(hour=2, minute="0,30", day_of_week=2)}}\n'
+    )
+    made = on_sqlite.run("import", "celery-beat", "celeryconfig.py", "--tz", "UTC")
+    assert made.code == 0, made
+    assert "the next 50 fires are the source's own" in made.err
+    (on_sqlite.folder / "made.yaml").write_text(made.out)
+    assert on_sqlite.json("schedule", "list")["data"] == []
+    assert on_sqlite.run("schedule", "apply", "-f", "made.yaml", "--set", "beat").code == 0
+    again = on_sqlite.run("import", "celery-beat", "celeryconfig.py", "--tz", "Europe/Berlin", "-n", "0")
+    assert again.code == 0, again
+    assert on_sqlite.run("import", "celery-beat", "missing").code == 2
+    (on_sqlite.folder / "celerybeat-schedule").write_bytes(pickle.dumps({"a": 1}))
+    refused = on_sqlite.run("import", "celery-beat", "celerybeat-schedule")
+    assert (refused.code, "pickles" in refused.err) == (2, True), refused
+
+
+def test_every_difference_is_said_with_its_cause(on_sqlite: Shell) -> None:
+    text = 'beat_schedule = {"a": {"task": "shop.a", "schedule": crontab(hour=2, minute="0,30", day_of_month=28, month_of_year=3)}}'
+    (on_sqlite.folder / "conf.py").write_text(text)
+    made = on_sqlite.run("import", "celery-beat", "conf.py", "--tz", "Europe/Berlin")
+    assert made.code == 0, made
+    assert "DIFFERENT" in made.err
+    assert "is due by this only: a change of the clocks" in made.err
+
+
+def test_a_job_store_becomes_a_file_that_applies(on_sqlite: Shell) -> None:
+    from apscheduler.triggers.cron import CronTrigger
+
+    job = {"func": "shop:nightly", "trigger": CronTrigger(day_of_week=0, hour=9, timezone="UTC"), "args": (), "kwargs": {"n": 1}}
+    job |= {"misfire_grace_time": 1, "coalesce": True, "max_instances": 1}
+    with closing(sqlite3.connect(on_sqlite.folder / "jobs.db")) as database, database:
+        database.execute("CREATE TABLE apscheduler_jobs (id, next_run_time, job_state)")
+        database.execute("INSERT INTO apscheduler_jobs VALUES ('n', 1.0, ?)", (pickle.dumps(job),))
+    made = on_sqlite.run("import", "apscheduler", "jobs.db")
+    assert made.code == 0, made
+    assert "0 9 * * MON" in made.out
+    assert "the next 50 fires are the source's own" in made.err
+    (on_sqlite.folder / "made.yaml").write_text(made.out)
+    assert on_sqlite.run("schedule", "apply", "-f", "made.yaml", "--set", "jobs").code == 0
+    wrong = on_sqlite.run("import", "apscheduler", "made.yaml")
+    assert (wrong.code, "no SQLite file" in wrong.err) == (2, True), wrong

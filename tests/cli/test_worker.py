@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.cli.shell import Shell, wait_until
+from tests.cli.test_processes import children_of, is_alive
 
 
 def test_a_worker_that_is_asked_to_stop_lets_what_runs_end(shell: Shell, tmp_path: Path) -> None:
@@ -154,3 +155,14 @@ def test_a_dev_worker_outlives_a_mistake_in_the_code(on_sqlite: Shell, tmp_path:
         wait_until(lambda: "starts again when a file changes" in dev.stderr.readline(), "the mistake was told")  # type: ignore[union-attr]
         (tmp_path / "shop.py").write_text(good)
         assert client.enqueue("greet", who="you").result("30s") == "hello you "
+
+
+def test_killing_dev_alone_leaves_no_worker_and_no_server(on_sqlite: Shell) -> None:
+    dev = on_sqlite.start("dev", "shop:app", "--port", "0")
+    assert dev.stderr is not None
+    next(line for line in dev.stderr if re.search(r"http://[\d.]+:\d+", line))
+    started = children_of(dev.pid)
+    assert len(started) == 2, started
+    dev.kill()
+    dev.wait(timeout=10)
+    wait_until(lambda: not any(is_alive(pid) for pid in started), "the worker and the server have ended")

@@ -43,7 +43,16 @@ MAY_CATCH_ALL = {
     "testing/simulator/simulation.py",  # a story among many: what it raises breaks a promise
     "store/sqlite.py",  # hands an error to the caller whose part of a group commit it was
 }  # the last: the executor's half in a child
-MAY_KNOW_DRIVERS = ("store/", "integrations/", "testing/postgres.py", "testing/invariants.py", "testing/standby.py")
+MAY_KNOW_DRIVERS = (
+    "store/",
+    "integrations/",
+    "testing/postgres.py",
+    "testing/invariants.py",
+    "testing/standby.py",
+    "importing/apscheduler.py",
+    "importing/beat_tables.py",
+    "cli/importing.py",
+)  # files of others
 MAY_READ_CONFIG = ("config.py", "app.py", "cli/", "client/targeting.py", "testing/", "__init__.py")
 DRIVERS = {"apsw", "psycopg", "psycopg_pool", "asyncpg", "sqlalchemy", "sqlite3"}
 

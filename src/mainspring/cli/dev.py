@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.3
 _STOP_SECONDS = 40.0
-_MAINSPRING = (sys.executable, "-u", "-m", "mainspring")
+_MAINSPRING = (sys.executable, "-u", "-m", "mainspring.cli.tethered")
 
 
 def dev(
@@ -135,13 +135,14 @@ class _Display:
         self._line = line
 
     def start(self, command: list[str]) -> subprocess.Popen[str]:
-        """A process whose output is shown. It is a group of its own, so that a Ctrl-C reaches it once, through us."""
+        """A process whose output is shown. It is a group of its own, so that a Ctrl-C reaches it once, through us; and
+        tethered by its standard input, so that it ends when we are killed."""
         if self._console is None:
-            return subprocess.Popen(command, text=True, stdin=subprocess.DEVNULL, start_new_session=True)
+            return subprocess.Popen(command, text=True, stdin=subprocess.PIPE, start_new_session=True)
         child = subprocess.Popen(
             command,
             text=True,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,

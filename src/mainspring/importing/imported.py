@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from mainspring.core.launch import has_placeholder
+from mainspring.core.problems import Refused
 from mainspring.core.rule_reading import read_rule
 from mainspring.errors import RuleInvalid
 
 _LONGEST_NAME = 190
+_TASK = re.compile(r"[A-Za-z0-9._/-]{1,200}")
+_DEEPEST, _MOST_VALUES = 16, 10_000
+#: Why a source that goes by wall clocks may fire otherwise.
+CLOCKS = (
+    "a change of the clocks: the source goes on from the clock of its last fire, and leaves out or doubles what was written there"
+)
 # A word that every shell takes as it is, quoted parts included.
 _WORD = r"(?:[A-Za-z0-9_@%+=:,./-]|'[^']*'|\"[^\"$`\\]*\")+"
 _PLAIN = re.compile(rf"{_WORD}(?:[ \t]+{_WORD})*")
 
 
+#: The next instants (µs) after one, so many at most.
+Fires: TypeAlias = Callable[[int, int], list[int]]
+
+
 class Imported(NamedTuple):
     """One entry of a source. ``entry``: as a schedule file has it; None where it is ``refused``, and then why. ``notes``: what is
-    different, or wants a look."""
+    different, or wants a look. ``fires``: the next instants (µs) by the source's own rules, after one and so many; None where they
+    are ours. ``cause``: why they may differ."""
 
     place: str
     source: str
     entry: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     refused: str | None = None
+    fires: Fires | None = None
+    cause: str = ""
 
 
 class Names:
@@ -77,3 +92,48 @@ def why_not(rule: Mapping[str, Any], *texts: str) -> str | None:
     if any(has_placeholder(text) for text in texts):
         return "{{ stands for a value in a target: put the command into a script, and import that"
     return None
+
+
+def task_name(wanted: str) -> str:
+    """The name of a task.
+
+    Raises:
+        Refused: none may have it.
+    """
+    if not _TASK.fullmatch(wanted):
+        raise Refused(f"no task here is called {wanted!r}: give it a name of A-Z a-z 0-9 . _ / -")
+    return wanted
+
+
+def is_plain(value: Any) -> bool:
+    """Whether JSON can say it, in not too many words."""
+    left = _MOST_VALUES
+
+    def plain(each: Any, depth: int) -> bool:
+        nonlocal left
+        left -= 1
+        if left < 0 or depth > _DEEPEST:
+            return False
+        if isinstance(each, dict):
+            return all(isinstance(name, str) and plain(part, depth + 1) for name, part in each.items())
+        if isinstance(each, list | tuple):
+            return all(plain(part, depth + 1) for part in each)
+        return each is None or type(each) in (str, int, bool) or (type(each) is float and math.isfinite(each))
+
+    return plain(value, 1)
+
+
+def steps(first: int, every: int, after: int, most: int) -> list[int]:
+    """The instants of a grid after one, from its first on."""
+    count = max(0, (after - first) // every + 1)
+    return [first + every * (count + each) for each in range(most)]
+
+
+def bounded(fires: Fires, start: int | None, end: int | None) -> Fires:
+    """Those of a source's fires that are from ``start`` to ``end``, both included."""
+
+    def within(after: int, most: int) -> list[int]:
+        found = fires(after if start is None else max(after, start - 1), most)
+        return [at for at in found if end is None or at <= end]
+
+    return within
