@@ -31,7 +31,7 @@ from mainspring.errors import (
 from mainspring.tasks import Task
 
 if TYPE_CHECKING:
-    from mainspring.core.rule_building import after, any_of, cron, every, on_calendar, once, rrule
+    from mainspring.core.rule_building import after, any_of, cron, every, in_calendar, on_calendar, once, rrule
     from mainspring.runtime.hosting import WorkerProcess
     from mainspring.targets.programs import shell
     from mainspring.targets.requests import http
@@ -41,7 +41,7 @@ __version__ = "0.1.0"
 
 _RULES = "mainspring.core.rule_building"
 #: Builders of rules and targets, what executes, and where they are: imported at first use, for that takes a while.
-_LATE = dict.fromkeys(("after", "any_of", "cron", "every", "on_calendar", "once", "rrule"), _RULES) | {
+_LATE = dict.fromkeys(("after", "any_of", "cron", "every", "in_calendar", "on_calendar", "once", "rrule"), _RULES) | {
     "WorkerProcess": "mainspring.runtime.hosting",
     "http": "mainspring.targets.requests",
     "secret": "mainspring.targets.secrets",
@@ -95,6 +95,7 @@ __all__ = [
     "exponential",
     "fixed",
     "http",
+    "in_calendar",
     "linear",
     "on_calendar",
     "once",
