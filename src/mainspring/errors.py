@@ -166,6 +166,18 @@ class CalendarInUse(CallerMistake):
     code = "calendar_in_use"
 
 
+class UnknownBlackout(CallerMistake):
+    """There is no such blackout in this namespace."""
+
+    code = "unknown_blackout"
+
+
+class BlackedOut(CallerMistake):
+    """The schedule is in a blackout, so what was asked for is not done. ``details["until"]`` is its end (µs)."""
+
+    code = "blacked_out"
+
+
 class NameTaken(CallerMistake):
     """Another schedule of the namespace has that name; nothing was changed."""
 

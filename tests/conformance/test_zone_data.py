@@ -17,7 +17,7 @@ from mainspring import zones
 from mainspring.client import Client
 from mainspring.core.durations import parse_instant
 from mainspring.core.rule_building import cron
-from mainspring.operations import planning
+from mainspring.operations import schedule_rows
 from mainspring.store.migrate import migrate
 from mainspring.store.sqlite import SqliteDatabase
 from mainspring.testing.clock import SimulatedClock, SimulatedSystem
@@ -45,7 +45,7 @@ def older_data() -> Iterator[None]:
 
 def _forget() -> None:
     zones.zone.cache_clear()
-    planning._table.cache_clear()
+    schedule_rows._table.cache_clear()
 
 
 @pytest.fixture

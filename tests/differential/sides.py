@@ -42,8 +42,8 @@ _TABLES = (
     "idempotency_keys", "singletons", "debounces", "batches", "dependencies", "unfinished_releases", "run_attributes", "deliveries",
     "dead_letters", "receipts", "workers", "fleet", "bulk_actions", "bulk_items", "retention_walks",
     "schedules", "schedule_revisions", "schedule_cursors", "schedule_events", "occurrences", "occurrence_ranges",
-    "schedule_backlogs", "calendars", "schedule_calendars", "catch_up_pace", "planner_mark", "alerts", "alert_watches", "webhooks",
-    "users", "logins",
+    "schedule_backlogs", "calendars", "schedule_calendars", "catch_up_pace", "planner_mark",
+    "blackouts", "alerts", "alert_watches", "webhooks", "users", "logins",
     "backfills", "backfill_items", "login_throttles", "api_tokens", "audit_entries", "audit_chain", "request_keys",
 )  # fmt: skip
 

@@ -436,6 +436,7 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
     "schedule_backlogs": ("first_at", "last_at", "ready_at"),
     "catch_up_pace": ("paced_until",),
     "planner_mark": ("at",),
+    "blackouts": ("created_at", "updated_at"),
     "calendars": ("created_at", "updated_at", "expand_at"),
     "backfills": ("first_at", "last_at", "created_at", "next_at", "finished_at"),
     "backfill_items": ("nominal_at",),

@@ -96,3 +96,21 @@ def test_calendars_are_told_in_pages(server: Inside) -> None:
     first = server.get("/calendars?limit=2")
     rest = server.get("/calendars", params={"cursor": first["next_cursor"]})
     assert ([each["name"] for each in first["data"] + rest["data"]], rest["next_cursor"]) == (["a", "b", "c"], None)
+
+
+@pytest.mark.usefixtures("scheduled")
+def test_a_blackout_is_put_refuses_a_trigger_and_is_deleted(server: Inside) -> None:
+    says = {"from": "2020-01-01T00:00:00Z", "to": "2020-06-01T00:00:00Z", "policy": "skip", "schedules": ["tick"]}
+    made = server.ask("PUT", "/blackouts/freeze", says).json
+    assert (made["schedules"], made["says"]) == (["tick"], says)
+    assert server.post("/schedules/tick/trigger", {"reason": "over by now"})["disposition"] == "fired"
+    always = {"rule": {"every": "1h", "anchor": "2020-01-01T00:00:00Z"}, "for": "1h", "policy": "defer", "reason": "a look"}
+    assert server.ask("PUT", "/blackouts/freeze", always).json["schedules"] == ["billing/nightly", "tick"]
+    assert [each["name"] for each in server.get("/blackouts")["data"]] == ["freeze"]
+    refused = server.ask("POST", "/schedules/tick/trigger", {"reason": "now"})
+    assert (refused.status, refused.code) == (409, "blacked_out")
+    assert server.ask("POST", "/schedules/tick/trigger", {"reason": "now", "ignore_blackout": True}).status == 201
+    assert server.ask("DELETE", "/blackouts/freeze").json == {"name": "freeze"}
+    assert server.ask("GET", "/blackouts/freeze").code == "unknown_blackout"
+    wrong = server.ask("PUT", "/blackouts/x", {"policy": "skip", "from": "soon"})
+    assert (wrong.status, wrong.code) == (422, "rule_invalid")

@@ -14,6 +14,7 @@ import typer
 from mainspring.cli import (
     alert,
     audit,
+    blackout,
     calendar,
     database,
     dead_letter,
@@ -62,6 +63,7 @@ from mainspring.errors import (
     StorageUnavailable,
     StorageUnwritable,
     TransportFailed,
+    UnknownBlackout,
     UnknownCalendar,
     UnknownLimit,
     UnknownQueue,
@@ -84,7 +86,7 @@ EXIT_CODES = {
     0: "done",
     1: "the thing failed: a watched run that did not succeed, a check with findings, a no to a question",
     2: "bad usage: an option, a setting or a MODULE:APP that cannot be",
-    3: "not found: no such run, queue, task, schedule, calendar, token or person",
+    3: "not found: no such run, queue, task, schedule, calendar, blackout, token or person",
     4: "conflict: the run has ended already, or has not; a key or a name is taken; a file against a change by hand",
     5: "the database or the transport cannot be used: not reached, not writable, not migrated, or from a newer Mainspring",
     75: "the worker is worn out by threads that do not end: start it again",
@@ -113,6 +115,7 @@ _CODES: tuple[tuple[int, tuple[type[MainspringError], ...]], ...] = (
             UnknownQueue,
             UnknownTask,
             UnknownSchedule,
+            UnknownBlackout,
             UnknownCalendar,
             UnknownToken,
             UnknownUser,
@@ -162,6 +165,7 @@ app.add_typer(hold.app, name="hold")
 app.add_typer(alert.app, name="alert")
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(importing.app, name="import")
+app.add_typer(blackout.app, name="blackout")
 app.add_typer(calendar.app, name="calendar")
 app.add_typer(limit.app, name="limit")
 app.add_typer(task.app, name="task")

@@ -235,10 +235,16 @@ def revisions(
 
 
 @app.command("trigger")
-def trigger(context: typer.Context, name: Name, reason: Reason, json: output.Json = False) -> None:
+def trigger(
+    context: typer.Context,
+    name: Name,
+    reason: Reason,
+    ignore_blackout: Annotated[bool, typer.Option("--ignore-blackout", help="Even if it is in a blackout.")] = False,
+    json: output.Json = False,
+) -> None:
     """Run it now, whatever its rule says and whether it is paused."""
     with connected(context) as client:
-        made = client.schedules.trigger(name, reason=reason)
+        made = client.schedules.trigger(name, reason=reason, ignore_blackout=ignore_blackout)
     if json:
         output.show_json(made._asdict())
         return

@@ -30,8 +30,9 @@ from mainspring.core.rules import as_data
 from mainspring.core.schedule import Spec
 from mainspring.core.timetable import Fire
 from mainspring.errors import ChangedMeanwhile, InvalidOption, MainspringError, TargetRefused, UnknownSchedule
-from mainspring.operations import planning, schedules
+from mainspring.operations import schedules
 from mainspring.operations.creation import policy_row
+from mainspring.operations.schedule_rows import table_of
 from mainspring.operations.schedules import Definition, ScheduleView, Target
 from mainspring.store.database import Transaction
 
@@ -175,7 +176,7 @@ class Definitions:
         def told(tx: Transaction) -> tuple[Definition, tuple[Fire, ...]]:
             view = act(tx)
             row = schedules.find(tx, view.name, namespace=namespace)
-            coming = planning.table_of(row, schedules.cursor_of(tx, row)).preview(tx.now, PREVIEWED) if look else ()
+            coming = table_of(row, schedules.cursor_of(tx, row)).preview(tx.now, PREVIEWED) if look else ()
             return schedules.definition(tx, view.name, namespace=namespace), tuple(coming)
 
         if look:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mainspring.client.alerts import AlertLog
     from mainspring.client.api_tokens import ApiTokens
     from mainspring.client.audit import Audit
+    from mainspring.client.blackouts import Blackouts
     from mainspring.client.calendars import Calendars
     from mainspring.client.client import Client
     from mainspring.client.dead_letters import DeadLetters
@@ -36,6 +37,13 @@ class Facets:
         from mainspring.client.schedule_files import ScheduleFiles
 
         return ScheduleFiles(self._whole)
+
+    @cached_property
+    def blackouts(self) -> "Blackouts":
+        """Windows of time in which schedules do not fire."""
+        from mainspring.client.blackouts import Blackouts
+
+        return Blackouts(self._whole)
 
     @cached_property
     def calendars(self) -> "Calendars":

@@ -20,9 +20,10 @@ from mainspring.core.rules import Rule, timezones
 from mainspring.core.schedule import Spec
 from mainspring.core.timetable import Fire, Surroundings, timetable
 from mainspring.errors import InvalidOption, shown
-from mainspring.operations import calendars, occurrences, planning, schedule_history, schedules
+from mainspring.operations import calendars, occurrences, schedule_history, schedules
 from mainspring.operations.occurrences import Occurrence, OccurrenceRange
 from mainspring.operations.schedule_history import InstantExplained, Revision, ScheduleEvent
+from mainspring.operations.schedule_rows import read_spec, table_of
 from mainspring.operations.schedules import ScheduleView, Triggered
 from mainspring.operations.views import RunView
 from mainspring.store.database import Transaction
@@ -209,12 +210,14 @@ class Schedules:
         client.tell_work([])
 
     def trigger(
-        self, name: str, *, reason: str, payload: Mapping[str, Any] | None = None, as_of: datetime | str | None = None
-    ) -> Triggered:
+        self, name: str, *, reason: str, payload: Mapping[str, Any] | None = None, as_of: datetime | str | None = None,
+        ignore_blackout: bool = False,
+    ) -> Triggered:  # fmt: skip
         """Run it now, whatever its rule says and whether it is paused. It waits for a slot as the others do.
 
         Raises:
-            UnknownSchedule: there is none of that name. InvalidOption: a blank reason.
+            UnknownSchedule: there is none of that name. InvalidOption: a blank reason. BlackedOut: it is in a blackout, and that
+                was not to be ignored.
         """
         why = check_text(reason, "reason")
         body = None if payload is None else codec.encode_json(payload, what="payload", largest=codec.LARGEST)
@@ -223,7 +226,15 @@ class Schedules:
         return self._write(
             "schedules.trigger",
             lambda tx: schedules.trigger(
-                tx, name, run_id, namespace=client.namespace, actor=client.actor, reason=why, body=body, as_of=at
+                tx,
+                name,
+                run_id,
+                namespace=client.namespace,
+                actor=client.actor,
+                reason=why,
+                body=body,
+                as_of=at,
+                ignore_blackout=ignore_blackout,
             ),
         )
 
@@ -259,7 +270,7 @@ class Schedules:
 
         def look(tx: Transaction) -> FireList:
             schedule = schedules.find(tx, name, namespace=self._client.namespace)
-            return planning.table_of(schedule, schedules.cursor_of(tx, schedule)).preview(tx.now, count)
+            return table_of(schedule, schedules.cursor_of(tx, schedule)).preview(tx.now, count)
 
         return self._read("schedules.preview", look)
 
@@ -357,7 +368,7 @@ class Schedules:
             if found is None:
                 return None
             schedule = schedules.find_by_id(tx, found.schedule_id, namespace=self._client.namespace)
-            table = planning.table_of(schedule, schedules.cursor_of(tx, schedule))
+            table = table_of(schedule, schedules.cursor_of(tx, schedule))
             return _as_due(found, schedule.name, table.before(found.nominal_at), table.after(found.nominal_at))
 
         return self._read("schedules.of_run", look)
@@ -370,7 +381,7 @@ class Schedules:
             if found is None:
                 return None, False
             schedule = schedules.find_by_id(tx, found.schedule_id, namespace=self._client.namespace)
-            return _told(found, planning.read_spec(schedule.spec)), found.run_id != run_id
+            return _told(found, read_spec(schedule.spec)), found.run_id != run_id
 
         return self._read("schedules.launched_for", look)
 

@@ -7,12 +7,13 @@ and writing (``operations/planning.py``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import NamedTuple
 
 from mainspring.core import jitter as jittering
 from mainspring.core.backlog import MOST_BACKLOGS, Backlog, Entered, Entry, Source, enter, has_backlog
+from mainspring.core.blackouts import Closed, OnBlackout, Window, closed
 from mainspring.core.durations import SECOND
 from mainspring.core.occurrence import SKIP_REASON, Disposition, Origin, planned_key
 from mainspring.core.overlap import Admission, Waiter, admit, replaced
@@ -92,16 +93,18 @@ class Range(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
     """What one look decided. ``begins`` and ``superseded`` are of those who waited: the latter with the key of who stands for each.
-    ``again``: due retries that have their slot back; ``replaced``: runs that wait for a retry and end for a newer one.
-    ``stops``: so many of the oldest under way are asked to stop. ``more``: there is more to settle at once. ``pauses``:
-    the schedule is to be paused, since its runs fail. ``backlogs``: what is left of them, and ``paced_until`` of the pace of all;
-    ``given_up``: backlogs that never run, with the fate of each. ``broken``: why it is not planned."""
+    ``shut``: those who waited and whose turn came in a blackout that skips. ``again``: due retries that have their slot back;
+    ``replaced``: runs that wait for a retry and end for a newer one. ``stops``: so many of the oldest under way are asked to stop.
+    ``more``: there is more to settle at once. ``pauses``: the schedule is to be paused, since its runs fail. ``backlogs``: what is
+    left of them, and ``paced_until`` of the pace of all; ``given_up``: backlogs that never run, with the fate of each. ``broken``:
+    why it is not planned."""
 
     cursor: Cursor
     fates: list[Fate] = field(default_factory=list)
     ranges: list[Range] = field(default_factory=list)
     begins: list[Standing] = field(default_factory=list)
     superseded: list[tuple[Standing, str]] = field(default_factory=list)
+    shut: list[Standing] = field(default_factory=list)
     withdrawn: list[Standing] = field(default_factory=list)
     again: list[Standing] = field(default_factory=list)
     replaced: list[Standing] = field(default_factory=list)
@@ -125,12 +128,14 @@ def visit(
     sources: Sequence[Source] = (),
     revision: int = 0,
     paced_until: int = 0,
+    windows: Sequence[Window] = (),
 ) -> Visit:
     """Settle what is due by ``now``, give out the slots that are free, retries first, and let in from the backlogs (``sources``,
-    and what is late now, of this ``revision``). No table: the schedule is not in force, so nothing is due and nobody who waits
-    begins; who arrives by hand does, and what has begun goes on."""
+    and what is late now, of this ``revision``). What came due in one of the ``windows`` of blackouts is what those make of it. No
+    table: the schedule is not in force, so nothing is due and nobody who waits begins; who arrives by hand does, and what has begun
+    goes on."""
     reserved = sum(each.backlog.number for each in sources)
-    settled = _nothing(cursor) if table is None else _settle(spec, table, cursor, now, reserved)
+    settled = _nothing(cursor) if table is None else _settle(spec, table, cursor, now, reserved, windows)
     waiting = [each for each in standing if each.waits] if table is not None else []
     ready = [each for each in waiting if each.ready_at <= now]
     later = [each for each in waiting if each.ready_at > now]
@@ -171,6 +176,20 @@ def visit(
         given_up=[(each, Disposition.MISSED_WINDOW, "max") for each in backlogs[:-MOST_BACKLOGS]],
         paced_until=entered.paced_until if entered.entries else paced_until,
     )
+
+
+def shut_down(
+    spec: Spec, cursor: Cursor, found: Closed, *, standing: Sequence[Standing], arriving: Sequence[Arrival], now: int
+) -> Visit:
+    """A look in a blackout: nothing is due before its end. What has begun goes on, and so does what is asked for by hand. Where it
+    skips, those who wait and whose turn it is end."""
+    made = visit(spec, None, cursor, standing=standing, arriving=arriving, now=now)
+    slots = spec.overlap.max_concurrency
+    line = [each for each in standing if each.waits and each.ready_at <= now and each.origin is Origin.PLANNED]
+    taken = sum(each.holds_slot or (each.is_retry and each.is_due) for each in standing)
+    turn = line if slots is None else line[: max(0, slots - taken)]
+    moved = made.cursor._replace(next_at=min(found.until, made.cursor.next_at or found.until))
+    return replace(made, cursor=moved, shut=turn if found.policy is OnBlackout.SKIP else [])
 
 
 def _entering(
@@ -230,7 +249,7 @@ def _nothing(cursor: Cursor) -> _Settled:
     return _Settled(cursor=cursor, arrivals=[], fates=[], ranges=[], next_at=None, more=False)
 
 
-def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int, reserved: int) -> _Settled:
+def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int, reserved: int, windows: Sequence[Window] = ()) -> _Settled:
     """The instants between the cursor and now, each with its verdict; and the next one."""
     instants = list(table.between(cursor.cursor_at, now, most=MOST_SETTLED))
     due = _with_jitter(spec, table, cursor.schedule_id, instants)
@@ -243,7 +262,14 @@ def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int, reserved: in
         carried = Covers(cursor.carried_first, cursor.carried_last, cursor.carried_count)
     split = 0 if cursor.suppressed_to is None else sum(each.nominal <= cursor.suppressed_to for each in due)
     verdicts = [Verdict(due=each, disposition=Disposition.SUPPRESSED_BY_RESTORE, is_late=True) for each in due[:split]]
-    verdicts += settle(due[split:], spec.misfire, now=now, newer=newer, carried=carried, all_late=bool(cursor.backlog_is_late))
+    shut, deferred_to = _in_windows(due[split:], windows)
+    open_ = [each for each in due[split:] if each not in shut]
+    verdicts += settle(
+        open_, spec.misfire, now=now, newer=newer, carried=carried, all_late=bool(cursor.backlog_is_late), late_to=deferred_to
+    )
+    if shut:
+        verdicts += [Verdict(due=each, disposition=Disposition.BLACKOUT) for each in shut]
+        verdicts.sort(key=lambda each: each.due)
     verdicts, is_spent = _until_spent(verdicts, spec, cursor.fired + reserved)
     left = left_to_carry(verdicts, carried)
     pending = instants[len(due)] if len(due) < len(instants) else None
@@ -273,6 +299,19 @@ def _settle(spec: Spec, table: Timetable, cursor: Cursor, now: int, reserved: in
         more=newer > 0,
         backlog=Backlog(late[0].due.nominal, late[-1].due.nominal, len(late), 0, 0) if late else None,
     )
+
+
+def _in_windows(due: Sequence[Due], windows: Sequence[Window]) -> tuple[set[Due], int | None]:
+    """Which of them a blackout ends, and the last that one defers: it is late, and so is what was due before it."""
+    shut: set[Due] = set()
+    deferred_to: int | None = None
+    for each in due if windows else ():
+        found = closed(windows, each.due_at)
+        if found is not None and found.policy is OnBlackout.SKIP:
+            shut.add(each)
+        elif found is not None:
+            deferred_to = each.due_at
+    return shut, deferred_to
 
 
 def _with_jitter(spec: Spec, table: Timetable, seed: str, instants: Sequence[int]) -> list[Due]:

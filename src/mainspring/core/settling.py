@@ -84,15 +84,23 @@ class Verdict:
 
 
 def settle(
-    instants: Sequence[Due], misfire: Misfire, *, now: int, newer: int = 0, carried: Covers | None = None, all_late: bool = False
+    instants: Sequence[Due],
+    misfire: Misfire,
+    *,
+    now: int,
+    newer: int = 0,
+    carried: Covers | None = None,
+    all_late: bool = False,
+    late_to: int | None = None,
 ) -> list[Verdict]:
     """One verdict for each instant, in their order, the oldest first.
 
     ``newer``: so many newer instants are due too (counted up to ``misfire.most``) and settled by the next call: then none of these
     stands for the others. ``carried``: what earlier such calls left for the one that will. ``all_late``: whatever their age, as
-    after a pause.
+    after a pause; ``late_to``: what was due up to then, as after a blackout.
     """
-    late = [due for due in instants if all_late or now - due.due_at > misfire.grace_us]
+    bound = now - misfire.grace_us if late_to is None else max(late_to + 1, now - misfire.grace_us)
+    late = [due for due in instants if all_late or due.due_at < bound]
     old = sum(now - due.due_at > misfire.window_us for due in late)
     missed = [Verdict(due=due, disposition=Disposition.MISSED_WINDOW, reason="window", is_late=True) for due in late[:old]]
     on_time = [Verdict(due=due, disposition=Disposition.FIRED) for due in instants[len(late) :]]

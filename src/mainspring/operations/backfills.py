@@ -19,9 +19,9 @@ from mainspring.core.planning import Arrival, Fate
 from mainspring.core.schedule import Cursor
 from mainspring.core.states import TERMINAL, State
 from mainspring.errors import InvalidOption, UnknownRun
-from mainspring.operations import planning, schedules
-from mainspring.operations.planning import ScheduleRow
+from mainspring.operations import blackouts, planning, schedules, visits
 from mainspring.operations.rows import encode_data
+from mainspring.operations.schedule_rows import ScheduleRow, read_spec, table_of
 from mainspring.store.database import Database, Transaction
 
 CHUNK = 100
@@ -132,7 +132,7 @@ def step(tx: Transaction, backfill_id: str, *, namespace: str) -> BackfillView:
     items = [(row[0], row[1]) for row in tx.rows("backfills.next", id=backfill.id, most=CHUNK)]
     rows = _rows(tx, schedule.id, [at for _, at in items])
     codes = _judged(tx, schedule, cursor, rows, [at for _, at in items], backfill.options, since=backfill.created_at)
-    room = _room(tx, schedule, backfill)
+    room = 0 if blackouts.over(tx, schedule) else _room(tx, schedule, backfill)
     starts: list[tuple[int, int]] = []
     done: list[_Outcome] = []
     for (place, at), code in zip(items, codes, strict=True):
@@ -196,7 +196,7 @@ def take_up(database: Database, *, most: int) -> int:
 def _instants(tx: Transaction, schedule: ScheduleRow, first: int, last: int, options: Options) -> list[int]:
     if last < first or last > tx.now:
         raise InvalidOption("a backfill goes from first to last, and last is not in the future", option="last")
-    table = planning.table_of(schedule, schedules.cursor_of(tx, schedule))
+    table = table_of(schedule, schedules.cursor_of(tx, schedule))
     found = list(table.between(first - 1, last, most=MOST_BACKFILLED + 1))
     if len(found) > MOST_BACKFILLED:
         raise InvalidOption(f"these are more than {MOST_BACKFILLED:,} instants; take a shorter time", option="first")
@@ -248,7 +248,7 @@ def _rows(tx: Transaction, schedule_id: str, instants: Sequence[int]) -> _Rows:
 
 def _room(tx: Transaction, schedule: ScheduleRow, backfill: BackfillView) -> int:
     """How many may start now: of its own bound, and of the slots that no live occurrence holds or waits for."""
-    options, slots = backfill.options, planning.read_spec(schedule.spec).overlap.max_concurrency
+    options, slots = backfill.options, read_spec(schedule.spec).overlap.max_concurrency
     room = 1 if options.spacing_us else CHUNK
     own = options.max_concurrency or (slots if options.own_slots else None)
     if own is not None:
@@ -263,7 +263,7 @@ def _room(tx: Transaction, schedule: ScheduleRow, backfill: BackfillView) -> int
 def _start(
     tx: Transaction, schedule: ScheduleRow, backfill: BackfillView, rows: _Rows, starts: Sequence[tuple[int, int]]
 ) -> list[_Outcome]:
-    has_slots = planning.read_spec(schedule.spec).overlap.max_concurrency is not None and not backfill.options.own_slots
+    has_slots = read_spec(schedule.spec).overlap.max_concurrency is not None and not backfill.options.own_slots
     entries: list[tuple[Fate, str | None]] = []
     outcomes: list[_Outcome] = []
     good: list[tuple[str, str]] = []
@@ -278,7 +278,7 @@ def _start(
         outcomes.append((place, "started", None, run_id))
         good += [] if key is None else [(key, run_id)]
     if entries:
-        planning.enter(tx, schedule, entries)
+        visits.enter(tx, schedule, entries)
     if good:
         tx.execute("backfills.made_good", batch=sorted(good))
     return outcomes

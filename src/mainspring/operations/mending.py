@@ -13,10 +13,11 @@ from mainspring.core.cursor_audit import CursorFault, cursor_fault
 from mainspring.core.replanning import Standing, standing
 from mainspring.core.schedule import Cursor
 from mainspring.errors import MainspringError
-from mainspring.operations import calendars
-from mainspring.operations.planning import ScheduleRow, as_moved, read_spec, table_of
+from mainspring.operations import blackouts, calendars
 from mainspring.operations.replanning import data_of
 from mainspring.operations.rows import encode_data
+from mainspring.operations.schedule_rows import ScheduleRow, read_spec, table_of
+from mainspring.operations.visits import as_moved
 from mainspring.store.database import Database, Transaction
 from mainspring.zones import tz_version
 
@@ -65,7 +66,8 @@ def mend(tx: Transaction, schedule: ScheduleRow, *, actor: str) -> bool:
         return False
     schedule, locked = ScheduleRow(*row), tx.one("cursors.lock", id=schedule.id)
     cursor = None if locked is None else Cursor(*locked)
-    fault = _fault(schedule, cursor, tx.now) if schedule.is_in_force else None
+    is_looked_at = schedule.is_in_force and blackouts.over(tx, schedule) is None  # in a blackout a look comes at its end
+    fault = _fault(schedule, cursor, tx.now) if is_looked_at else None
     match fault:
         case None:
             return False

@@ -13,9 +13,10 @@ from mainspring.core.overlap import OnOverlap, Overlap
 from mainspring.core.planning import Standing
 from mainspring.core.run import Run
 from mainspring.core.states import EventType, State
-from mainspring.operations import moves, planning
+from mainspring.operations import moves, planning, visits
 from mainspring.operations.rows import encode_data
 from mainspring.operations.runs import cancellation
+from mainspring.operations.schedule_rows import ScheduleRow, read_spec
 from mainspring.store.database import Transaction
 
 STALLED = "replace_stalled"
@@ -29,8 +30,8 @@ def stop_oldest(tx: Transaction, schedule_id: str, count: int, *, actor: str) ->
     if not any(each.waits and each.origin is not Origin.MANUAL for each in standing):
         return
     (row,) = tx.rows("cursors.schedules", ids=[schedule_id])
-    schedule = planning.ScheduleRow(*row)
-    overlap = planning.read_spec(schedule.spec).overlap
+    schedule = ScheduleRow(*row)
+    overlap = read_spec(schedule.spec).overlap
     _ask(tx, holders, actor)
     runs = moves.lock_runs(tx, [each.run_id for each in holders])
     late = [(each, runs[each.run_id]) for each in holders if _is_late(runs.get(each.run_id), overlap, tx.now)]
@@ -45,7 +46,7 @@ def stop_oldest(tx: Transaction, schedule_id: str, count: int, *, actor: str) ->
 def _ask(tx: Transaction, holders: Sequence[Standing], actor: str) -> None:
     locked = moves.lock_runs(tx, [each.run_id for each in holders])
     asked = [run for run in locked.values() if not run.is_terminal and run.state is not State.NEEDS_ATTENTION]
-    changes = [(run, cancellation(run, actor=actor, reason=planning.REPLACED)) for run in asked]
+    changes = [(run, cancellation(run, actor=actor, reason=visits.REPLACED)) for run in asked]
     moves.apply(tx, [(run, change) for run, change in changes if change is not None])
 
 
@@ -59,14 +60,14 @@ def _fence(tx: Transaction, runs: Sequence[Run]) -> None:
     """End runs over the heads of their attempts, which can say nothing of them any more."""
     data = {"outcome": "terminated", "fenced": True}
     ends = [
-        (run, move(run, EventType.CANCELLED, run.state, State.CANCELLED, actor="system", reason=planning.REPLACED, data=data))
+        (run, move(run, EventType.CANCELLED, run.state, State.CANCELLED, actor="system", reason=visits.REPLACED, data=data))
         for run in runs
     ]
     if moved := moves.apply(tx, ends):
         tx.execute("runs.fence", ids=sorted(moved))
 
 
-def _tell(tx: Transaction, schedule: planning.ScheduleRow, late: Sequence[tuple[Standing, Run]]) -> None:
+def _tell(tx: Transaction, schedule: ScheduleRow, late: Sequence[tuple[Standing, Run]]) -> None:
     for holder, run in late:
         if holder.stalled_at is not None:
             continue

@@ -15,8 +15,9 @@ from mainspring.core.schedule import Cursor, Spec, kind_of
 from mainspring.core.schedule_file import Action, Change, Conflict, Said, changes, conflicts, fields_of, prunes_too_much
 from mainspring.errors import InvalidOption, MainspringError
 from mainspring.operations import calendars, schedules
-from mainspring.operations.planning import ScheduleRow, look_at, read_spec, table_of
+from mainspring.operations.planning import look_at
 from mainspring.operations.rows import encode_data
+from mainspring.operations.schedule_rows import ScheduleRow, read_spec, table_of
 from mainspring.operations.schedules import Target
 from mainspring.store.database import Transaction
 

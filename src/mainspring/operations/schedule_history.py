@@ -12,7 +12,7 @@ from mainspring.errors import MainspringError
 from mainspring.operations import occurrences, schedules, searching
 from mainspring.operations.lanes import as_lane
 from mainspring.operations.occurrences import Occurrence, OccurrenceRange
-from mainspring.operations.planning import ScheduleRow, read_spec, table_of
+from mainspring.operations.schedule_rows import ScheduleRow, read_spec, table_of
 from mainspring.operations.views import RunView, decode_data, policies
 from mainspring.store.database import Transaction
 

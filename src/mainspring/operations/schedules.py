@@ -16,13 +16,14 @@ from mainspring.core.planning import Arrival
 from mainspring.core.policy import Policy
 from mainspring.core.schedule import Cursor, ScheduleState, Spec, kind_of, state_of
 from mainspring.errors import ChangedMeanwhile, InvalidOption, MainspringError, NameTaken, UnknownSchedule
-from mainspring.operations import calendars, holds, occurrences
+from mainspring.operations import blackouts, calendars, holds, occurrences
 from mainspring.operations.creation import intern
 from mainspring.operations.holds import HELD, OnHeld
 from mainspring.operations.lanes import as_lane
-from mainspring.operations.planning import ScheduleRow, look_at, read_spec, table_of
+from mainspring.operations.planning import look_at
 from mainspring.operations.replanning import data_of
 from mainspring.operations.rows import encode_data
+from mainspring.operations.schedule_rows import ScheduleRow, read_spec, table_of
 from mainspring.store.database import Transaction
 from mainspring.zones import tz_version
 
@@ -269,17 +270,28 @@ def resume(tx: Transaction, name: str, *, namespace: str, actor: str) -> None:
 
 
 def trigger(
-    tx: Transaction, name: str, run_id: str, *, namespace: str, actor: str, reason: str, body: bytes | None, as_of: int | None
+    tx: Transaction,
+    name: str,
+    run_id: str,
+    *,
+    namespace: str,
+    actor: str,
+    reason: str,
+    body: bytes | None,
+    as_of: int | None,
+    ignore_blackout: bool = False,
 ) -> Triggered:
     """Run it now, beside its rule: neither cursor nor next instant change. It waits for a slot as the others do. A
     repeat of the same call (the same ``run_id``) changes nothing.
 
     Raises:
-        UnknownSchedule: there is none of that name.
+        UnknownSchedule: there is none of that name. BlackedOut: it is in a blackout.
     """
     schedule, cursor = _take(tx, name, namespace)
     if (before := occurrences.of_run(tx, run_id)) is not None:
         return Triggered(run_id, before.key, before.disposition)
+    if not ignore_blackout:
+        blackouts.require_open(tx, schedule)
     key = manual_key(run_id)
     arrival = Arrival(
         key=key, nominal=tx.now if as_of is None else as_of, due_at=tx.now, origin=Origin.MANUAL, reason=reason, actor=actor,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.errors import UnknownSchedule
+from mainspring.errors import BlackedOut, UnknownSchedule
 from mainspring.web.api.runs import Because
 from mainspring.web.api.schedule_shapes import DecidedInstant, DueInstant, Schedule, decided, due, schedule
 from mainspring.web.api.shapes import Id, Name, PageQuery, PageSize, Reason, Text
@@ -58,6 +58,7 @@ class Trigger(Body, frozen=True, kw_only=True):
 
     reason: Reason
     payload: dict[str, Any] | None = None
+    ignore_blackout: bool = False
 
 
 class TriggeredRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +99,9 @@ def resume_schedule(asked: Asked[Scoped, Nothing]) -> Schedule:
 def trigger_schedule(asked: Asked[Scoped, Trigger]) -> Answered:
     """Run it now, whatever its rule says and whether it is paused. Its own instants stay as they are."""
     client, body = asked.client, asked.body
-    made = client.schedules.trigger(asked.path["name"], reason=body.reason, payload=body.payload)
+    made = client.schedules.trigger(
+        asked.path["name"], reason=body.reason, payload=body.payload, ignore_blackout=body.ignore_blackout
+    )
     told = TriggeredRun(run_id=made.run_id, occurrence_key=made.key, disposition=str(made.disposition), actor=client.actor)
     return Answered(value=told, status=201)
 
@@ -136,7 +139,7 @@ ENDPOINTS = (
     acts("POST", "/schedules/{name}/resume", "schedules.resume", resume_schedule, body=Nothing, gives=Schedule, refusals=_ONE),
     acts(
         "POST", "/schedules/{name}/trigger", "schedules.trigger", trigger_schedule,
-        body=Trigger, gives=TriggeredRun, statuses=(201,), refusals=_ONE,
+        body=Trigger, gives=TriggeredRun, statuses=(201,), refusals=(*_ONE, BlackedOut),
     ),
     reads("/schedules/{name}/preview", "schedules.preview", preview_schedule, query=PreviewQuery, gives=DueInstants, refusals=_ONE),
     reads(
