@@ -134,7 +134,9 @@ def _timed(alerts: Alerts, facts: Facts) -> dict[Kind, tuple[str, int]]:
     if not facts.is_in_force or facts.held_to is not None:
         return {}
     found: dict[Kind, tuple[str, int]] = {}
-    due = min((at for at in (facts.unstarted_due, facts.next_nominal_at) if at is not None), default=None)
+    following = facts.next_nominal_at  # in a blackout nobody is to look before its end
+    following = following if following is None else max(following, facts.looked_at_next or following)
+    due = min((at for at in (facts.unstarted_due, following) if at is not None), default=None)
     if due is not None:
         found[Kind.LATE] = "a run did not start in time", due + alerts.late_after_us
     if facts.missed_at is not None and alerts.succeed_within_us is not None:
