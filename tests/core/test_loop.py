@@ -78,6 +78,21 @@ def test_a_sleep_is_a_durable_timer_and_nothing_passes_meanwhile() -> None:
     assert value_of(told.fire(1, after=50_000)) == pytest.approx(0.05)
 
 
+def test_what_has_nothing_to_wait_for_only_lets_others_run() -> None:
+    async def main(ctx: Instance) -> list[str]:
+        order: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.call_later(0, order.append, "at once")
+        loop.call_at(loop.time() - 1, order.append, "long ago")
+        loop.call_soon(order.append, "soon")
+        await ctx.sleep(0)
+        return order
+
+    begun = Told(main).begin()
+    assert begun.commands == []
+    assert value_of(begun) == ["at once", "long ago", "soon"]
+
+
 def test_a_timeout_that_is_not_needed_is_cancelled_by_its_ordinal() -> None:
     async def main(ctx: Instance) -> bytes:
         async with asyncio.timeout(60):

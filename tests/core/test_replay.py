@@ -222,6 +222,15 @@ def test_a_step_reordered_removed_added_or_renamed_is_told_with_both_sides_and_t
     assert f"made now   {now}" in refused.value.message
 
 
+def test_the_line_of_a_command_is_one_of_the_code_and_never_of_who_drives_it() -> None:
+    async def main(ctx: Instance) -> None:
+        await asyncio.gather(ctx.sleep(SECOND), ctx.step(Kind.ACTIVITY, "pay", b""))
+
+    step, timer = Told(main).begin().commands
+    assert step.where.endswith(" in main")
+    assert (timer.kind, timer.where) == (Kind.TIMER, "")
+
+
 def test_an_inline_step_without_its_record_runs_again() -> None:
     async def main(ctx: Instance) -> None:
         ctx.step(Kind.ACTIVITY, "pack", b"")
@@ -240,6 +249,26 @@ def test_a_history_that_was_not_read_whole_is_never_dispatched() -> None:
     shortened = History(inputs=history.inputs[:1], commands=history.commands, seen=1)
     with pytest.raises(BrokenInvariant, match="not there"):
         advance(Instance(pays_then_packs, seed=b""), shortened)
+
+
+def test_a_command_of_an_input_that_no_turn_has_seen_is_our_bug() -> None:
+    history = history_of_two_steps()
+    with pytest.raises(BrokenInvariant, match="not there"):
+        advance(Instance(pays_then_packs, seed=b""), History(inputs=history.inputs, commands=history.commands, seen=1))
+
+
+def test_an_inline_step_that_was_cancelled_is_not_run() -> None:
+    async def main(ctx: Instance) -> None:
+        pricing = ctx.step(Kind.INLINE, "price", b"items")
+        await ctx.signal("enough")
+        pricing.cancel()
+        await ctx.signal("never")
+
+    told = Told(main)
+    told.begin()
+    assert told.instance.inline == [(1, "price", b"items")]
+    assert asked(signal(told, "enough", b"")) == [(Kind.WAIT, None)]
+    assert told.instance.inline == []
 
 
 def test_too_much_at_once_is_refused_and_no_exception_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from mainspring.errors import BrokenInvariant
 MOST_OPEN = 2_000
 
 _OURS = tuple(f"{PurePath(file).parent}/" for file in (errors.__file__, asyncio.__file__))
+_BOTTOM = Loop._run.__code__
 
 
 @dataclass(slots=True, kw_only=True)
@@ -333,9 +334,9 @@ def advance(instance: Instance, history: History) -> list[Delivery]:
 
 
 def _line() -> str:
-    """The line of the user's code that is just asking."""
+    """The line of the user's code that is just asking; nothing where a task of its own does, without any."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
+    while frame is not None and frame.f_code is not _BOTTOM:
         if path := _theirs(frame.f_code.co_filename):
             return f"{path}:{frame.f_lineno} in {frame.f_code.co_name}"
         frame = frame.f_back
