@@ -27,7 +27,8 @@ page_with_code = pytest.mark.parametrize("page", [page for page in PAGES if any(
 
 @page_with_code
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"MAINSPRING_DATABASE": f"sqlite:///{tmp_path / 'page.db'}", "PYTHONPATH": str(ROOT)}
+    here = f"{ROOT / 'src'}{os.pathsep}{ROOT}"  # this checkout, whichever is installed
+    environment = os.environ | {"MAINSPRING_DATABASE": f"sqlite:///{tmp_path / 'page.db'}", "PYTHONPATH": here}
     with ExitStack() as servers:
         for name in sorted(needs(page)):
             environment[f"PAGE_{name.upper()}"] = servers.enter_context({"redis": redis, "nats": nats}[name]()).url

@@ -37,6 +37,7 @@ MAY_CATCH_ALL = {
     "operations/upkeep.py",  # a stage fails alone, of whatever
     "runtime/child.py",
     "runtime/outcomes.py",  # asks exceptions of user code for their text
+    "core/loop.py",  # closes coroutines of the user's, whatever their clean-up raises
     "codec/upcasting.py",  # an upcaster is the user's
     "options.py",  # a function of the payload is the user's
     "transports/outgoing.py",  # a transport may be the user's, and must not end the thread that uses it
