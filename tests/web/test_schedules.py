@@ -114,3 +114,21 @@ def test_a_blackout_is_put_refuses_a_trigger_and_is_deleted(server: Inside) -> N
     assert server.ask("GET", "/blackouts/freeze").code == "unknown_blackout"
     wrong = server.ask("PUT", "/blackouts/x", {"policy": "skip", "from": "soon"})
     assert (wrong.status, wrong.code) == (422, "rule_invalid")
+
+
+@pytest.mark.usefixtures("scheduled")
+def test_what_a_restored_database_holds_back_is_told_and_decided(server: Inside, shop: App) -> None:
+    shop.client.schedules.put("often", every("1s"), "greet", payload={"who": "Ada"}, start_at="2020-01-01T00:00:00Z")
+    shop.client.schedules.put("seldom", every("1s"), "greet", payload={"who": "Ada"}, start_at="2020-01-01T00:00:00Z")
+    assert shop.client.holds.restored() == 2
+    first = server.get("/holds?limit=1")
+    rest = server.get("/holds", params={"cursor": first["next_cursor"]})
+    assert ([each["name"] for each in first["data"] + rest["data"]], rest["next_cursor"]) == (["often", "seldom"], None)
+    assert first["data"][0]["after"] < first["data"][0]["upto"]
+    wanted = {"policy": "suppress", "reason": "they ran before the disk died"}
+    assert server.ask("POST", "/holds/decide", wanted).status == 422
+    assert server.ask("POST", "/holds/decide", {**wanted, "schedule": "none"}).code == "unknown_schedule"
+    assert server.ask("POST", "/holds/decide", {**wanted, "reason": "  ", "all": True}).status == 422
+    assert server.post("/holds/decide", {**wanted, "schedule": "often"}) == {"schedules": 1}
+    assert server.post("/holds/decide", {**wanted, "all": True}) == {"schedules": 1}
+    assert server.get("/holds")["data"] == []
