@@ -36,7 +36,7 @@ from mainspring.store.migrate import migrate
 from mainspring.store.postgres import PostgresDatabase
 from mainspring.store.sqlite import SqliteDatabase
 from mainspring.testing.clock import SimulatedClock
-from tests.support.builders import AnyDatabase, Fleet
+from tests.support.builders import FIRST_ROWS, AnyDatabase, Fleet
 from tests.support.services import miss
 
 Execute: TypeAlias = Callable[[str], Awaitable[Any]]
@@ -259,6 +259,8 @@ def database(request: pytest.FixtureRequest, caller: str, tmp_path: Path, clock:
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations'"
         ).fetchall():
             session.execute(psycopg.sql.SQL("DELETE FROM {}").format(psycopg.sql.Identifier(table)))
+        for command in FIRST_ROWS:
+            session.execute(command)
     yield server
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from mainspring.client import Client
-from mainspring.core.durations import MINUTE, SECOND
+from mainspring.core.durations import HOUR, MINUTE, SECOND
 from mainspring.core.rule_building import every
+from mainspring.core.states import State
 from mainspring.errors import InvalidOption, UnknownSchedule
 from mainspring.runtime.maintenance import Maintenance
 from mainspring.store.database import Database
@@ -147,3 +148,27 @@ def test_a_backup_put_in_the_place_of_the_database_is_noticed(tmp_path: Path, pr
         pass_minutes(service, 1)
         assert stage.fates().count("suppressed_by_restore") == 4
         assert stage.fates()[-1] == "fired"
+
+
+@pytest.mark.case("schedules", 64)
+def test_what_a_backup_left_unfinished_is_parked_until_a_person_lets_it_go_on(stage: Stage) -> None:
+    fleet, client = stage.fleet, stage.client
+    held = fleet.enqueue()
+    (claimed,) = fleet.claim("w1")
+    ended = fleet.enqueue()
+    fleet.finish(fleet.claim("w1"))
+    queued, later, behind = fleet.enqueue(), fleet.enqueue(due_at=fleet.now + HOUR), fleet.enqueue(blocked="dependencies")
+    client.holds.restored()
+    stage.tick()
+    assert fleet.claim("w2") == []
+    parked = {run: (fleet.get(run).state, fleet.get(run).reason) for run in (held, queued, later)}
+    assert set(parked.values()) == {(State.NEEDS_ATTENTION, "restore")}
+    assert fleet.get(ended).state is State.SUCCEEDED
+    assert fleet.get(behind).state is State.BLOCKED
+    fleet.finish([claimed])  # a late word of its old holder
+    assert fleet.get(held).state is State.NEEDS_ATTENTION
+    client.runs.resume(queued, reason="it did not run")
+    assert [run.id for run in fleet.claim("w2")] == [queued]
+    new = fleet.enqueue()
+    stage.tick()
+    assert [run.id for run in fleet.claim("w2")] == [new]

@@ -235,6 +235,22 @@ def test_a_schedule_that_cannot_be_planned_says_so_and_holds_up_nobody(stage: St
     assert stage.fates("bad")[-1] == "fired"
 
 
+@pytest.mark.case("schedules", 67)
+def test_an_edit_heals_a_schedule_whose_old_rule_no_longer_parses(stage: Stage) -> None:
+    stage.put(cron("* * * * *", tz="UTC"))
+    stage.elapse()
+    assert stage.fates() == ["fired"]
+    stage.work()
+    stage.fleet.sql("UPDATE schedule_revisions SET spec = replace(spec, '* * * * *', '* * * *')")
+    stage.elapse()
+    assert stage.client.schedules.get("ping").state == "broken"
+    stage.put(every("1m"))
+    assert stage.client.schedules.get("ping").state == "active"
+    assert "unreadable" in [each.type for each in stage.client.schedules.events("ping")]
+    stage.elapse()
+    assert stage.fates() == ["fired", "fired"]
+
+
 # -- slots -------------------------------------------------------------------------------------------------------------------
 
 

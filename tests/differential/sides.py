@@ -24,7 +24,7 @@ from mainspring.store.postgres import PostgresDatabase, PostgresTransaction
 from mainspring.store.sqlite import SqliteDatabase
 from mainspring.testing.clock import SimulatedClock
 from mainspring.testing.postgres import fresh_database
-from tests.support.builders import AnyDatabase, Fleet, connect
+from tests.support.builders import FIRST_ROWS, AnyDatabase, Fleet, connect
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
@@ -125,7 +125,7 @@ class Side:
 
     def empty(self) -> None:
         """Delete every row."""
-        self.plain.script("; ".join(f"DELETE FROM {table}" for table in _TABLES))
+        self.plain.script("; ".join([*(f"DELETE FROM {table}" for table in _TABLES), *FIRST_ROWS]))
 
     def fleets(self, clock: SimulatedClock) -> dict[str, Fleet]:
         """Those who use the database, by namespace."""

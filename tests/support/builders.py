@@ -397,6 +397,12 @@ class Fleet:
             return cursor.fetchall() if cursor.description else []
 
 
+#: The rows that a new schema has, for whoever deletes every row.
+FIRST_ROWS = (
+    "INSERT INTO catch_up_pace (id, paced_until) VALUES (1, 0)",
+    "INSERT INTO planner_mark (id, incarnation, steps, at) VALUES (1, NULL, 0, 0)",
+)
+
 _INSTANTS: Mapping[str, Sequence[str]] = {
     "runs": ("due_at", "created_at", "ended_at", "cancel_requested_at", "expires_at", "deadline_at"),
     "events": ("at",),
@@ -435,7 +441,7 @@ _INSTANTS: Mapping[str, Sequence[str]] = {
     "occurrence_ranges": ("first_at", "last_at"),
     "schedule_backlogs": ("first_at", "last_at", "ready_at"),
     "catch_up_pace": ("paced_until",),
-    "planner_mark": ("at",),
+    "planner_mark": ("at", "park_before"),
     "blackouts": ("created_at", "updated_at"),
     "calendars": ("created_at", "updated_at", "expand_at"),
     "backfills": ("first_at", "last_at", "created_at", "next_at", "finished_at"),

@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 
 class Mark(NamedTuple):
-    """How far planning has come. ``at``: when the last step was (µs)."""
+    """How far planning has come. ``at``: when the last step was (µs). ``park_before``: after a restore, unfinished runs that were
+    created up to then (µs) are still to be parked."""
 
     incarnation: str | None
     steps: int
     at: int
+    park_before: int | None = None
 
 
 class Memory:

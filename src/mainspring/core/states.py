@@ -79,7 +79,7 @@ MOVES: dict[EventType, frozenset[tuple[State | None, State]]] = {
     _E.GIVEN_BACK: frozenset({(_S.RUNNING, _S.QUEUED)}),
     _E.CANCEL_REQUESTED: frozenset({(_S.RUNNING, _S.CANCELLING)}),
     _E.CANCELLED: frozenset((origin, _S.CANCELLED) for origin in WAITING | PARKED | {_S.CANCELLING}),
-    _E.PARKED: frozenset((origin, _S.NEEDS_ATTENTION) for origin in (_S.RUNNING, _S.QUEUED, _S.BLOCKED)),
+    _E.PARKED: frozenset((origin, _S.NEEDS_ATTENTION) for origin in (_S.RUNNING, _S.QUEUED, _S.BLOCKED, *WAITING_FOR_TIME)),
     _E.RESUMED: frozenset({(_S.NEEDS_ATTENTION, _S.QUEUED)}),
     _E.UPSTREAM_FAILED: frozenset({(_S.BLOCKED, _S.UPSTREAM_FAILED)}),
     _E.SKIPPED: frozenset((origin, _S.SKIPPED) for origin in WAITING | {_S.RUNNING}),

@@ -21,8 +21,9 @@ from mainspring.core.schedule import Cursor, Spec, kind_of
 from mainspring.core.states import State
 from mainspring.core.timetable import Timetable
 from mainspring.errors import MainspringError
-from mainspring.operations import backlogs, blackouts, holds
+from mainspring.operations import backlogs, blackouts, holds, parking
 from mainspring.operations.replanning import data_of, replanned
+from mainspring.operations.rows import encode_data
 from mainspring.operations.schedule_rows import ScheduleRow, read_spec, table_of
 from mainspring.operations.visits import HELD, WANTED, Writing, write
 from mainspring.store.database import Row, Transaction
@@ -44,10 +45,13 @@ class Planned(NamedTuple):
 
 
 def plan_due(tx: Transaction, *, most: int, memory: Memory | None = None) -> Planned:
-    """Look at up to ``most`` schedules that are due. Where ``memory`` tells that the database was restored since, nothing is done
-    but to hold back what the backup does not know of."""
+    """Look at up to ``most`` schedules that are due; after a restore, first park what a backup left unfinished. Where ``memory``
+    tells that the database was restored since, nothing is done but to hold back what the backup does not know of."""
     due, marked = tx.ask("cursors.due", most=most), tx.ask("holds.mark")
     cursors, mark = [Cursor(*row) for row in due()], holds.as_mark(marked())
+    if mark.park_before is not None:
+        parked = parking.step(tx, mark.park_before)
+        return Planned(parked, True, [])
     if not cursors:
         return Planned(0, False, [])
     if memory is not None and memory.was_restored(mark):
@@ -202,13 +206,16 @@ def _older(tx: Transaction, schedule: ScheduleRow, cursor: Cursor) -> _Older:
     passes revisions of which nothing is left."""
     while schedule.revision > 1 and cursor.cursor_at < schedule.revised_at:
         revision, text, lane_id, policy_id, body, until = _found(tx.one("cursors.revision", id=schedule.id, at=cursor.cursor_at))
-        spec = read_spec(text)
-        row = schedule._replace(
-            revision=revision, kind=kind_of(spec.rule), spec=text, lane_id=lane_id, policy_id=policy_id, body=body
-        )
-        table = table_of(row, cursor, until=until)
-        if spec.enabled and table.after(cursor.cursor_at) is not None:
-            return _Older(row, cursor, table, until)
+        row = schedule._replace(revision=revision, spec=text, lane_id=lane_id, policy_id=policy_id, body=body)
+        try:
+            spec = read_spec(text)
+            row = row._replace(kind=kind_of(spec.rule))
+            table = table_of(row, cursor, until=until)
+            if spec.enabled and table.after(cursor.cursor_at) is not None:
+                return _Older(row, cursor, table, until)
+        except MainspringError as error:  # nobody can say any more what was due under it: a newer revision heals the schedule
+            passed = {"revision": revision, "after": cursor.cursor_at, "upto": until, "why": error.message[:_MOST_TOLD]}
+            tx.execute("schedules.log", id=schedule.id, type="unreadable", actor="system", data=encode_data(passed))
         cursor = cursor._replace(cursor_at=until)
     return _Older(schedule, cursor)
 

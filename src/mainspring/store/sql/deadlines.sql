@@ -39,7 +39,8 @@ SELECT (SELECT due_at FROM runs WHERE state IN ('scheduled', 'retrying', 'releas
        (SELECT deadline_at FROM runs
         WHERE deadline_at IS NOT NULL AND state IN ('scheduled', 'blocked', 'queued', 'retrying', 'released', 'running')
         ORDER BY deadline_at LIMIT 1) AS deadline_at,
-       (SELECT next_at FROM schedule_cursors WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) AS plan_at,
+       coalesce((SELECT park_before FROM planner_mark WHERE id = 1),
+                (SELECT next_at FROM schedule_cursors WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1)) AS plan_at,
        (SELECT next_at FROM backfills WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) AS backfill_at,
        (SELECT next_at FROM alert_watches WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1) AS alert_at;
 

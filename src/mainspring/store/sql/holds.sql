@@ -1,15 +1,15 @@
 -- name: holds.mark
 -- How far planning has come.
--- columns: incarnation text, steps int, at int
-SELECT incarnation, steps, at FROM planner_mark WHERE id = 1;
+-- columns: incarnation text, steps int, at int, park_before int
+SELECT incarnation, steps, at, park_before FROM planner_mark WHERE id = 1;
 
 -- name: holds.step
 -- A planner took a step.
 UPDATE planner_mark SET steps = steps + 1, at = {{now}}, incarnation = coalesce(incarnation, CAST(:incarnation AS TEXT)) WHERE id = 1;
 
 -- name: holds.begin
--- Another life of the database begins.
-UPDATE planner_mark SET steps = steps + 1, at = {{now}}, incarnation = :incarnation WHERE id = 1;
+-- Another life of the database begins, and what was unfinished is to be parked.
+UPDATE planner_mark SET steps = steps + 1, at = {{now}}, incarnation = :incarnation, park_before = {{now}} WHERE id = 1;
 
 -- name: holds.hold
 -- Hold every schedule that is enabled and was due since.
