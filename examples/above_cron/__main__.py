@@ -26,6 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from examples.above_cron.machine import tell_machine
 from mainspring import Client, every, http, shell
 from mainspring.core.durations import SECOND, format_instant
 
@@ -38,6 +39,7 @@ def main() -> int:
     """Run it; the exit code."""
     console = Console(highlight=False)
     seconds, home = _arguments()
+    tell_machine(console)
     port, database = _free_port(), home / "schedules.db"
     environment = os.environ | {
         "MAINSPRING_DATABASE": f"sqlite:///{database}", "MAINSPRING_HTTP_ALLOW": f"127.0.0.1:{port}",

@@ -27,14 +27,22 @@ def shell(request: pytest.FixtureRequest, shop: Path) -> Iterator[Shell]:
     yield from _opened(Shell(shop, _absolute(url, shop)))
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def on_empty(request: pytest.FixtureRequest, shop: Path) -> Iterator[Shell]:
+    """The command, on each database, in which nothing is yet."""
+    url = "sqlite:///shop.db" if request.param == "sqlite" else request.getfixturevalue("fresh_postgres")
+    yield from _opened(Shell(shop, _absolute(url, shop)), migrated=False)
+
+
 @pytest.fixture
 def on_sqlite(shop: Path) -> Iterator[Shell]:
     """The command, on SQLite, where the database makes no difference."""
     yield from _opened(Shell(shop, _absolute("sqlite:///shop.db", shop)))
 
 
-def _opened(shell: Shell) -> Iterator[Shell]:
-    App("shop", database=shell.url).migrate()
+def _opened(shell: Shell, *, migrated: bool = True) -> Iterator[Shell]:
+    if migrated:
+        App("shop", database=shell.url).migrate()
     yield shell
     for process in shell.started:
         if process.poll() is None:

@@ -145,6 +145,14 @@ def test_dev_serves_the_http_api_beside_the_worker(on_sqlite: Shell) -> None:
             api.get("/runs")
 
 
+def test_dev_makes_the_schema_of_an_empty_database_of_either_kind_by_itself(on_empty: Shell) -> None:
+    dev = on_empty.start("dev", "shop:app", "--port", "0")
+    assert dev.stderr is not None
+    assert any(re.search(r"http://[\d.]+:\d+", line) for line in dev.stderr), "it did not start"
+    with closing(on_empty.client()) as client:
+        assert client.enqueue("greet", who="you").result("30s") == "hello you "
+
+
 def test_a_dev_worker_outlives_a_mistake_in_the_code(on_sqlite: Shell, tmp_path: Path) -> None:
     dev = on_sqlite.start("dev", "shop:app", "--port", "0")
     good = (tmp_path / "shop.py").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -33,3 +34,18 @@ def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
     assert demo("--home", str(tmp_path)).returncode == 2
     assert (tmp_path / "mine").read_text() == "precious"
     assert demo("--seconds", "1", "--home", str(tmp_path / "new")).returncode == 2
+
+
+def test_this_machines_crontab_and_timers_are_shown_with_their_next_fires_and_what_is_absent_is_said(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "examples.above_cron.machine"]
+    bare = os.environ | {"PATH": str(tmp_path), "DEMO_UNITS": str(tmp_path), "COLUMNS": "300"}
+    absent = subprocess.run(command, cwd=ROOT, env=bare, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "no crontab" in absent
+    assert "no systemd timers" in absent
+    (tmp_path / "crontab").write_text("#!/bin/sh\necho '30 2 * * * /usr/bin/report'\n")
+    (tmp_path / "crontab").chmod(0o755)
+    (tmp_path / "tidy.timer").write_text("[Timer]\nOnCalendar=*-*-* 04:15:00\n")
+    (tmp_path / "tidy.service").write_text("[Service]\nExecStart=/usr/bin/tidy\n")
+    there = subprocess.run(command, cwd=ROOT, env=bare, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "02:30:00" in there, there
+    assert "04:15:00" in there, there

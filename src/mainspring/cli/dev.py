@@ -41,12 +41,14 @@ def dev(
 ) -> None:
     """Run tasks while you write them: the worker starts again when a .py file beside the App changes. Ctrl-C ends it.
 
-    It plans schedules too, and serves the HTTP API if mainspring[server] is installed.
+    It plans schedules too, and serves the HTTP API if mainspring[server] is installed. The database's schema is made
+    or brought up to date, on PostgreSQL as on SQLite.
     """
     app = load_app(context, name)
     folder, is_package = module_folder(name)
     command = _command(flags_of(context), name, queue, concurrency)
-    _ = app.client  # the schema is made, or what is wrong with the database is said, before anything starts
+    for step in app.migrate():  # or what is wrong with the database is said, before anything starts
+        output.tell(f"applied {step}")
     output.tell(f"watching {folder}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _display() as display, _served(display, flags_of(context), app_database(app), port):
