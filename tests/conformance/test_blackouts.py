@@ -172,6 +172,18 @@ def test_a_blackout_is_over_those_it_names_and_no_others(stage: Stage) -> None:
     assert made("x", *window, policy="skip").schedules == ("etl/one", "etl/two", "other")
 
 
+def test_a_schedule_that_cannot_be_read_holds_up_nobody_and_is_over_by_name(stage: Stage) -> None:
+    stage.put(name="bad")
+    stage.put(name="good")
+    stage.fleet.sql("UPDATE schedule_revisions SET spec = replace(spec, 'every', 'evry')"
+                    " WHERE schedule_id = (SELECT id FROM schedules WHERE name = 'bad')")  # fmt: skip
+    window = (stage.now_in(-SECOND), stage.now_in(HOUR))
+    assert stage.client.blackouts.put("x", *window, policy="skip", attributes={"team": "billing"}).schedules == ()
+    assert stage.client.blackouts.put("y", *window, policy="skip", schedules=["bad"]).schedules == ("bad",)
+    stage.elapse()
+    assert stage.fates("good") == ["fired"]
+
+
 def test_a_window_that_comes_again_and_again_is_a_rule_and_a_length(stage: Stage) -> None:
     stage.put(every("1m"))
     stage.client.blackouts.put("always", rule=every("1h", anchor="2026-01-01T00:00:00Z"), length="1h", policy="skip")

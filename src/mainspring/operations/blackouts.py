@@ -11,7 +11,7 @@ import msgspec
 
 from mainspring.core.blackouts import Blackout, Closed, Window, closed, read_blackout
 from mainspring.core.timetable import Surroundings, timetable
-from mainspring.errors import BlackedOut, RuleInvalid, UnknownBlackout
+from mainspring.errors import BlackedOut, MainspringError, RuleInvalid, UnknownBlackout
 from mainspring.operations import audit
 from mainspring.operations.rows import encode_data
 from mainspring.operations.schedule_rows import ScheduleRow, read_spec
@@ -50,11 +50,10 @@ def by_schedule(rows: Iterable[Row], schedules: Iterable[ScheduleRow]) -> dict[s
         return {}
     made: dict[str, list[Window]] = {}
     for schedule in schedules:
-        attributes = read_spec(schedule.spec).attributes
         made[schedule.id] = [
             window
             for namespace, window in found
-            if namespace == schedule.namespace and window.blackout.is_over(schedule.name, attributes)
+            if namespace == schedule.namespace and _is_over(window.blackout, schedule.name, schedule.spec)
         ]
     return made
 
@@ -136,9 +135,18 @@ def _concerned(tx: Transaction, blackout: Blackout, namespace: str) -> dict[str,
     found: dict[str, str] = {}
     after = ""
     while page := tx.rows("blackouts.schedules", namespace=namespace, after=after, most=PAGE):
-        found |= {row[0]: row[1] for row in page if blackout.is_over(row[1], read_spec(row[2]).attributes)}
+        found |= {row[0]: row[1] for row in page if _is_over(blackout, row[1], row[2])}
         after = page[-1][1]
     return found
+
+
+def _is_over(blackout: Blackout, name: str, spec: str) -> bool:
+    """Of a schedule that cannot be read nobody knows the attributes."""
+    try:
+        attributes = read_spec(spec).attributes
+    except MainspringError:
+        attributes = ()
+    return blackout.is_over(name, attributes)
 
 
 def _look_again(tx: Transaction, schedules: dict[str, str]) -> None:
