@@ -33,6 +33,7 @@ _PROGRESS_SECONDS = 5.0
 _PAUSE_EVERY_SECONDS = 6.0
 _FAREWELL_SECONDS = 15.0
 _GO_ON_LOOK_SECONDS = 0.1
+_IDLE_SECONDS = 2.0
 _OVER = object()
 
 
@@ -164,21 +165,29 @@ class Trial:
     def _killing(self) -> Iterator[None]:
         """A death about every ``every_seconds``, and now and then a worker stopped beyond its lease. Yields between looks.
 
-        Also while the database is away; but from its return until work goes on nobody dies, for that has a bound to hold.
+        Also while the database is away; but from its return until work goes on nobody dies, for that has a bound to hold. A death
+        waits for an attempt since the one before, if not for long: on a slow machine processes die faster than they are born, and
+        kill upon kill would meet nobody at work.
         """
+        told = 0
         kill_at, pause_at = time.monotonic() + 1.0, time.monotonic() + _PAUSE_EVERY_SECONDS / 2
         while True:
             if not self._is_deadly or self._is_settling:
                 yield
                 continue
-            if time.monotonic() >= kill_at:
+            if time.monotonic() >= kill_at and (self._work_told() > told or time.monotonic() >= kill_at + _IDLE_SECONDS):
                 self._fleet.kill_one()
+                told = self._work_told()
                 kill_at = time.monotonic() + self._dice.uniform(0.0, 2 * self._plan.every_seconds)
             if time.monotonic() >= pause_at:
                 lease_seconds = self._plan.lease_us / SECOND
                 self._fleet.pause_one(lease_seconds * self._dice.uniform(1.1, 1.7))
                 pause_at = time.monotonic() + self._dice.uniform(0.5, 1.5) * _PAUSE_EVERY_SECONDS
             yield
+
+    def _work_told(self) -> int:
+        """How many bytes the workers' attempts have written."""
+        return sum(path.stat().st_size for path in self._folder.glob("w*.jsonl"))
 
     def _outages(self) -> Iterator[None]:
         """The database is killed, comes back after a while, and is left alone until new work was seen to be done."""
