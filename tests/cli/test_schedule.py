@@ -31,6 +31,9 @@ def test_a_schedule_is_disabled_enabled_explained_and_its_revisions_told(shell: 
     told = shell.json("schedule", "explain", "hello", "--at", "2031-05-01T09:00:00.000001Z")
     assert (told["is_due"], told["code"]) == (False, "not_due")
     assert "not due" in shell.run("schedule", "explain", "hello", "--at", "2031-05-01T09:00:00.000001Z").out
+    assert [each["name"] for each in shell.json("schedule", "list", "--kind", "interval", "--prefix", "hel")["data"]] == ["hello"]
+    assert shell.json("schedule", "list", "--state", "paused", "-a", "team=billing")["data"] == []
+    assert shell.run("schedule", "list", "--state", "asleep").code == 2
     revisions = shell.json("schedule", "revisions", "hello")["data"]
     assert [(each["revision"], each["spec"]["enabled"]) for each in revisions] == [(3, True), (2, False), (1, True)]
     assert "greet" in shell.run("schedule", "revisions", "hello", "-n", "1").out

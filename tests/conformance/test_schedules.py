@@ -602,3 +602,43 @@ def test_pages_of_two_over_seven_give_seven_in_order(stage: Stage) -> None:
 def test_an_option_that_cannot_be_is_refused_by_name(stage: Stage, wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidOption):
         stage.put(**wrong)
+
+
+# -- lists -------------------------------------------------------------------------------------------------------------------
+
+
+def test_schedules_are_found_by_whatever_they_can_be_found_by(stage: Stage) -> None:
+    stage.put(every("1h"), name="etl/a", attributes={"team": "billing", "tier": 1})
+    stage.put(cron("0 0 1 1 *", tz="UTC"), name="etl/b", attributes={"team": "billing"})
+    stage.put(every("1h"), name="mail")
+    stage.client.schedules.put("other", every("1h"), "elsewhere")
+    stage.client.schedules.pause("mail", reason="a look")
+
+    def found(**wanted: Any) -> list[str]:
+        return [each.name for each in stage.client.schedules.list(**wanted)]
+
+    assert found() == ["etl/a", "etl/b", "mail", "other"]
+    assert found(prefix="etl/") == ["etl/a", "etl/b"]
+    assert found(prefix="etl/", after="etl/a") == ["etl/b"]
+    assert found(kind="cron") == ["etl/b"]
+    assert found(state="paused") == ["mail"]
+    assert found(state=["paused", "active"], kind="interval") == ["etl/a", "mail", "other"]
+    assert found(target="elsewhere") == ["other"]
+    assert found(attributes={"team": "billing", "tier": 1}) == ["etl/a"]
+    assert found(next_before=stage.now_in(2 * HOUR)) == ["etl/a", "other"]
+    assert found(prefix="none") == []
+    for wrong in ({"state": "asleep"}, {"kind": "moon"}, {"next_before": "soon"}, {"limit": 0}):
+        with pytest.raises(InvalidOption):
+            found(**wrong)
+
+
+def test_pages_of_schedules_that_are_wanted_give_each_once(stage: Stage) -> None:
+    for number in range(7):
+        stage.put(every("1h"), name=f"s{number}", attributes={"team": "billing"} if number % 2 else None)
+    seen: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = stage.client.schedules.find(after=after, limit=2, attributes={"team": "billing"})
+        seen += [each.name for each in page.data]
+        after = page.next_cursor
+    assert seen == ["s1", "s3", "s5"]

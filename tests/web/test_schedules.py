@@ -132,3 +132,18 @@ def test_what_a_restored_database_holds_back_is_told_and_decided(server: Inside,
     assert server.post("/holds/decide", {**wanted, "schedule": "often"}) == {"schedules": 1}
     assert server.post("/holds/decide", {**wanted, "all": True}) == {"schedules": 1}
     assert server.get("/holds")["data"] == []
+
+
+@pytest.mark.usefixtures("scheduled")
+def test_schedules_are_found_by_query_parameters(server: Inside) -> None:
+    server.ask("PATCH", "/schedules/tick", {"attributes": {"team": "billing"}})
+
+    def found(query: str) -> list[str]:
+        return [each["name"] for each in server.get(f"/schedules?{query}")["data"]]
+
+    assert found("kind=cron") == ["billing/nightly"]
+    assert found("prefix=billing/&state=active&state=paused") == ["billing/nightly"]
+    assert found("attribute=team%3Dbilling&target=greet") == ["tick"]
+    assert found("state=broken") == []
+    assert server.ask("GET", "/schedules?state=asleep").wrong == ["state"]
+    assert server.ask("GET", "/schedules?next_before=soon").wrong == ["next_before"]

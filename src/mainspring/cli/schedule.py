@@ -68,13 +68,25 @@ def list_schedules(
     context: typer.Context,
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many, up to 500.")] = 50,
     after: Annotated[str, typer.Option("--after", help="Go on behind this name.")] = "",
+    state: Annotated[list[str] | None, typer.Option("--state", help="Only those in this state; may be repeated.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only those with such a rule: cron, interval, once, ...")] = None,
+    target: Annotated[str | None, typer.Option("--target", help="Only those of this task, or of http or shell.")] = None,
+    prefix: Annotated[str, typer.Option("--prefix", help="Only those whose names begin so.")] = "",
+    next_before: Annotated[str | None, typer.Option("--next-before", help="Only those due before this instant.")] = None,
+    attribute: Annotated[list[str] | None, typer.Option("--attribute", "-a", help="team=billing; may be repeated.")] = None,
     json: output.Json = False,
 ) -> None:
     """Schedules by name: will it fire, when next, how it went."""
+    from mainspring.client.schedule_filters import tags_of
+
     with connected(context) as client:
-        found = client.schedules.list(after=after, limit=limit)
+        page = client.schedules.find(
+            after=after, limit=limit, state=state, kind=kind, target=target, prefix=prefix, next_before=next_before,
+            attributes=tags_of(attribute or (), option="--attribute"),
+        )  # fmt: skip
+    found = page.data
     if json:
-        output.show_json({"data": [_told(each) for each in found]})
+        output.show_json({"data": [_told(each) for each in found], "next_cursor": page.next_cursor})
         return
     output.show_table(
         ["NAME", "KIND", "STATE", "NEXT", "LAST FIRED", "FAILURES"],

@@ -1,7 +1,7 @@
 """Looking at schedules, and steering them while everything runs."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
@@ -9,6 +9,7 @@ from mainspring import codec
 from mainspring.client.backfills import Backfill, Backfills, backfill_of
 from mainspring.client.definitions import Allow, Definitions, drafted
 from mainspring.client.requests import Request
+from mainspring.client.schedule_filters import filter_of
 from mainspring.client.specs import check_whole, rule_of, spec_of
 from mainspring.client.writing import write_again
 from mainspring.core import launch
@@ -43,6 +44,7 @@ ScheduleList: TypeAlias = list[ScheduleView]
 
 _PAGE = 50
 _MOST_PREVIEWED = 500
+_MOST_PAGE = 500
 _NO_REVISION = 2**31 - 1
 _MICROSECONDS = re.compile(r"-?[0-9]{1,18}")  # what a database can hold
 
@@ -97,6 +99,13 @@ class Declared(NamedTuple):
     def put(self, client: "Client") -> None:
         """Make it be so."""
         client.schedules.put(self.name, self.rule, self.request, **self.options)
+
+
+class SchedulePage(NamedTuple):
+    """A page of schedules. ``next_cursor``: go on behind it; None: there is no more."""
+
+    data: ScheduleList
+    next_cursor: str | None
 
 
 class OccurrencePage(NamedTuple):
@@ -185,11 +194,27 @@ class Schedules:
         """
         return self._read("schedules.get", lambda tx: schedules.get(tx, name, namespace=self._client.namespace))
 
-    def list(self, *, after: str = "", limit: int = _PAGE) -> ScheduleList:
-        """Schedules by name, from the one behind ``after``."""
-        return self._read(
-            "schedules.list", lambda tx: schedules.listing(tx, namespace=self._client.namespace, after=after, most=limit)
+    def list(self, *, after: str = "", limit: int = _PAGE, **wanted: Any) -> ScheduleList:
+        """Schedules by name, from the one behind ``after``; of those asked for as in ``find``."""
+        return self.find(after=after, limit=limit, **wanted).data
+
+    def find(
+        self, *, after: str = "", limit: int = _PAGE, state: str | Sequence[str] | None = None, kind: str | None = None,
+        target: str | None = None, prefix: str = "", next_before: datetime | str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> SchedulePage:  # fmt: skip
+        """A page of schedules by name. ``state`` is one, or several; ``target`` the name of a task, ``http`` or ``shell``;
+        ``attributes`` are all of those that a schedule has to have. Where many are passed over a page may have fewer.
+
+        Raises:
+            InvalidOption: naming what cannot be asked.
+        """
+        wanted = filter_of(state, kind, target, prefix, next_before, attributes)
+        most, namespace = check_whole(limit, "limit", 1, _MOST_PAGE), self._client.namespace
+        found, last = self._read(
+            "schedules.list", lambda tx: schedules.listing(tx, namespace=namespace, after=after, most=most, wanted=wanted)
         )
+        return SchedulePage(found, last)
 
     def pause(self, name: str, *, reason: str) -> None:
         """Let nothing more fire until ``resume``; what is due meanwhile is settled then.

@@ -113,7 +113,7 @@ def apply(
 def exported(tx: Transaction, *, namespace: str, set_name: str | None) -> Iterator[tuple[str, Said]]:
     """The schedules of a set, or all of a namespace, by name. Those that cannot be read are left out."""
     after = ""
-    while page := [ScheduleRow(*row) for row in tx.rows("schedules.page", namespace=namespace, after=after, most=_PAGE)]:
+    while page := [ScheduleRow(*row) for row in tx.rows("schedules.page", namespace=namespace, after=after, prefix="", most=_PAGE)]:
         for row in page:
             if (set_name is None or row.set_name == set_name) and row.broken is None:
                 yield row.name, _said(tx.one("schedule_files.said", id=row.id))

@@ -15,6 +15,7 @@ from mainspring.core.occurrence import Disposition, Origin, manual_key
 from mainspring.core.planning import Arrival
 from mainspring.core.policy import Policy
 from mainspring.core.schedule import Cursor, ScheduleState, Spec, kind_of, state_of
+from mainspring.core.schedule_filter import ScheduleFilter
 from mainspring.errors import ChangedMeanwhile, InvalidOption, MainspringError, NameTaken, UnknownSchedule
 from mainspring.operations import blackouts, calendars, holds, occurrences
 from mainspring.operations.creation import intern
@@ -26,6 +27,10 @@ from mainspring.operations.rows import encode_data
 from mainspring.operations.schedule_rows import ScheduleRow, read_spec, table_of
 from mainspring.store.database import Transaction
 from mainspring.zones import tz_version
+
+_ANY = ScheduleFilter()
+#: So many pages are looked through for one page of what is wanted.
+_MOST_PAGES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,10 +380,27 @@ def get(tx: Transaction, name: str, *, namespace: str) -> ScheduleView:
     return _view(schedule, _looked(tx, schedule.id))
 
 
-def listing(tx: Transaction, *, namespace: str, after: str, most: int) -> list[ScheduleView]:
-    """A page of a namespace's schedules, by name."""
-    rows = [ScheduleRow(*row) for row in tx.rows("schedules.page", namespace=namespace, after=after, most=most)]
-    return [_view(row, _looked(tx, row.id)) for row in rows]
+def listing(
+    tx: Transaction, *, namespace: str, after: str, most: int, wanted: ScheduleFilter = _ANY
+) -> tuple[list[ScheduleView], str | None]:
+    """A page of those of a namespace's schedules that are wanted, by name, and the last name looked at where there may be more."""
+    found: list[ScheduleView] = []
+    for _ in range(_MOST_PAGES):
+        page = tx.rows("schedules.page", namespace=namespace, after=after, prefix=wanted.prefix, most=most)
+        rows = [row for row in map(ScheduleRow._make, page) if row.name.startswith(wanted.prefix)]
+        cursors = {row[0]: Cursor(*row) for row in tx.rows("cursors.look_all", ids=sorted(row.id for row in rows))} if rows else {}
+        for row in rows:
+            view = _view(row, cursors[row.id])
+            if wanted.admits(
+                name=view.name, kind=view.kind, state=view.state, spec=view.spec, next_nominal_at=view.next_nominal_at
+            ):
+                found.append(view)
+            after = row.name
+            if len(found) == most:
+                return found, after
+        if len(rows) < most:
+            return found, None
+    return found, after
 
 
 def _view(schedule: ScheduleRow, cursor: Cursor) -> ScheduleView:

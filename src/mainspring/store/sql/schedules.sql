@@ -44,7 +44,7 @@ FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revisio
 WHERE s.namespace = :namespace AND s.id = :id;
 
 -- name: schedules.page
--- A page of a namespace's schedules, by name.
+-- A page of a namespace's schedules, by name, from a prefix on.
 -- columns: id text, namespace text, name text, revision int, enabled int, kind text, set_name text, paused_at int, paused_by text
 -- columns: paused_reason text, broken text, created_at int, updated_at int, deleted_at int, spec text, lane_id int, policy_id int
 -- columns: body bytes, revised_at int, calendars text
@@ -52,7 +52,7 @@ SELECT s.id, s.namespace, s.name, s.revision, s.enabled, s.kind, s.set_name, s.p
        s.created_at, s.updated_at, s.deleted_at, r.spec, r.lane_id, r.policy_id, r.body, r.at AS revised_at,
        s.calendars
 FROM schedules s JOIN schedule_revisions r ON r.schedule_id = s.id AND r.revision = s.revision
-WHERE s.namespace = :namespace AND s.deleted_at IS NULL AND s.name {{bytewise}} > :after
+WHERE s.namespace = :namespace AND s.deleted_at IS NULL AND s.name {{bytewise}} > :after AND s.name {{bytewise}} >= :prefix
 ORDER BY s.name {{bytewise}}
 LIMIT :most;
 
@@ -125,6 +125,17 @@ SELECT schedule_id, cursor_at, next_nominal_at, next_at, carried_first, carried_
        failure_streak, last_fired_at, last_ended_at, last_success_at, last_failure_at, tz_version, zone_hash, zone_offset, held_to,
        suppressed_to, suppressed_by
 FROM schedule_cursors WHERE schedule_id = :id;
+
+-- name: cursors.look_all
+-- Some cursors, for a reader.
+-- columns: schedule_id text, cursor_at int, next_nominal_at int, next_at int, carried_first int, carried_last int, carried_count int
+-- columns: backlog_is_late int, fired int, failure_streak int, last_fired_at int, last_ended_at int, last_success_at int
+-- columns: last_failure_at int, tz_version text, zone_hash text, zone_offset int, held_to int
+-- columns: suppressed_to int, suppressed_by text
+SELECT schedule_id, cursor_at, next_nominal_at, next_at, carried_first, carried_last, carried_count, backlog_is_late, fired,
+       failure_streak, last_fired_at, last_ended_at, last_success_at, last_failure_at, tz_version, zone_hash, zone_offset, held_to,
+       suppressed_to, suppressed_by
+FROM schedule_cursors WHERE schedule_id {{any ids uuid}};
 
 -- name: cursors.due
 -- Cursors that somebody has to look at by now, the longest due first, locked; those that another is just at are passed over.

@@ -3,22 +3,34 @@ what a schedule says (``schedule_documents.py``)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from mainspring.client.schedule_filters import KINDS, STATES, tags_of
 from mainspring.errors import BlackedOut, UnknownSchedule
 from mainspring.web.api.runs import Because
 from mainspring.web.api.schedule_shapes import DecidedInstant, DueInstant, Schedule, decided, due, schedule
-from mainspring.web.api.shapes import Id, Name, PageQuery, PageSize, Reason, Text
+from mainspring.web.api.shapes import Id, Instant, Name, PageQuery, PageSize, Reason, Text
 from mainspring.web.endpoints import Answered, Asked, Body, Nothing, Scoped, acts, reads
+
+ScheduleState = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(STATES)})]
+Kind = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(KINDS)})]
+Tag = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._/-]{1,100}=[^\x00-\x1f]{0,300}$", description="team=billing")]
 
 
 class ScheduleQuery(Scoped, frozen=True, kw_only=True):
-    """Query parameters of the list; its cursor is the last name told."""
+    """Query parameters of the list; its cursor is the last name looked at. ``state`` and ``attribute`` (``team=billing``) may be
+    repeated; ``target`` is the name of a task, ``http`` or ``shell``."""
 
     limit: PageSize = 50
     cursor: Name | None = None
+    state: Annotated[list[ScheduleState], msgspec.Meta(min_length=1, max_length=6)] | None = None
+    kind: Kind | None = None
+    target: Name | None = None
+    prefix: Name | None = None
+    next_before: Instant | None = None
+    attribute: Annotated[list[Tag], msgspec.Meta(max_length=32)] | None = None
 
 
 class SchedulePage(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,9 +91,11 @@ class Deleted(msgspec.Struct, frozen=True, kw_only=True):
 def list_schedules(asked: Asked[ScheduleQuery, Nothing]) -> SchedulePage:
     """Schedules by name: will it fire, when next, how it went."""
     query = asked.query
-    found = asked.client.schedules.list(after=query.cursor or "", limit=query.limit + 1)
-    page = found[: query.limit]
-    return SchedulePage(data=[schedule(each) for each in page], next_cursor=page[-1].name if len(found) > query.limit else None)
+    found = asked.client.schedules.find(
+        after=query.cursor or "", limit=query.limit, state=query.state, kind=query.kind, target=query.target,
+        prefix=query.prefix or "", next_before=query.next_before, attributes=tags_of(query.attribute or ()),
+    )  # fmt: skip
+    return SchedulePage(data=[schedule(each) for each in found.data], next_cursor=found.next_cursor)
 
 
 def pause_schedule(asked: Asked[Scoped, Because]) -> Schedule:
