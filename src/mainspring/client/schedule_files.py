@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mainspring.client.definitions import Allow
 from mainspring.client.schedule_entries import Entries, read_entries
 from mainspring.client.targeting import default_policy
 from mainspring.client.writing import write_again
 from mainspring.codec.strict_yaml import refusal, write_yaml
+from mainspring.core.launch import TARGETS
 from mainspring.core.names import check_name
 from mainspring.core.schedule_file import entry_of
 from mainspring.errors import ScheduleConflict
@@ -40,10 +42,12 @@ class ScheduleFiles:
         return _sound(client.database.read("schedule_files.diff", look), read).steps
 
     def apply(
-        self, texts: Mapping[str, str], *, set: str, prune: bool = False, allow_large: bool = False, force: bool = False
-    ) -> list[Step]:
+        self, texts: Mapping[str, str], *, set: str, prune: bool = False, allow_large: bool = False, force: bool = False,
+        allow: Allow | None = None,
+    ) -> list[Step]:  # fmt: skip
         """Make the set what its files say, in one transaction: create, rename, update by name, and with ``prune`` delete what the
-        set owns and files lack. What says so already is left alone, and so are pauses and cursors.
+        set owns and files lack. What says so already is left alone, and so are pauses and cursors. ``allow`` is asked of each kind
+        of target that is not a task.
 
         Raises:
             FileInvalid: everything that is wrong, each with its place. Nothing was written.
@@ -51,6 +55,9 @@ class ScheduleFiles:
             InvalidOption: more than half of the set would be deleted, and not ``allow_large``.
         """
         client, owner, read = self._client, check_name(set, "set"), read_entries(self._client, texts)
+        if allow is not None:
+            for kind in sorted({each.target.lane.task for each in read.wanted} & {*TARGETS}):
+                allow(kind)
 
         def act(tx: Transaction) -> Planned:
             return schedule_files.apply(

@@ -22,6 +22,7 @@ from mainspring.errors import ConfigurationInvalid, NotAllowed, NotAuthenticated
 
 if TYPE_CHECKING:
     from mainspring.client import Client
+    from mainspring.client.definitions import Allow
 
 
 #: Roles of people and programs, each of which may do what those before it may. A worker's token opens nothing here.
@@ -31,6 +32,7 @@ RANKS = (Role.VIEWER, Role.OPERATOR, Role.AUTHOR, Role.ADMIN)
 COOKIE = "__Host-mainspring"
 CSRF_HEADER = "Mainspring-CSRF"
 _HARMLESS = frozenset({"GET", "HEAD"})
+_TARGETS = {"http": Operation.CALL_HTTP, "shell": Operation.RUN_SHELL}
 
 
 def role_of(kind: Operation) -> Role:
@@ -59,6 +61,11 @@ def require_scope(identity: Identity, kind: Operation) -> None:
     require(identity, kind, identity.namespace)
     if (needed := NEEDS.get(kind)) is not None and needed not in identity.extras:
         raise NotAllowed(f"{identity.actor} may not {kind}: it lacks the scope {needed}", operation=kind)
+
+
+def require_target(identity: Identity) -> Allow:
+    """Refuses the kinds of targets for which whoever asks has no scope."""
+    return lambda kind: require_scope(identity, _TARGETS[kind])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

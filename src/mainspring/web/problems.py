@@ -32,6 +32,7 @@ STATUSES: Mapping[type[MainspringError], int] = {
     errors.UnknownToken: 404,
     errors.UnknownUser: 404,
     errors.UserExists: 409,
+    errors.ScheduleConflict: 409,
     errors.NameTaken: 409,
     errors.CalendarInUse: 409,
     errors.BlackedOut: 409,

@@ -48,7 +48,7 @@ class BlackoutPage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-class EndedBlackout(msgspec.Struct, frozen=True, kw_only=True):
+class DeletedBlackout(msgspec.Struct, frozen=True, kw_only=True):
     """The name that is free."""
 
     name: str
@@ -72,10 +72,10 @@ def put_blackout(asked: Asked[Scoped, WantedBlackout]) -> BlackoutState:
     return _told(asked.client.blackouts.put_data(asked.path["name"], said))
 
 
-def delete_blackout(asked: Asked[Scoped, Nothing]) -> EndedBlackout:
+def delete_blackout(asked: Asked[Scoped, Nothing]) -> DeletedBlackout:
     """End a blackout. What it ended stays so; what it deferred is settled by the misfire policy."""
     asked.client.blackouts.delete(asked.path["name"])
-    return EndedBlackout(name=asked.path["name"])
+    return DeletedBlackout(name=asked.path["name"])
 
 
 def _told(found: BlackoutView) -> BlackoutState:
@@ -95,7 +95,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         refusals=(RuleInvalid, NeverDue),
     ),
     acts(
-        "DELETE", _PATH, "blackouts.delete", delete_blackout, body=Nothing, gives=EndedBlackout, kind=Operation.OPERATE,
+        "DELETE", _PATH, "blackouts.delete", delete_blackout, body=Nothing, gives=DeletedBlackout, kind=Operation.OPERATE,
         refusals=(UnknownBlackout,),
     ),
 )  # fmt: skip

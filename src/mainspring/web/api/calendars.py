@@ -68,7 +68,7 @@ class CalendarPage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-class Deleted(msgspec.Struct, frozen=True, kw_only=True):
+class DeletedCalendar(msgspec.Struct, frozen=True, kw_only=True):
     """The name that is free."""
 
     name: str
@@ -93,10 +93,10 @@ def put_calendar(asked: Asked[Scoped, WantedCalendar]) -> UsedCalendar:
     return _used(asked.client.calendars.put_data(asked.path["name"], said))
 
 
-def delete_calendar(asked: Asked[Scoped, Nothing]) -> Deleted:
+def delete_calendar(asked: Asked[Scoped, Nothing]) -> DeletedCalendar:
     """Free the name of a calendar that nothing uses."""
     asked.client.calendars.delete(asked.path["name"])
-    return Deleted(name=asked.path["name"])
+    return DeletedCalendar(name=asked.path["name"])
 
 
 def _without_none(said: Any) -> Any:
@@ -129,7 +129,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         refusals=(RuleInvalid, ChangedMeanwhile),
     ),
     acts(
-        "DELETE", _PATH, "calendars.delete", delete_calendar, body=Nothing, gives=Deleted, kind=Operation.OPERATE,
+        "DELETE", _PATH, "calendars.delete", delete_calendar, body=Nothing, gives=DeletedCalendar, kind=Operation.OPERATE,
         refusals=(UnknownCalendar, CalendarInUse),
     ),
 )  # fmt: skip

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from mainspring.client.definitions import Allow, Definitions, Written, wrong_in
+from mainspring.client.definitions import Definitions, Written, wrong_in
 from mainspring.core.access import Operation
 from mainspring.errors import ChangedMeanwhile, NameTaken, NeverDue, ScheduleInvalid, TargetRefused, UnknownSchedule
-from mainspring.web.access import Identity, require_scope
+from mainspring.web.access import require_target
 from mainspring.web.api.schedule_shapes import DueInstant, Schedule, due, fields_of
 from mainspring.web.api.shapes import Name, Priority, Span
 from mainspring.web.endpoints import Answered, Asked, Endpoint, Nothing, Scoped
@@ -23,7 +23,6 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Failures = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
 Moment = Annotated[str, msgspec.Meta(max_length=64)]
 Word = Annotated[str, msgspec.Meta(max_length=64)]
-_KINDS = {"http": Operation.CALL_HTTP, "shell": Operation.RUN_SHELL}
 
 
 class DryRun(Scoped, frozen=True, kw_only=True):
@@ -131,12 +130,7 @@ def merge_schedule(asked: Asked[DryRun, Changes]) -> Answered:
 
 
 def _of(asked: Asked[Any, Any]) -> Definitions:
-    return asked.client.schedules.documents(_allow(asked.identity))
-
-
-def _allow(identity: Identity) -> Allow:
-    """Refuses the kinds of targets for which whoever asks has no scope."""
-    return lambda kind: require_scope(identity, _KINDS[kind])
+    return asked.client.schedules.documents(require_target(asked.identity))
 
 
 def _said(body: Replacement | Changes) -> dict[str, Any]:
