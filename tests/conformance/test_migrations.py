@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mainspring.client import Client
 from mainspring.errors import SchemaNewer, SchemaOlder, StorageUnavailable
 from mainspring.store.migrate import current_version, migrate, migrations, pending, require_current
 from mainspring.store.postgres import PostgresDatabase
@@ -103,3 +104,14 @@ def test_a_closed_database_closes_twice_and_says_that_it_is_closed(bare: Open) -
     database.close()
     with pytest.raises(StorageUnavailable):
         database.write("test", lambda tx: tx.now)
+
+
+def test_an_empty_database_is_given_its_schema_and_an_older_one_is_left_to_whoever_uses_it(bare: Open) -> None:
+    database = bare()
+    with closing(Client(database)) as client:
+        assert len(client.make_schema()) == len(migrations())
+        assert client.make_schema() == []
+        newest = migrations()[-1].version
+        database.script(f"DELETE FROM schema_migrations WHERE version = {newest}")
+        assert client.make_schema() == []
+        assert current_version(database) == newest - 1

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from mainspring.client import Client
 
+
 _LOOK_SECONDS = 0.3
 _STOP_SECONDS = 40.0
 _MAINSPRING = (sys.executable, "-u", "-m", "mainspring.cli.tethered")
@@ -41,14 +42,18 @@ def dev(
 ) -> None:
     """Run tasks while you write them: the worker starts again when a .py file beside the App changes. Ctrl-C ends it.
 
-    It plans schedules too, and serves the HTTP API if mainspring[server] is installed. The database's schema is made
-    or brought up to date, on PostgreSQL as on SQLite.
+    It plans schedules too, and serves the HTTP API if mainspring[server] is installed. An empty database is given its schema;
+    a PostgreSQL database that has an older one is left to `mainspring db migrate`, for others may use it.
     """
     app = load_app(context, name)
     folder, is_package = module_folder(name)
     command = _command(flags_of(context), name, queue, concurrency)
-    for step in app.migrate():  # or what is wrong with the database is said, before anything starts
-        output.tell(f"applied {step}")
+    from mainspring.client import Client
+
+    with closing(Client(app_database(app), namespace=app.namespace)) as client:
+        for step in client.make_schema():
+            output.tell(f"applied {step}")
+    app.client.workers()  # what is wrong with the database is said before anything starts
     output.tell(f"watching {folder}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _display() as display, _served(display, flags_of(context), app_database(app), port):

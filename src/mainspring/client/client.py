@@ -28,7 +28,7 @@ from mainspring.operations.deliveries import Dispatch, delivering, followed
 from mainspring.operations.enqueue import Created, Keyed, NewRun, create, insertion_alike, interned, policy_row
 from mainspring.store.database import Database, Query, Transaction, drive
 from mainspring.store.foreign import arun_plan, on_commit, run_plan
-from mainspring.store.opening import migrate_database, open_database, ready
+from mainspring.store.opening import has_schema, migrate_database, open_database, ready
 from mainspring.system import RealSystem, System
 from mainspring.telemetry import tracing
 from mainspring.telemetry.metrics import Measured, Metrics
@@ -278,11 +278,19 @@ class Client(Facets):
 
     def migrate(self) -> list[str]:
         """Bring the database to this code's schema; the names of the steps applied."""
+        return migrate_database(self._opened())
+
+    def make_schema(self) -> list[str]:
+        """Give an empty database this code's schema; the names of the steps applied. One that has a schema is left as it is."""
+        return [] if has_schema(self._opened()) else self.migrate()
+
+    def _opened(self) -> Any:
+        """The database, whatever its schema."""
         database = self._database
         if database is None:
             assert self._url is not None
             database = self._database = open_database(self._url, clock=self.system.now)
-        return migrate_database(database)
+        return database
 
     def tell_work(self, named: Sequence[str]) -> None:
         """Hint, after a commit, that there is work in these queues."""

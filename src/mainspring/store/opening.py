@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mainspring.errors import ConfigurationInvalid
-from mainspring.store.migrate import migrate, require_current
+from mainspring.store.migrate import current_version, migrate, require_current
 
 if TYPE_CHECKING:
     from mainspring.store.postgres import PostgresDatabase
@@ -47,6 +47,11 @@ def migrate_database(database: "SqliteDatabase | PostgresDatabase") -> list[str]
     """Apply what is pending; the names of the steps applied."""
     dialect_name = "postgres" if hasattr(database, "conninfo") else "sqlite"
     return [f"{step.version:04d} {step.name}" for step in migrate(database, dialect_name=dialect_name)]
+
+
+def has_schema(database: "SqliteDatabase | PostgresDatabase") -> bool:
+    """Whether any Mainspring made tables there."""
+    return current_version(database) > 0
 
 
 def _open_postgres(url: str) -> "PostgresDatabase":
