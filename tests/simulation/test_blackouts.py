@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from mainspring.core.durations import SECOND, format_instant
 from mainspring.core.events import Event
+from mainspring.core.planning import Visit, shut_down
 from mainspring.errors import MainspringError
 from mainspring.operations import planning
 from mainspring.testing.invariants import Violation
@@ -87,10 +88,9 @@ def test_every_promise_holds_in_stories_with_blackouts() -> None:
 
 def test_a_planner_that_forgets_where_a_window_lay_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is deferred is passed by: the cursor goes on, and the instants behind it have no fate."""
-    shut_down = planning.shut_down
 
-    def forgetful(*given: object, now: int, **options: object) -> object:
-        made = shut_down(*given, now=now, **options)  # type: ignore[arg-type]  (a planted bug takes what it is given)
+    def forgetful(*given: Any, now: int, **options: Any) -> Visit:
+        made = shut_down(*given, now=now, **options)
         return replace(made, cursor=made.cursor._replace(cursor_at=max(made.cursor.cursor_at, now)))
 
     monkeypatch.setattr(planning, "shut_down", forgetful)
