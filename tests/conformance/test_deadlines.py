@@ -248,4 +248,4 @@ def _check_postgres(fleet: Fleet, statement: str) -> None:
 def test_both_are_asked_for_by_call_too(database: AnyDatabase) -> None:
     instants = database.read("deadlines.next", deadlines.next_instants)
     assert instants.first is None
-    assert tuple(instants) == (None, None, None, None, None)
+    assert set(instants) == {None}

@@ -238,13 +238,13 @@ def test_all_that_is_wrong_is_told_at_once_with_its_place(desk: Desk) -> None:
         desk.apply(
             '\n  - name: a\n    rule: {cron: "61 * * * *", timezone: Mars/Olympus}\n    target: {task: "no good"}\n'
             "    overlap: never\n"
-            "\n  - name: b\n    rule: {every: 1h}\n    target: {task: t}\n    alerts: {}\n    enabled: yes\n"
+            "\n  - name: b\n    rule: {every: 1h}\n    target: {task: t}\n    alarms: {}\n    enabled: yes\n"
             "\n  - {name: c, rule: {every: 1h}, target: {workflow: w}, retry: {backoff: fixed}}\n"
         )
     told = {(each["line"], each["path"]) for each in caught.value.errors}
     assert {path for _, path in told} == {
         "schedules[0].rule.cron", "schedules[0].rule.timezone", "schedules[0].target.task", "schedules[0].overlap.policy",
-        "schedules[1].alerts", "schedules[1].enabled", "schedules[2].target",
+        "schedules[1].alarms", "schedules[1].enabled", "schedules[2].target",
     }  # fmt: skip
     assert {line for line, path in told if path.startswith("schedules[1]")} == {11, 12}
     assert desk.names() == []

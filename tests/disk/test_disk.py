@@ -115,7 +115,7 @@ def _opened_as(kind: type[SqliteDatabase]) -> Open:
 @pytest.mark.parametrize("kind", [_Silent, _Untranslated], ids=lambda kind: kind.__name__.strip("_").lower())
 def test_the_harness_sees_a_store_that_treats_errors_wrongly(tmp_path: Path, quiet: Course, kind: type[SqliteDatabase]) -> None:
     with pytest.raises((Broken, apsw.Error)):
-        Trial(tmp_path, quiet, Fault(kind="sync", nth=32), _opened_as(kind)).run()
+        Trial(tmp_path, quiet, Fault(kind="sync", nth=44), _opened_as(kind)).run()
 
 
 def test_the_harness_sees_a_refused_commit_come_back_after_a_power_cut(tmp_path: Path, quiet: Course) -> None:

@@ -448,7 +448,7 @@ MUTANTS = (
     Mutant(
         name="superseded-run-goes-on",
         bug="a run whose place a newer one took is left waiting",
-        file="operations/planning.py",
+        file="operations/visits.py",
         old="(run, move(run, EventType.SKIPPED, run.state, State.SKIPPED,",
         new="(run, move(run, EventType.UNBLOCKED, run.state, State.QUEUED,",
     ),

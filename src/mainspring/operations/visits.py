@@ -121,7 +121,7 @@ def as_moved(cursor: Cursor) -> tuple[Any, ...]:
 
 
 def _move_waiting(tx: Transaction, visits: Sequence[tuple[ScheduleRow, Visit]]) -> None:
-    """Those who waited and begin now, those who are superseded, and those who need wait no more."""
+    """Those who waited and begin now, those who are superseded or shut out by a blackout, and those who need wait no more."""
     begins = [each for _, made in visits for each in made.begins]
     gone = [each for _, made in visits for each in made.superseded]
     withdrawn = [each for _, made in visits for each in made.withdrawn]
@@ -135,16 +135,10 @@ def _move_waiting(tx: Transaction, visits: Sequence[tuple[ScheduleRow, Visit]]) 
         for each in begins
         if (run := blocked.get(each.run_id)) is not None
     ]
-    told = SKIP_REASON[Disposition.SUPERSEDED]
+    skipped = [(each, Disposition.SUPERSEDED) for each, _ in gone] + [(each, Disposition.BLACKOUT) for each in shut]
     pairs += [
-        (run, move(run, EventType.SKIPPED, run.state, State.SKIPPED, actor="system", reason=told))
-        for each, _ in gone
-        if (run := blocked.get(each.run_id)) is not None
-    ]
-    told = SKIP_REASON[Disposition.BLACKOUT]
-    pairs += [
-        (run, move(run, EventType.SKIPPED, run.state, State.SKIPPED, actor="system", reason=told))
-        for each in shut
+        (run, move(run, EventType.SKIPPED, run.state, State.SKIPPED, actor="system", reason=SKIP_REASON[fate]))
+        for each, fate in skipped
         if (run := blocked.get(each.run_id)) is not None
     ]
     pairs += [

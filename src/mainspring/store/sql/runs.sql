@@ -70,7 +70,7 @@ ON CONFLICT (id) DO NOTHING;
 -- moves: cancelling -> cancelled, failed
 -- moves: scheduled, retrying, released, blocked, queued, needs_attention -> cancelled, failed
 -- moves: scheduled, retrying, released, blocked, queued -> skipped
--- moves: scheduled, retrying, released -> queued
+-- moves: scheduled, retrying, released -> queued, needs_attention
 -- moves: scheduled -> scheduled
 -- moves: retrying -> retrying
 -- moves: released -> released

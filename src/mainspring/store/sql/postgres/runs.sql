@@ -49,7 +49,7 @@ SELECT id, 1, 'created', 'queued', at, CAST(:actor AS TEXT), CAST(:data AS TEXT)
 -- moves: cancelling -> cancelled, failed
 -- moves: scheduled, retrying, released, blocked, queued, needs_attention -> cancelled, failed
 -- moves: scheduled, retrying, released, blocked, queued -> skipped
--- moves: scheduled, retrying, released -> queued
+-- moves: scheduled, retrying, released -> queued, needs_attention
 -- moves: scheduled -> scheduled
 -- moves: retrying -> retrying
 -- moves: released -> released
