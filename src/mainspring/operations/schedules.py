@@ -386,19 +386,19 @@ def listing(
     """A page of those of a namespace's schedules that are wanted, by name, and the last name looked at where there may be more."""
     found: list[ScheduleView] = []
     for _ in range(_MOST_PAGES):
-        page = tx.rows("schedules.page", namespace=namespace, after=after, prefix=wanted.prefix, most=most)
+        page = tx.rows("schedules.page", namespace=namespace, after=after, prefix=wanted.prefix, most=most + 1)
         rows = [row for row in map(ScheduleRow._make, page) if row.name.startswith(wanted.prefix)]
         cursors = {row[0]: Cursor(*row) for row in tx.rows("cursors.look_all", ids=sorted(row.id for row in rows))} if rows else {}
         for row in rows:
+            if len(found) == most:
+                return found, after
             view = _view(row, cursors[row.id])
             if wanted.admits(
                 name=view.name, kind=view.kind, state=view.state, spec=view.spec, next_nominal_at=view.next_nominal_at
             ):
                 found.append(view)
             after = row.name
-            if len(found) == most:
-                return found, after
-        if len(rows) < most:
+        if len(rows) <= most:
             return found, None
     return found, after
 
