@@ -286,13 +286,23 @@ def a_limit_holds_for_running_code(evidence: Evidence) -> Found:
 
 
 def a_dependant_comes_after_its_upstream(evidence: Evidence) -> Found:
-    """P9: a run that waits for another's success is claimed only after that, and does not wait for ever."""
+    """P9: a run that waits for another's success is claimed only after that, and does not wait for ever.
+
+    Its own ledger tells the order: it was let go, and then claimed. An event has the instant at which its transaction began, so a
+    claim that saw it let go a moment ago may have begun before.
+    """
     for run in evidence.runs.values():
         if run.task != "after" or not run.token:
             continue
         upstream = evidence.runs.get(str(run.payload["upstream"]))
         first = next(event for event in run.events if event.type is EventType.CLAIMED)
-        if upstream is None or upstream.state is not State.SUCCEEDED or upstream.events[-1].at > first.at:
+        let_go = max(
+            (event for event in run.events if event.type is EventType.UNBLOCKED and event.seq < first.seq),
+            key=lambda event: event.seq,
+            default=None,
+        )
+        at = first.at if let_go is None else let_go.at
+        if upstream is None or upstream.state is not State.SUCCEEDED or upstream.events[-1].at > at:
             state = "gone" if upstream is None else upstream.state
             yield _broken(a_dependant_comes_after_its_upstream, run.id, f"claimed while its upstream is {state}")
 
